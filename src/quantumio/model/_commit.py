@@ -1,0 +1,249 @@
+"""Commits: levels of acknowledgement, moments, what is committed, and the five outcomes."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from typing import Literal
+from uuid import UUID
+
+from attrs import frozen
+
+from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.model._dataset import Artifact, DatasetRef
+
+__all__ = [
+    "Ack",
+    "CommitConflict",
+    "CommitFailed",
+    "CommitOutcome",
+    "CommitParked",
+    "CommitUnknown",
+    "Committed",
+    "Expectation",
+    "LedgerEntry",
+    "Moment",
+    "OutputRecord",
+    "Transaction",
+    "check_expectation",
+]
+
+
+class Ack(IntEnum):
+    """What a commit waits for, from the weakest to the strongest."""
+
+    BUFFERED = 0
+    JOURNALED = 1
+    COMMITTED = 2
+    SETTLED = 3
+
+    @classmethod
+    def make(cls, value: object) -> Ack:
+        """Make one from an Ack or its lower-case name.
+
+        Raises
+        ------
+        InvalidInputError
+            It is neither.
+        """
+        for ack in cls:
+            if value is ack or value == str(ack):
+                return ack
+        raise InvalidInputError(
+            f"{value!r} is no acknowledgement level",
+            hint=f"use one of {', '.join(repr(str(ack)) for ack in cls)}",
+        )
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+class Moment(StrEnum):
+    """Moments in the life of a put or a commit that can be waited for."""
+
+    ACCEPTED = "accepted"
+    RELEASED = "released"
+    DURABLE = "durable"
+    JOURNALED = "journaled"
+    COMMITTED = "committed"
+    SETTLED = "settled"
+
+    @classmethod
+    def make(cls, value: object) -> Moment:
+        """Make one from a Moment or its name.
+
+        Raises
+        ------
+        InvalidInputError
+            It is neither.
+        """
+        try:
+            return cls(str(value))
+        except ValueError:
+            raise InvalidInputError(
+                f"{value!r} is no moment", hint=f"use one of {', '.join(map(repr, map(str, cls)))}"
+            ) from None
+
+
+Expectation = int | None
+"""What the latest version must be at commit: None = any, 0 = there must be none, n = version n."""
+
+
+def check_expectation(expect: int | Literal["create"] | None) -> Expectation:
+    """Return the expectation as a number or None.
+
+    Raises
+    ------
+    InvalidInputError
+        It is neither None, ``"create"``, nor a number from 0 on.
+    """
+    if expect is None:
+        return None
+    if expect == "create":
+        return 0
+    if isinstance(expect, int) and not isinstance(expect, bool) and expect >= 0:
+        return expect
+    raise InvalidInputError(
+        f"expect={expect!r}", hint="use None, 'create', or the number of the version that must be the latest"
+    )
+
+
+@frozen(kw_only=True)
+class OutputRecord:
+    """One output of a transaction, placed and ready to become visible.
+
+    Attributes
+    ----------
+    ref
+        Without version: the flip gives it.
+    expect
+        What the latest version must be.
+    artifacts
+        Those that are placed (``ok``) and those still to be settled (``pending``).
+    """
+
+    ref: DatasetRef
+    expect: Expectation
+    artifacts: tuple[Artifact, ...]
+
+
+@frozen(kw_only=True)
+class Transaction:
+    """All that one context makes visible, together or never.
+
+    Attributes
+    ----------
+    txid
+        UUIDv7, made when the context opened.
+    run, key
+        The RUN collection; the idempotency key (a key commits once per run), None without.
+    outputs
+        Persistent outputs only: temporaries are never in the registry.
+    inputs
+        Datasets that were read (lineage).
+    unchanged
+        What was read from the own run: the version that must still be the latest at commit. An output of
+        the same transaction with ``expect`` of its own is not in here.
+    """
+
+    txid: UUID
+    run: str
+    key: str | None
+    outputs: tuple[OutputRecord, ...]
+    inputs: tuple[UUID, ...] = ()
+    unchanged: tuple[DatasetRef, ...] = ()
+
+
+@frozen(kw_only=True)
+class Committed:
+    """Everything is visible.
+
+    Attributes
+    ----------
+    refs
+        With their versions, in the order of the puts.
+    commit_seq
+        Place in the order of all commits; None where nothing persistent was put.
+    reused
+        An earlier attempt under the same key had committed: these are its refs.
+    """
+
+    txid: UUID
+    refs: tuple[DatasetRef, ...]
+    commit_seq: int | None
+    reused: bool = False
+
+
+@frozen(kw_only=True)
+class CommitConflict:
+    """Definite: nothing is visible, somebody else was first.
+
+    Attributes
+    ----------
+    ref
+        The output (or the input) in conflict.
+    winner_txid, winner_version
+        Who holds the latest version now, and which it is (None: there is none).
+    """
+
+    txid: UUID
+    message: str
+    ref: DatasetRef
+    winner_txid: UUID | None = None
+    winner_version: int | None = None
+    kind: ErrorKind = ErrorKind.VERSION
+
+
+@frozen(kw_only=True)
+class CommitFailed:
+    """Definite: nothing is visible. ``kind`` and ``message`` say why; ``ref`` names the output, if one."""
+
+    txid: UUID
+    kind: ErrorKind
+    message: str
+    ref: DatasetRef | None = None
+
+
+@frozen(kw_only=True)
+class CommitParked:
+    """Definite not-yet: kept, and retried in the background or by ``quantumio recover``."""
+
+    txid: UUID
+    reason: str
+
+
+@frozen(kw_only=True)
+class CommitUnknown:
+    """It may be visible; nothing was deleted."""
+
+    txid: UUID
+    reason: str
+
+
+CommitOutcome = Committed | CommitConflict | CommitFailed | CommitParked | CommitUnknown
+
+
+@frozen(kw_only=True)
+class LedgerEntry:
+    """One background failure, kept until acknowledged.
+
+    Attributes
+    ----------
+    number
+        Its place in the ledger.
+    time_ns
+        When, ns since 1970-01-01 UTC.
+    txid, ref
+        Which transaction, which output (None: the whole).
+    destination
+        Where it happened, None if nowhere in particular.
+    kind, message
+        What happened.
+    """
+
+    number: int
+    time_ns: int
+    txid: UUID | None
+    ref: DatasetRef | None
+    destination: str | None
+    kind: ErrorKind
+    message: str

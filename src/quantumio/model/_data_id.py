@@ -1,0 +1,173 @@
+"""Data IDs: which dataset, as values of dimensions."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator, Mapping
+
+from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.model._dimensions import DimensionUniverse
+
+__all__ = ["DataId", "DataIdValue", "check_data_id_value", "make_data_id"]
+
+DataIdValue = int | str
+_INT64 = 1 << 63
+_MAX_TEXT_BYTES = 1024
+
+
+class DataId(Mapping[str, DataIdValue]):
+    """Values of dimensions, immutable and hashable, in universe order; possibly partial.
+
+    Made by `make_data_id`, which checks it; trusted inside.
+    """
+
+    __slots__ = ("_hash", "_values")
+
+    def __init__(self, values: Mapping[str, DataIdValue]) -> None:
+        self._values = dict(values)
+        self._hash: int | None = None
+
+    def __getitem__(self, dimension: str) -> DataIdValue:
+        return self._values[dimension]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = hash(frozenset(self._values.items()))
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, DataId):
+            return self._values == other._values
+        return NotImplemented if not isinstance(other, Mapping) else self._values == dict(other)
+
+    def __repr__(self) -> str:
+        return f"DataId({str(self)!r})"
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={value!r}" for name, value in self._values.items())
+
+    def subset(self, names: Iterable[str]) -> DataId:
+        """Return the part of it over these dimensions, in their order.
+
+        Raises
+        ------
+        KeyError
+            It has no value for one of them.
+        """
+        return DataId({name: self._values[name] for name in names})
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return DataId, (self._values,)
+
+
+def check_data_id_value(universe: DimensionUniverse, name: str, value: object) -> DataIdValue:
+    """Return the value in its canonical Python type (NumPy scalars become ``int`` and ``str``).
+
+    Raises
+    ------
+    InvalidInputError
+        ``name`` is no dimension, or the value is not of its type.
+    """
+    dimension = universe.element(name)
+    if dimension.key == "int":
+        if not isinstance(value, (bool, str, bytes)) and type(value).__name__ not in ("bool_", "bool"):
+            try:
+                number = operator.index(value)  # type: ignore[arg-type]
+            except TypeError:
+                pass
+            else:
+                if -_INT64 <= number < _INT64:
+                    return number
+        hint = "give an integer of 64 bits"
+    elif dimension.key == "str":
+        if isinstance(value, str):
+            try:
+                size = len(value.encode())
+            except UnicodeEncodeError:
+                size = _MAX_TEXT_BYTES + 1
+            if 0 < size <= _MAX_TEXT_BYTES and "\0" not in value:
+                return str(value)
+        hint = f"give a text of 1 to {_MAX_TEXT_BYTES} bytes of UTF-8 without NUL"
+    else:
+        hint = f"{name} relates dimensions; use {', '.join(dimension.requires)}"
+    raise InvalidInputError(
+        f"{value!r} ({type(value).__name__}) is no value of dimension {name!r}",
+        hint=hint,
+        kind=ErrorKind.DATA_ID,
+    )
+
+
+def make_data_id(
+    universe: DimensionUniverse,
+    given: Mapping[str, object] | None,
+    keys: Mapping[str, object],
+    *,
+    defaults: Mapping[str, DataIdValue] | None = None,
+    dimensions: Iterable[str] | None = None,
+    partial: bool = False,
+    what: str = "data ID",
+) -> DataId:
+    """Build a data ID from a mapping, keywords and defaults, and check it.
+
+    Parameters
+    ----------
+    universe
+        The dimensions there are.
+    given, keys
+        The mapping and the keywords of the call; the same dimension in both must have one value.
+    defaults
+        Used for dimensions that are wanted and not given; others are ignored.
+    dimensions
+        Required dimensions of the data ID, in universe order; None takes whatever is given.
+    partial
+        Whether required dimensions may be missing.
+    what
+        Of which object, for messages, e.g. ``"calexp"``.
+
+    Raises
+    ------
+    InvalidInputError
+        A key is unknown, missing, not wanted or given twice with different values, or a value has the
+        wrong type. The message names it.
+    """
+    values: dict[str, DataIdValue] = {}
+    for source in (given or {}, keys):
+        if not isinstance(source, Mapping):
+            raise InvalidInputError(
+                f"{source!r} ({type(source).__name__}) is no data ID",
+                hint="give a mapping such as {'visit': 33, 'detector': 0}, or keywords",
+                kind=ErrorKind.DATA_ID,
+            )
+        for name, value in source.items():
+            checked = check_data_id_value(universe, name, value)
+            if values.setdefault(name, checked) != checked:
+                raise InvalidInputError(
+                    f"{what}: {name} is given as both {values[name]!r} and {checked!r}",
+                    hint="give it once",
+                    kind=ErrorKind.DATA_ID,
+                )
+    if dimensions is None:
+        return DataId({name: values[name] for name in universe.sort(values)})
+    wanted = universe.sort(dimensions)
+    if extra := [name for name in values if name not in wanted]:
+        raise InvalidInputError(
+            f"{what} has no dimension {', '.join(map(repr, extra))}",
+            hint=f"its data IDs have {', '.join(wanted) or 'no keys'}",
+            kind=ErrorKind.DATA_ID,
+        )
+    for name in wanted:
+        if name not in values and defaults and name in defaults:
+            values[name] = defaults[name]
+    if not partial and (missing := [name for name in wanted if name not in values]):
+        raise InvalidInputError(
+            f"{what}: the data ID lacks {', '.join(missing)}",
+            hint=f"give {', '.join(f'{name}=...' for name in missing)}, or defaults when opening the Butler",
+            kind=ErrorKind.DATA_ID,
+        )
+    return DataId({name: values[name] for name in wanted if name in values})

@@ -1,0 +1,259 @@
+"""Dataset types, references to datasets, and where their bytes are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from attrs import field, frozen
+
+from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.model._data_id import DataId
+from quantumio.model._names import check_identifier, check_run
+
+if TYPE_CHECKING:
+    from quantumio.model._dimensions import DimensionUniverse
+
+__all__ = ["Artifact", "ArtifactState", "DatasetRef", "DatasetType", "StorageClass", "StoredDataset"]
+
+_WIRE_VERSION = 1
+
+
+@frozen(kw_only=True)
+class StorageClass:
+    """The Python type of a dataset, its components, and the formats that can hold it.
+
+    Attributes
+    ----------
+    name
+        Identifier, such as ``CCDData``.
+    python_type
+        Fully qualified name of the type that ``get`` returns, e.g. ``astropy.nddata.CCDData``.
+    components
+        Parts that can be had on their own: name to storage class name.
+    formats
+        Names of the formats that hold it, the preferred one first.
+    forms
+        Values that ``as_=`` takes for it, ``native`` first.
+    """
+
+    name: str
+    python_type: str
+    components: Mapping[str, str] = field(factory=dict, hash=False)
+    formats: tuple[str, ...]
+    forms: tuple[str, ...] = ("native",)
+
+
+def _dimension_names(names: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise InvalidInputError(
+            f"dimensions = {names!r} is a text", hint=f"write [{names!r}]", kind=ErrorKind.DIMENSION
+        )
+    return tuple(check_identifier(name, "dimension") for name in names)
+
+
+@frozen
+class DatasetType:
+    """A kind of dataset: a name, the dimensions of its data IDs, and its storage class.
+
+    Attributes
+    ----------
+    name
+        Identifier.
+    dimensions
+        Names as given; `normalised` completes and sorts them.
+    storage_class
+        Name of a storage class.
+
+    Examples
+    --------
+    >>> DatasetType("calexp", dimensions=["instrument", "visit", "detector"], storage_class="CCDData").name
+    'calexp'
+    """
+
+    name: str = field()
+    dimensions: tuple[str, ...] = field(kw_only=True, converter=_dimension_names)
+    storage_class: str = field(kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        check_identifier(self.name, "dataset type")
+        check_identifier(self.storage_class, "storage class")
+
+    def normalised(self, universe: DimensionUniverse) -> DatasetType:
+        """Return it with required dimensions completed and sorted (detector brings instrument)."""
+        return DatasetType(
+            self.name, dimensions=universe.required(self.dimensions), storage_class=self.storage_class
+        )
+
+    def to_wire(self) -> dict[str, object]:
+        """Return a JSON-able mapping that `from_wire` reads in this and later versions."""
+        return {
+            "version": _WIRE_VERSION,
+            "name": self.name,
+            "dimensions": list(self.dimensions),
+            "storage_class": self.storage_class,
+        }
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, object]) -> DatasetType:
+        """Read what `to_wire` wrote.
+
+        Raises
+        ------
+        InvalidInputError
+            It was written by a newer version.
+        """
+        check_wire_version(wire, "dataset type")
+        dimensions = wire["dimensions"]
+        assert isinstance(dimensions, list)
+        return cls(str(wire["name"]), dimensions=dimensions, storage_class=str(wire["storage_class"]))
+
+
+def check_wire_version(wire: Mapping[str, object], what: str, newest: int = _WIRE_VERSION) -> None:
+    """Refuse a wire form that a newer quantumio wrote."""
+    version = wire.get("version")
+    if not isinstance(version, int) or not 1 <= version <= newest:
+        raise InvalidInputError(
+            f"this {what} has wire version {version!r}; this quantumio reads 1 to {newest}",
+            hint="upgrade quantumio",
+            kind=ErrorKind.VALUE,
+        )
+
+
+@frozen(eq=False)
+class DatasetRef:
+    """Identity of one dataset. Two refs are equal if their UUIDs are.
+
+    Attributes
+    ----------
+    id
+        UUIDv7, made when the output was put or predicted.
+    dataset_type, data_id, run
+        What it is and where it belongs.
+    version
+        1, 2, ... per (run, dataset type, data ID) once committed; None before, and for temporaries.
+    """
+
+    id: UUID
+    dataset_type: DatasetType
+    data_id: DataId
+    run: str
+    version: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        check_run(self.run)
+
+    def __eq__(self, other: object) -> bool:
+        return self.id == other.id if isinstance(other, DatasetRef) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __str__(self) -> str:
+        version = "" if self.version is None else f" v{self.version}"
+        return f"{self.dataset_type.name}({self.data_id}) in {self.run}{version}"
+
+    def to_wire(self) -> dict[str, object]:
+        """Return a JSON-able mapping that `from_wire` reads in this and later versions."""
+        return {
+            "version": _WIRE_VERSION,
+            "id": str(self.id),
+            "dataset_type": self.dataset_type.to_wire(),
+            "data_id": dict(self.data_id),
+            "run": self.run,
+            "dataset_version": self.version,
+        }
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, object]) -> DatasetRef:
+        """Read what `to_wire` wrote.
+
+        Raises
+        ------
+        InvalidInputError
+            It was written by a newer version.
+        """
+        check_wire_version(wire, "dataset ref")
+        dataset_type, data_id, version = wire["dataset_type"], wire["data_id"], wire["dataset_version"]
+        assert isinstance(dataset_type, dict)
+        assert isinstance(data_id, dict)
+        assert version is None or isinstance(version, int)
+        return cls(
+            UUID(str(wire["id"])),
+            DatasetType.from_wire(dataset_type),
+            DataId(data_id),
+            str(wire["run"]),
+            version,
+        )
+
+
+class ArtifactState(StrEnum):
+    """What is known of the bytes of a dataset at one destination."""
+
+    OK = "ok"
+    PENDING = "pending"
+    MISSING = "missing"
+    CORRUPT = "corrupt"
+
+
+@frozen(kw_only=True)
+class Artifact:
+    """The bytes (or rows) of one dataset at one destination.
+
+    Attributes
+    ----------
+    destination
+        Name of the destination; ``direct`` for files that stay where they were when ingested.
+    path
+        Relative to the destination's root (``direct``: an absolute URL; rows: the table).
+    format
+        Name of the format; ``rows`` at a table destination.
+    digest
+        SHA-256 of the bytes, hexadecimal; of rows the checksum that was verified.
+    nbytes
+        Size in bytes.
+    load_id
+        Tag of the rows at a table destination, else None.
+    state
+        What is known of it.
+    """
+
+    destination: str
+    path: str
+    format: str
+    digest: str
+    nbytes: int
+    load_id: UUID | None = None
+    state: ArtifactState = ArtifactState.OK
+
+
+@frozen(kw_only=True)
+class StoredDataset:
+    """One committed dataset as the registry knows it.
+
+    Attributes
+    ----------
+    ref
+        With its version.
+    artifacts
+        Where its bytes are, in the order in which they were planned.
+    txid
+        The transaction that made it visible.
+    commit_seq
+        Its place in the order of all commits.
+    committed_ns
+        When, ns since 1970-01-01 UTC.
+    """
+
+    ref: DatasetRef
+    artifacts: tuple[Artifact, ...]
+    txid: UUID
+    commit_seq: int
+    committed_ns: int
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the dataset in bytes, as its first artifact holds it."""
+        return self.artifacts[0].nbytes if self.artifacts else 0

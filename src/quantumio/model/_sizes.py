@@ -1,0 +1,42 @@
+"""Sizes in bytes, as people write them."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from quantumio.errors import InvalidInputError
+
+__all__ = ["format_bytes", "parse_bytes"]
+
+_UNITS: Final = {
+    "B": 1,
+    **{f"{prefix}B": 1000**power for power, prefix in enumerate("kMGTP", 1)},
+    **{f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGTP", 1)},
+}
+_SIZE: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
+
+
+def parse_bytes(value: object, what: str) -> int:
+    """Read a size: a number of bytes, or a text such as ``"4 GiB"`` or ``"500 MB"``.
+
+    Raises
+    ------
+    InvalidInputError
+        It is none, or not positive.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match and (match[2] or "B") in _UNITS and (size := int(float(match[1]) * _UNITS[match[2] or "B"])) > 0:
+        return size
+    raise InvalidInputError(f"{what} = {value!r} is no size", hint="write a size such as '4 GiB' or '500 MB'")
+
+
+def format_bytes(nbytes: float) -> str:
+    """Write a size with three digits and a binary unit, e.g. ``1.50 MiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(nbytes) < 1024 or unit == "TiB":
+            break
+        nbytes /= 1024
+    return f"{nbytes:.0f} B" if unit == "B" else f"{nbytes:.3g} {unit}"

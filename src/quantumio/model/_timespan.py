@@ -1,0 +1,134 @@
+"""Timespans: half-open intervals of TAI."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING, Final
+
+from attrs import frozen
+
+from quantumio.errors import ErrorKind, InvalidInputError
+
+if TYPE_CHECKING:
+    from astropy.time import Time
+
+__all__ = ["Timespan", "tai_ns"]
+
+_EPOCH_JD: Final = Fraction(4881175, 2)  # 1970-01-01 TAI is JD 2440587.5
+_DAY_NS: Final = 86_400 * 10**9
+_UNBOUNDED_BEGIN: Final = -(1 << 63)
+_UNBOUNDED_END: Final = (1 << 63) - 1
+
+
+def tai_ns(time: Time) -> int:
+    """Nanoseconds of TAI since 1970-01-01 TAI, exact through the two doubles of a `~astropy.time.Time`.
+
+    Raises
+    ------
+    InvalidInputError
+        ``time`` is no scalar Time, or lies outside of the years 1678 to 2262.
+    """
+    try:
+        tai = time.tai
+        exact = (Fraction(float(tai.jd1)) - _EPOCH_JD + Fraction(float(tai.jd2))) * _DAY_NS
+        nanoseconds = round(exact)
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise InvalidInputError(
+            f"{time!r} is no moment", hint="give a scalar astropy Time", kind=ErrorKind.TIMESPAN
+        ) from error
+    if not _UNBOUNDED_BEGIN < nanoseconds < _UNBOUNDED_END:
+        raise InvalidInputError(
+            f"{time!r} does not fit 64 bits of nanoseconds",
+            hint="use None for an unbounded end",
+            kind=ErrorKind.TIMESPAN,
+        )
+    return nanoseconds
+
+
+@frozen
+class Timespan:
+    """A half-open interval ``[begin, end)`` of TAI, in integer nanoseconds since 1970-01-01 TAI.
+
+    Attributes
+    ----------
+    begin_ns, end_ns
+        Nanoseconds; the smallest and the largest 64-bit integer mean unbounded.
+    """
+
+    begin_ns: int = _UNBOUNDED_BEGIN
+    end_ns: int = _UNBOUNDED_END
+
+    def __attrs_post_init__(self) -> None:
+        if not _UNBOUNDED_BEGIN <= self.begin_ns <= self.end_ns <= _UNBOUNDED_END:
+            raise InvalidInputError(
+                f"timespan [{self.begin_ns}, {self.end_ns}) ends before it begins",
+                hint="give begin <= end",
+                kind=ErrorKind.TIMESPAN,
+            )
+
+    @classmethod
+    def from_times(cls, begin: Time | None, end: Time | None) -> Timespan:
+        """Make one from a pair of `~astropy.time.Time`, None meaning unbounded."""
+        return cls(
+            _UNBOUNDED_BEGIN if begin is None else tai_ns(begin),
+            _UNBOUNDED_END if end is None else tai_ns(end),
+        )
+
+    @classmethod
+    def make(cls, value: object) -> Timespan:
+        """Make one from a Timespan or a pair of Times.
+
+        Raises
+        ------
+        InvalidInputError
+            It is neither.
+        """
+        if isinstance(value, Timespan):
+            return value
+        if isinstance(value, (tuple, list)) and len(value) == 2:
+            return cls.from_times(*value)
+        raise InvalidInputError(
+            f"{value!r} is no timespan",
+            hint="give a Timespan, or a pair of astropy Times (None = unbounded)",
+            kind=ErrorKind.TIMESPAN,
+        )
+
+    @property
+    def begin(self) -> Time | None:
+        """Begin as a `~astropy.time.Time` (scale TAI), None where unbounded."""
+        return None if self.begin_ns == _UNBOUNDED_BEGIN else _to_time(self.begin_ns)
+
+    @property
+    def end(self) -> Time | None:
+        """End as a `~astropy.time.Time` (scale TAI), None where unbounded."""
+        return None if self.end_ns == _UNBOUNDED_END else _to_time(self.end_ns)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no moment lies in it."""
+        return self.begin_ns == self.end_ns
+
+    def overlaps(self, other: Timespan) -> bool:
+        """Whether a moment lies in both."""
+        return max(self.begin_ns, other.begin_ns) < min(self.end_ns, other.end_ns)
+
+    def contains(self, moment_ns: int) -> bool:
+        """Whether the moment (TAI ns) lies in it."""
+        return self.begin_ns <= moment_ns < self.end_ns
+
+    def to_wire(self) -> list[int]:
+        """Return ``[begin_ns, end_ns]``."""
+        return [self.begin_ns, self.end_ns]
+
+    def __str__(self) -> str:
+        def text(time: Time | None) -> str:
+            return "unbounded" if time is None else str(time.isot)
+
+        return f"[{text(self.begin)}, {text(self.end)})"
+
+
+def _to_time(nanoseconds: int) -> Time:
+    from astropy.time import Time
+
+    days, rest = divmod(nanoseconds, _DAY_NS)
+    return Time(float(_EPOCH_JD + days), rest / _DAY_NS, format="jd", scale="tai")

@@ -1,0 +1,34 @@
+"""Small protocols that the engine speaks; formats, destinations and the registry fulfil them."""
+
+from quantumio.ports._catalog import Catalog, CollectionKind, CollectionRecord, DatasetQuery
+from quantumio.ports._destination import (
+    Destination,
+    Destinations,
+    LoadedRows,
+    ObjectDestination,
+    Placement,
+    StoredObject,
+    TableDestination,
+)
+from quantumio.ports._format import Buffer, Chunks, CopyArray, Format, Formats, StorageClassDelegate, TableDelegate
+
+__all__ = [
+    "Buffer",
+    "Catalog",
+    "Chunks",
+    "CollectionKind",
+    "CollectionRecord",
+    "CopyArray",
+    "DatasetQuery",
+    "Destination",
+    "Destinations",
+    "Format",
+    "Formats",
+    "LoadedRows",
+    "ObjectDestination",
+    "Placement",
+    "StorageClassDelegate",
+    "StoredObject",
+    "TableDelegate",
+    "TableDestination",
+]

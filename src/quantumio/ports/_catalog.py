@@ -1,0 +1,261 @@
+"""Port to the registry: what exists, since when, and what belongs together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+from attrs import field, frozen
+
+from quantumio.model import (
+    Artifact,
+    CommitOutcome,
+    DataId,
+    DatasetRef,
+    DatasetType,
+    DimensionUniverse,
+    StoredDataset,
+    Timespan,
+    Transaction,
+)
+
+__all__ = ["Catalog", "CollectionKind", "CollectionRecord", "DatasetQuery"]
+
+
+class CollectionKind(StrEnum):
+    """Kinds of collections."""
+
+    RUN = "RUN"
+    TAGGED = "TAGGED"
+    CHAINED = "CHAINED"
+    CALIBRATION = "CALIBRATION"
+
+
+@frozen(kw_only=True)
+class CollectionRecord:
+    """One collection; ``children`` in search order where it is CHAINED."""
+
+    name: str
+    kind: CollectionKind
+    children: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class DatasetQuery:
+    """What to look for; all conditions hold together.
+
+    Attributes
+    ----------
+    dataset_types
+        Names or globs; empty means all.
+    collections
+        Names in search order, or (any glob) all that match; None means every RUN.
+    data_id
+        Equality on dimensions (required or implied ones; implied through dimension records).
+    where, bind
+        Expression over dimensions and their metadata, with the values of its ``:name`` parameters.
+    find_first
+        Per dataset type and data ID only the match in the first collection that has one.
+    versions
+        ``latest`` or ``all``.
+    order_by
+        Dimensions, ``run``, ``version``, ``commit_seq`` or ``dataset_type``; a leading ``-`` reverses.
+    limit
+        At most so many; None = all.
+    """
+
+    dataset_types: tuple[str, ...] = ()
+    collections: tuple[str, ...] | None = None
+    data_id: Mapping[str, int | str] = field(factory=dict, hash=False)
+    where: str | None = None
+    bind: Mapping[str, object] = field(factory=dict, hash=False)
+    find_first: bool = True
+    versions: str = "latest"
+    order_by: tuple[str, ...] = ()
+    limit: int | None = None
+
+
+class Catalog(Protocol):
+    """The registry. Calls block (worker threads) and are thread-safe; no transaction outlives a call.
+
+    Unless said otherwise, calls raise `DestinationError` (``kind="registry"``) when the database cannot be
+    reached, and `StateError` (``kind="read_only"``) for changes on a read-only registry.
+    """
+
+    # -- what it is
+    @property
+    def repository_id(self) -> UUID:
+        """Identity of the repository, made when it was created."""
+
+    @property
+    def universe(self) -> DimensionUniverse:
+        """Its dimensions."""
+
+    def close(self) -> None:
+        """Give up connections; idempotent."""
+
+    # -- dataset types
+    def register_dataset_type(self, dataset_type: DatasetType) -> bool:
+        """Register it (normalised); False if it was registered already.
+
+        Raises
+        ------
+        ConflictError
+            Another definition is registered under the name.
+        InvalidInputError
+            It names an unknown dimension.
+        """
+
+    def dataset_type(self, name: str) -> DatasetType:
+        """Return it (cached).
+
+        Raises
+        ------
+        NotFoundError
+            ``kind="no_dataset_type"``; suggests close names.
+        """
+
+    def dataset_types(self) -> list[DatasetType]:
+        """All of them, by name."""
+
+    # -- dimensions
+    def insert_dimension(self, element: str, records: Sequence[Mapping[str, object]]) -> int:
+        """Insert records in bulk, all or none; returns how many were new.
+
+        Records carry keys, implied dimensions, metadata, ``timespan`` (Timespan) and ``region`` (Region).
+
+        Raises
+        ------
+        ConflictError
+            A different record is there under the same key.
+        InvalidInputError
+            A field is unknown, missing or of the wrong type; names record and field.
+        """
+
+    def dimension_records(
+        self, element: str, data_id: Mapping[str, int | str], where: str | None, bind: Mapping[str, object]
+    ) -> Iterator[dict[str, object]]:
+        """Yield records of a dimension or relation, ordered by key."""
+
+    def timespan(self, data_id: DataId) -> Timespan | None:
+        """Timespan of the exposure or visit that a data ID names; None where no record tells."""
+
+    def data_ids(
+        self,
+        dimensions: Sequence[str],
+        data_id: Mapping[str, int | str],
+        where: str | None,
+        bind: Mapping[str, object],
+    ) -> list[DataId]:
+        """Return data IDs over dimensions that exist as dimension records, joined on shared keys."""
+
+    # -- collections
+    def register_collection(self, name: str, kind: CollectionKind) -> bool:
+        """Register it; False if it was there as this kind.
+
+        Raises
+        ------
+        ConflictError
+            It is there as another kind.
+        """
+
+    def collections(self, pattern: str = "*") -> list[CollectionRecord]:
+        """Return collections whose name matches the glob, by name."""
+
+    def set_chain(self, name: str, children: Sequence[str]) -> None:
+        """Define a CHAINED collection.
+
+        Raises
+        ------
+        NotFoundError
+            A child is unknown.
+        ConflictError
+            A cycle (``kind="cycle"``), or the name is taken by another kind.
+        """
+
+    def associate(self, name: str, refs: Sequence[DatasetRef]) -> None:
+        """Add refs to a TAGGED collection (made where there is none), all or none.
+
+        Raises
+        ------
+        ConflictError
+            Another ref of the same dataset type and data ID is in it.
+        """
+
+    def disassociate(self, name: str, refs: Sequence[DatasetRef]) -> None:
+        """Take refs out of a TAGGED collection; those that are not in it are no error."""
+
+    def certify(self, name: str, refs: Sequence[DatasetRef], timespan: Timespan) -> None:
+        """Certify refs as valid in a timespan in a CALIBRATION collection (made where there is none).
+
+        All or none.
+
+        Raises
+        ------
+        ConflictError
+            Another ref of the same dataset type and data ID is valid in a part of it.
+        """
+
+    def decertify(
+        self, name: str, dataset_type: str, timespan: Timespan, data_ids: Sequence[DataId] | None = None
+    ) -> None:
+        """End validity within the timespan, truncating and splitting ranges."""
+
+    # -- commits
+    def flip(self, group: Sequence[Transaction]) -> list[CommitOutcome]:
+        """Make a group of transactions visible in one short database transaction.
+
+        Each member gets its own outcome: `Committed` or `CommitConflict`; a conflicting member changes
+        nothing and does not disturb the others.
+
+        Raises
+        ------
+        CommitUnknownError
+            The database did not say whether it committed; ask `outcome` for each.
+        """
+
+    def outcome(self, txid: UUID) -> CommitOutcome | None:
+        """Return what is known for certain of a transaction: `Committed`, or None if it is not committed."""
+
+    def record_artifacts(self, artifacts: Mapping[UUID, Sequence[Artifact]]) -> None:
+        """Add or update artifacts of committed datasets by (dataset, destination)."""
+
+    # -- look-ups
+    def find(
+        self,
+        dataset_type: DatasetType,
+        data_id: DataId,
+        collections: Sequence[str],
+        *,
+        version: int | None = None,
+        timespan: Timespan | None = None,
+    ) -> StoredDataset | None:
+        """First match in the collections in order; CALIBRATION ones are searched with ``timespan``.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such collection (``kind="no_collection"``).
+        ConflictError
+            Several calibrations are valid (``kind="ambiguous_calibration"``); names them.
+        """
+
+    def stored(self, ids: Iterable[UUID]) -> dict[UUID, StoredDataset]:
+        """Return committed datasets by id; unknown ids are left out."""
+
+    def versions(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[StoredDataset]:
+        """All versions, oldest first."""
+
+    def query(self, query: DatasetQuery) -> Iterator[StoredDataset]:
+        """Yield matches lazily: pages are fetched while iterating, no cursor stays open.
+
+        Raises
+        ------
+        InvalidInputError
+            ``kind="expression"``: the message points at the character.
+        """
+
+    def count(self, query: DatasetQuery) -> int:
+        """Return the number of matches, without fetching them."""

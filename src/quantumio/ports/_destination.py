@@ -1,0 +1,235 @@
+"""Ports to the places where outputs go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from uuid import UUID
+
+from attrs import frozen
+
+from quantumio.ports._format import Chunks
+
+if TYPE_CHECKING:
+    from quantumio.model import DatasetRef
+
+__all__ = [
+    "Destination",
+    "Destinations",
+    "LoadedRows",
+    "ObjectDestination",
+    "Placement",
+    "StoredObject",
+    "TableDestination",
+]
+
+
+@frozen(kw_only=True)
+class Placement:
+    """Bytes to be placed under a name that nobody else uses.
+
+    Attributes
+    ----------
+    path
+        Relative to the destination's root, ``/`` between encoded components.
+    chunks
+        The bytes, in pieces.
+    nbytes, digest
+        Their number, and their SHA-256 in hexadecimal.
+    """
+
+    path: str
+    chunks: Chunks
+    nbytes: int
+    digest: str
+
+
+@frozen(kw_only=True)
+class StoredObject:
+    """What a destination tells of one of its objects.
+
+    Attributes
+    ----------
+    path
+        Relative to the destination's root.
+    nbytes
+        Size in bytes.
+    modified_ns
+        By the destination's own clock, ns since 1970-01-01 UTC; None if it does not tell.
+    etag
+        Its own mark of the content, None if it has none.
+    """
+
+    path: str
+    nbytes: int
+    modified_ns: int | None = None
+    etag: str | None = None
+
+
+@frozen(kw_only=True)
+class LoadedRows:
+    """What a table destination tells of a verified load.
+
+    Attributes
+    ----------
+    rows
+        Number of rows.
+    nbytes
+        Approximate size of them, bytes.
+    checksum
+        Independent of the order of the rows.
+    """
+
+    rows: int
+    nbytes: int
+    checksum: str
+
+
+class Destination(Protocol):
+    """What every destination has. Calls block, are thread-safe, and carry their own deadlines."""
+
+    @property
+    def name(self) -> str:
+        """Name in the policy."""
+
+    @property
+    def kind(self) -> str:
+        """Kind in the policy, e.g. ``files``."""
+
+    @property
+    def parallelism(self) -> int:
+        """How many calls may usefully run at the same time."""
+
+    def close(self) -> None:
+        """Give up connections; idempotent."""
+
+
+@runtime_checkable
+class ObjectDestination(Destination, Protocol):
+    """A managed store of immutable objects under unique names."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether reads need no network (they are preferred)."""
+
+    def place(self, placements: Sequence[Placement]) -> list[StoredObject]:
+        """Write all, durable and verified when it returns.
+
+        A name that exists with the same size and digest counts as written (a retry).
+
+        Raises
+        ------
+        DestinationError
+            One could not be written. ``kind`` tells a full disk, a permission, an unreachable store or other
+            bytes under the name (``corrupt``). Some of the others may be there.
+        """
+
+    def read(self, path: str, byte_range: tuple[int, int] | None = None) -> bytes:
+        """Return an object, or ``(offset, length)`` of it.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such object (``kind="no_file"``).
+        DestinationError
+            It cannot be read now.
+        """
+
+    def stat(self, path: str) -> StoredObject | None:
+        """Tell of one object; None if it is certain that there is none."""
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove objects; those that are not there are no error."""
+
+    def objects(self) -> Iterator[StoredObject]:
+        """List all objects."""
+
+    def url(self, path: str) -> str:
+        """Return where the object is, for people and other programs; never with a secret."""
+
+    def adopt(self, source: str, path: str, transfer: str) -> StoredObject:
+        """Take over a local file by ``copy``, ``link`` or ``move`` under a new name, durable when it returns.
+
+        Raises
+        ------
+        DestinationError
+            It could not; the source is as it was.
+        InvalidInputError
+            This destination cannot do this transfer.
+        """
+
+
+@runtime_checkable
+class TableDestination(Destination, Protocol):
+    """A Level 3 database: table datasets become rows, tagged with a load id.
+
+    Rows of a load are invisible in the view ``<table>`` until `reveal`; the base table is ``<table>_rows``.
+    """
+
+    def check(self, table: str, rows: object) -> None:
+        """Refuse rows (a `pyarrow.Table`) that the table cannot take, by names and types.
+
+        Raises
+        ------
+        InvalidInputError
+            A column's name is no identifier, or its type fits no column; the message names it.
+        """
+
+    def load(self, table: str, rows: object, load_id: UUID) -> LoadedRows:
+        """Write the rows of a `pyarrow.Table`, tagged and verified; creates the table where there is none.
+
+        Again with the same ``load_id`` it completes what an earlier attempt left.
+
+        Raises
+        ------
+        DestinationError
+            It could not; the rows of the load are not visible.
+        InvalidInputError
+            A value does not fit its column (``kind="value"``).
+        """
+
+    def reveal(self, table: str, load_id: UUID, ref: DatasetRef) -> None:
+        """Make the rows of a load visible in the view, with dataset id, version and data ID; idempotent."""
+
+    def read(self, table: str, load_id: UUID, columns: Sequence[str] | None = None) -> object:
+        """Return the rows of a load as a `pyarrow.Table` with the schema (and metadata) that was loaded.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such load.
+        InvalidInputError
+            There is no such column.
+        """
+
+    def remove_load(self, table: str, load_id: UUID) -> None:
+        """Remove the rows of a load that nobody refers to; none is no error."""
+
+    def url(self, table: str) -> str:
+        """Return where the table is, for people; never with a secret."""
+
+
+class Destinations(Protocol):
+    """The destinations of one repository, opened at first use."""
+
+    def names(self) -> tuple[str, ...]:
+        """Names of all configured destinations."""
+
+    def get(self, name: str) -> ObjectDestination | TableDestination:
+        """Return the destination of this name, opened.
+
+        Raises
+        ------
+        InvalidInputError
+            There is none of this name; lists those that there are.
+        DestinationError
+            It cannot be opened.
+        MissingExtraError
+            Its library is not installed.
+        """
+
+    def is_table(self, name: str) -> bool:
+        """Whether it is a table destination, without opening it."""
+
+    def close(self) -> None:
+        """Close those that are open."""

@@ -1,0 +1,87 @@
+"""Time, randomness and identifiers: the one place where they come from."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import socket
+import threading
+import time
+import uuid
+from pathlib import Path
+
+__all__ = ["host", "memory_limit_bytes", "monotonic", "now_ns", "perf_counter", "pid", "random_token", "user", "uuid7", "variable"]
+
+_uuid_lock = threading.Lock()
+_last_uuid_value = 0
+
+
+def now_ns() -> int:
+    """Nanoseconds since 1970-01-01 UTC by the wall clock (for people; nothing correct depends on it)."""
+    return time.time_ns()
+
+
+def monotonic() -> float:
+    """Seconds of a clock that never goes back, for deadlines."""
+    return time.monotonic()
+
+
+def perf_counter() -> float:
+    """Seconds of the most precise clock, for measuring durations."""
+    return time.perf_counter()
+
+
+def random_token(nbytes: int = 8) -> str:
+    """Return a random hexadecimal text of ``2 * nbytes`` characters."""
+    return secrets.token_hex(nbytes)
+
+
+def pid() -> int:
+    """Return the number of this process."""
+    return os.getpid()
+
+
+def host() -> str:
+    """Return the name of this machine."""
+    return socket.gethostname()
+
+
+def user() -> str:
+    """Return the name of the user this process runs as."""
+    return getpass.getuser()
+
+
+def memory_limit_bytes() -> int:
+    """Memory this process may use, in bytes: the machine's, or its control group's if that is less."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        text = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return machine
+    return min(machine, int(text)) if text.isdecimal() else machine
+
+
+def variable(name: str) -> str | None:
+    """Value of an environment variable, None where it is not set or empty."""
+    return os.environ.get(name) or None
+
+
+def uuid7() -> uuid.UUID:
+    """Make a time-ordered UUID (RFC 9562, version 7), strictly increasing within the process.
+
+    The 48-bit millisecond clock is followed by 74 random bits; when the clock stands still or goes
+    back, the previous value is incremented, so later calls always compare greater.
+    """
+    global _last_uuid_value  # noqa: PLW0603  one clock for the process
+    milliseconds = time.time_ns() // 1_000_000
+    random_bits = secrets.randbits(74)
+    # 122 payload bits without version and variant, kept as one integer so that "greater" is one comparison
+    value = (milliseconds << 74) | random_bits
+    with _uuid_lock:
+        if value <= _last_uuid_value:
+            value = _last_uuid_value + 1
+        _last_uuid_value = value
+    clock, rest = value >> 74, value & ((1 << 74) - 1)
+    high, low = rest >> 62, rest & ((1 << 62) - 1)
+    return uuid.UUID(int=(clock << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low)
