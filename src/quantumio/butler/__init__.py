@@ -1,0 +1,27 @@
+"""Joins the parts: Butler and DataContext, for threads and for event loops."""
+
+from quantumio.butler._async_butler import AsyncButler, AsyncDeferredDataset
+from quantumio.butler._async_context import AsyncDataContext
+from quantumio.butler._butler import Butler
+from quantumio.butler._context import DataContext
+from quantumio.butler._deferred import DeferredDataset
+from quantumio.butler._handles import AsyncReceipt, AsyncTicket, Receipt, Ticket
+from quantumio.butler._query import AsyncQuery, Query
+from quantumio.butler._records import DatasetVersion, Location
+
+__all__ = [
+    "AsyncButler",
+    "AsyncDataContext",
+    "AsyncDeferredDataset",
+    "AsyncQuery",
+    "AsyncReceipt",
+    "AsyncTicket",
+    "Butler",
+    "DataContext",
+    "DatasetVersion",
+    "DeferredDataset",
+    "Location",
+    "Query",
+    "Receipt",
+    "Ticket",
+]

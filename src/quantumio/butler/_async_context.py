@@ -1,0 +1,202 @@
+"""AsyncDataContext: the transaction of one quantum, for event loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Literal, Self
+from uuid import UUID
+
+import anyio
+import anyio.lowlevel
+
+from quantumio.butler._context import DataContext
+from quantumio.butler._handles import AsyncReceipt, AsyncTicket, as_async_receipt, as_async_ticket
+from quantumio.butler._threads import in_thread, reading_in_thread
+from quantumio.errors import QuantumioError, StateError
+from quantumio.model import Ack, DatasetRef
+
+__all__ = ["AsyncDataContext"]
+
+
+class AsyncDataContext:
+    """The transaction of one quantum, for event loops (asyncio and trio); see `DataContext`.
+
+    It may be entered in one task and left in another. It opens at its first use: entering it, or the first
+    method that is awaited.
+
+    Parameters
+    ----------
+    opened
+        The context, or what opens it (in a worker thread).
+    """
+
+    def __init__(self, opened: DataContext | Callable[[], DataContext]) -> None:
+        self._open = None if isinstance(opened, DataContext) else opened
+        self._context = opened if isinstance(opened, DataContext) else None
+
+    async def _opened(self) -> DataContext:
+        if self._context is None:
+            assert self._open is not None
+            self._context = await in_thread(self._open)
+        return self._context
+
+    @property
+    def _entered(self) -> DataContext:
+        if self._context is None:
+            raise StateError("the context was not entered yet", hint="use `async with butler.context(...)`")
+        return self._context
+
+    @property
+    def run(self) -> str:
+        """RUN collection that its outputs go to."""
+        return self._entered.run
+
+    @property
+    def txid(self) -> UUID:
+        """Transaction it is."""
+        return self._entered.txid
+
+    @property
+    def key(self) -> str | None:
+        """Idempotency key, None without."""
+        return self._entered.key
+
+    @property
+    def refs(self) -> tuple[DatasetRef, ...]:
+        """Refs of what was put, in order; with versions once committed."""
+        return self._entered.refs
+
+    @property
+    def put_seconds(self) -> float:
+        """Seconds that worker threads were busy or blocked in put so far."""
+        return self._entered.put_seconds
+
+    @property
+    def output_count(self) -> int:
+        """Number of outputs that were accepted."""
+        return self._entered.output_count
+
+    @property
+    def output_bytes(self) -> int:
+        """Size of the accepted outputs in memory, bytes."""
+        return self._entered.output_bytes
+
+    @property
+    def ticket(self) -> AsyncTicket:
+        """Handle of its commit."""
+        return as_async_ticket(self._entered.ticket)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._context!r}>"
+
+    def token(self) -> str:
+        """Hand the context over to another process; see `DataContext.token`."""
+        return self._entered.token()
+
+    async def put(
+        self,
+        obj: object,
+        dataset_type_or_ref: str | DatasetRef,
+        data_id: Mapping[str, object] | None = None,
+        *,
+        to: str | Sequence[str] | None = None,
+        own: str | None = None,
+        expect: int | Literal["create"] | None = None,
+        replace: bool = False,
+        **keys: object,
+    ) -> AsyncReceipt:
+        """Accept one output; see `DataContext.put`.
+
+        Notes
+        -----
+        Copying and encoding happen in a worker thread. If cancelled meanwhile, the output may have been
+        accepted: ``refs`` says so.
+        """
+        context = await self._opened()
+        receipt = await in_thread(
+            context.put,
+            obj,
+            dataset_type_or_ref,
+            data_id,
+            to=to,
+            own=own,
+            expect=expect,
+            replace=replace,
+            **keys,
+        )
+        return as_async_receipt(receipt)
+
+    async def get(
+        self,
+        dataset_type_or_ref: str | DatasetRef | UUID,
+        data_id: Mapping[str, object] | None = None,
+        *,
+        as_: str | None = None,
+        component: str | None = None,
+        columns: Sequence[str] | None = None,
+        version: int | None = None,
+        readonly: bool = False,
+        **keys: object,
+    ) -> object:
+        """Read a dataset; see `DataContext.get`. Cancelling abandons the reading."""
+        context = await self._opened()
+        return await reading_in_thread(
+            context.get,
+            dataset_type_or_ref,
+            data_id,
+            as_=as_,
+            component=component,
+            columns=columns,
+            version=version,
+            readonly=readonly,
+            **keys,
+        )
+
+    async def commit(self, ack: str | Ack | None = None) -> AsyncTicket:
+        """Seal the context, and wait until its commit has reached a level; see `DataContext.commit`.
+
+        Notes
+        -----
+        If cancelled while waiting, the commit is given up unless it is becoming visible already; when this
+        returns the ticket's outcome says which.
+        """
+        context = await self._opened()
+        level = context.level(ack)
+        # Only hands over to the runtime; the first commit of a process also starts its thread.
+        ticket = as_async_ticket(await in_thread(context.commit, Ack.BUFFERED))
+        if level is not Ack.BUFFERED:
+            try:
+                await ticket.wait(str(level))
+            except anyio.get_cancelled_exc_class():
+                context.give_up()
+                with anyio.CancelScope(shield=True):
+                    await ticket.wait_decided()
+                raise
+        return ticket
+
+    async def abort(self) -> None:
+        """Forget everything that was put."""
+        if self._context is not None:
+            await in_thread(self._context.abort)
+
+    async def __aenter__(self) -> Self:
+        await self._opened()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._entered.is_open:
+            return
+        if error is None:
+            await self.commit()
+            return
+        try:
+            with anyio.CancelScope(shield=True):
+                await self.abort()
+        except QuantumioError as trouble:
+            error.add_note(f"while aborting {self!r}: {trouble}")

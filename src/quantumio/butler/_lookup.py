@@ -1,0 +1,188 @@
+"""From what a caller says to a dataset type, a data ID, and the time to look calibrations up at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from attrs import frozen
+
+from quantumio.butler._repository import Repository
+from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
+from quantumio.model import DataId, DataIdValue, DatasetType, StoredDataset, Timespan, make_data_id
+from quantumio.ports import CollectionKind
+
+__all__ = ["Lookup", "find_stored", "resolve_lookup", "resolve_output"]
+
+
+@frozen(kw_only=True)
+class Lookup:
+    """What to look for.
+
+    Attributes
+    ----------
+    dataset_type, data_id
+        Complete.
+    timespan
+        Of the exposure or visit that the caller named besides; calibrations are valid at a time.
+    """
+
+    dataset_type: DatasetType
+    data_id: DataId
+    timespan: Timespan | None = None
+
+
+def resolve_output(
+    repository: Repository,
+    dataset_type: str,
+    data_id: Mapping[str, object] | None,
+    keys: Mapping[str, object],
+    defaults: Mapping[str, DataIdValue],
+) -> tuple[DatasetType, DataId]:
+    """Complete and check the data ID of an output.
+
+    Raises
+    ------
+    NotFoundError
+        The dataset type is not registered.
+    InvalidInputError
+        A key is unknown, missing, extra or contradicts another one or a dimension record.
+    """
+    known = repository.catalog.dataset_type(dataset_type)
+    given, implied = _split(repository, known, data_id, keys)
+    resolved = _complete(repository, known, given, defaults)
+    _check_implied(repository, known, resolved, implied)
+    return known, resolved
+
+
+def resolve_lookup(
+    repository: Repository,
+    dataset_type: str,
+    data_id: Mapping[str, object] | None,
+    keys: Mapping[str, object],
+    defaults: Mapping[str, DataIdValue],
+    collections: Sequence[str],
+) -> Lookup:
+    """Complete and check a data ID to look up; calibrations may be asked for by an exposure or visit.
+
+    Raises
+    ------
+    NotFoundError
+        The dataset type is not registered; or an exposure was named that no dimension record tells of.
+    InvalidInputError
+        A key is unknown, missing, extra or contradicts another one or a dimension record.
+    """
+    known = repository.catalog.dataset_type(dataset_type)
+    given, implied = _split(repository, known, data_id, keys)
+    extra = {name: value for name, value in given.items() if name not in known.dimensions}
+    if not extra or not _searches_calibrations(repository, collections):
+        resolved = _complete(repository, known, given, defaults)
+        _check_implied(repository, known, resolved, implied)
+        return Lookup(dataset_type=known, data_id=resolved)
+    everything = {name: value for name, value in defaults.items() if name in repository.catalog.universe}
+    everything |= dict(given) | implied
+    moment = make_data_id(repository.catalog.universe, everything, {})
+    timespan = repository.catalog.timespan(moment)
+    if timespan is None:
+        raise NotFoundError(
+            f"{known.name!r} is to be looked up at the time of {moment}, which no dimension record tells",
+            hint="insert the exposure's or visit's record with its timespan: Butler.insert_dimension(...)",
+        )
+    own = {name: value for name, value in given.items() if name in known.dimensions}
+    for name, value in (_implied_values(repository, extra, moment) | implied).items():
+        if name in known.dimensions:
+            own.setdefault(name, value)
+    return Lookup(dataset_type=known, data_id=_complete(repository, known, own, defaults), timespan=timespan)
+
+
+def find_stored(
+    repository: Repository, lookup: Lookup, collections: Sequence[str], version: int | None = None
+) -> StoredDataset | None:
+    """Find the first match in the collections, in order."""
+    return repository.catalog.find(
+        lookup.dataset_type, lookup.data_id, collections, version=version, timespan=lookup.timespan
+    )
+
+
+def _split(
+    repository: Repository,
+    dataset_type: DatasetType,
+    data_id: Mapping[str, object] | None,
+    keys: Mapping[str, object],
+) -> tuple[dict[str, DataIdValue], dict[str, DataIdValue]]:
+    """Return what was given, and apart from it the values that follow from records of its dimensions."""
+    universe = repository.catalog.universe
+    given = make_data_id(universe, data_id, keys, what=dataset_type.name)
+    if all(name in dataset_type.dimensions for name in given):
+        return dict(given), {}
+    follow = set(universe.implied(dataset_type.dimensions))
+    return (
+        {name: value for name, value in given.items() if name not in follow},
+        {name: value for name, value in given.items() if name in follow},
+    )
+
+
+def _complete(
+    repository: Repository,
+    dataset_type: DatasetType,
+    given: Mapping[str, DataIdValue],
+    defaults: Mapping[str, DataIdValue],
+) -> DataId:
+    return make_data_id(
+        repository.catalog.universe,
+        given,
+        {},
+        defaults=defaults,
+        dimensions=dataset_type.dimensions,
+        what=dataset_type.name,
+    )
+
+
+def _check_implied(
+    repository: Repository, dataset_type: DatasetType, data_id: DataId, implied: Mapping[str, DataIdValue]
+) -> None:
+    if not implied:
+        return
+    recorded = _implied_values(repository, data_id, data_id)
+    for name, value in implied.items():
+        if recorded.get(name, value) != value:
+            raise InvalidInputError(
+                f"{dataset_type.name}: {name}={value!r} contradicts the dimension records, "
+                f"which say {recorded[name]!r} for {data_id}",
+                hint=f"leave {name} out; it follows from the others",
+                kind=ErrorKind.DATA_ID,
+            )
+
+
+def _implied_values(
+    repository: Repository, names: Mapping[str, DataIdValue], data_id: DataId
+) -> dict[str, DataIdValue]:
+    """Return what the dimension records of ``names`` say of the dimensions that they imply, transitively."""
+    universe = repository.catalog.universe
+    values: dict[str, DataIdValue] = {}
+    known = dict(data_id)
+    todo = list(names)
+    while todo:
+        dimension = universe[todo.pop()]
+        keys = {key: known[key] for key in dimension.record_keys if key in known}
+        if not dimension.implies or len(keys) < len(dimension.record_keys):
+            continue
+        for record in repository.catalog.dimension_records(dimension.name, keys, None, {}):
+            for name in dimension.implies:
+                if isinstance(value := record.get(name), (int, str)) and name not in values:
+                    values[name] = known[name] = value
+                    todo.append(name)
+    return values
+
+
+def _searches_calibrations(repository: Repository, collections: Sequence[str]) -> bool:
+    records = {record.name: record for record in repository.catalog.collections()}
+    todo, seen = list(collections), set()
+    while todo:
+        record = records.get(name := todo.pop())
+        if record is None or name in seen:
+            continue
+        seen.add(name)
+        if record.kind is CollectionKind.CALIBRATION:
+            return True
+        todo.extend(record.children)
+    return False

@@ -1,0 +1,140 @@
+"""Queries: lazy results, as refs or as tables."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+
+from attrs import evolve
+
+from quantumio.butler._reading import ReadRequest, read_stored
+from quantumio.butler._repository import Repository
+from quantumio.butler._session import Session
+from quantumio.butler._threads import in_thread, reading_in_thread
+from quantumio.model import DatasetRef, StoredDataset
+from quantumio.ports import DatasetQuery
+
+__all__ = ["AsyncQuery", "Query", "reference_columns"]
+
+_PAGE = 500
+
+
+class Query:
+    """Matches of a query, found when they are asked for.
+
+    Iterating gives refs, page by page; nothing stays open in between. Each use asks the registry anew.
+    """
+
+    def __init__(self, session: Session, query: DatasetQuery) -> None:
+        self._session = session
+        self._query = query
+
+    def _stored(self) -> Iterator[tuple[Repository, StoredDataset]]:
+        left = self._query.limit
+        for repository in self._session.repositories:
+            query = self._query if left is None else evolve(self._query, limit=left)
+            for stored in repository.catalog.query(query):
+                yield repository, stored
+                if left is not None:
+                    left -= 1
+            if left == 0:
+                return
+
+    def __iter__(self) -> Iterator[DatasetRef]:
+        self._session.check_open()
+        for _, stored in self._stored():
+            yield stored.ref
+
+    def count(self) -> int:
+        """Return the number of matches, without fetching them."""
+        self._session.check_open()
+        total = sum(repository.catalog.count(self._query) for repository in self._session.repositories)
+        return total if self._query.limit is None else min(total, self._query.limit)
+
+    def get_all(self, *, as_: str | None = None, readonly: bool = False) -> Iterator[object]:
+        """Yield the datasets themselves, one at a time, in the form ``as_``."""
+        request = ReadRequest.make(as_, None, None, readonly=readonly)
+        for repository, stored in self._stored():
+            yield read_stored(repository, stored, request)
+
+    def table(self, as_: str = "arrow") -> object:
+        """Return the matches as a reference table.
+
+        Parameters
+        ----------
+        as_
+            ``arrow``, ``astropy``, ``pandas``, ``polars``, ``numpy``, or ``votable`` (an XML text).
+
+        Returns
+        -------
+        object
+            One row a dataset: ``dataset_type``, a column per dimension, ``run``, ``version``, ``id``,
+            ``size`` (bytes), ``digest``, ``destinations``, ``committed`` (UTC), ``access_url``.
+        """
+        from quantumio.formats import reference_table
+
+        rows = list(self._stored())
+        return reference_table(reference_columns(rows), as_)
+
+
+def reference_columns(rows: list[tuple[Repository, StoredDataset]]) -> Mapping[str, list[object]]:
+    """Return the columns of a reference table; a dimension that a row does not have is None there."""
+    names: dict[str, None] = {}
+    for _, stored in rows:
+        names.update(dict.fromkeys(stored.ref.data_id))
+    columns: dict[str, list[object]] = {"dataset_type": [s.ref.dataset_type.name for _, s in rows]}
+    for name in names:
+        columns[name] = [stored.ref.data_id.get(name) for _, stored in rows]
+    columns |= {
+        "run": [stored.ref.run for _, stored in rows],
+        "version": [stored.ref.version for _, stored in rows],
+        "id": [str(stored.ref.id) for _, stored in rows],
+        "size": [stored.nbytes for _, stored in rows],
+        "digest": [stored.artifacts[0].digest if stored.artifacts else "" for _, stored in rows],
+        "destinations": [",".join(a.destination for a in stored.artifacts) for _, stored in rows],
+        "committed": [utc(stored.committed_ns) for _, stored in rows],
+        "access_url": [f"butler://{repository.label}/{stored.ref.id}" for repository, stored in rows],
+    }
+    return columns
+
+
+def utc(nanoseconds: int) -> datetime:
+    """Return a moment of the wall clock as a datetime in UTC, to the microsecond."""
+    seconds, rest = divmod(nanoseconds, 10**9)
+    return datetime.fromtimestamp(seconds, tz=UTC).replace(microsecond=rest // 1000)
+
+
+class AsyncQuery:
+    """Matches of a query, for event loops; see `Query`. Iterate with ``async for``."""
+
+    def __init__(self, make: Callable[[], Query]) -> None:
+        self._make = make
+
+    async def _query(self) -> Query:
+        return await reading_in_thread(self._make)
+
+    async def __aiter__(self) -> AsyncIterator[DatasetRef]:
+        refs = iter(await self._query())
+        while page := await in_thread(lambda: list(islice(refs, _PAGE))):
+            for ref in page:
+                yield ref
+
+    async def count(self) -> int:
+        """Return the number of matches, without fetching them."""
+        return await reading_in_thread((await self._query()).count)
+
+    async def get_all(self, *, as_: str | None = None, readonly: bool = False) -> AsyncIterator[object]:
+        """Yield the datasets themselves, one at a time, in the form ``as_``."""
+        datasets = (await self._query()).get_all(as_=as_, readonly=readonly)
+        while one := await in_thread(lambda: list(islice(datasets, 1))):
+            yield one[0]
+
+    async def table(self, as_: str = "arrow") -> object:
+        """Return the matches as a reference table; see `Query.table`."""
+        return await reading_in_thread((await self._query()).table, as_)
+
+
+def parse_order(order_by: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names to order by."""
+    return (order_by,) if isinstance(order_by, str) else tuple(order_by)

@@ -1,0 +1,193 @@
+"""A repository that is open in this process: registry, destinations and runtime, shared by its Butlers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from attrs import define, field
+
+from quantumio.butler._settings import Settings, load_toml, merge, parse_settings
+from quantumio.engine import Runtime
+from quantumio.errors import ConflictError, DestinationError, ErrorKind, InvalidInputError, NotFoundError
+from quantumio.ports import Catalog, Destinations, Formats
+from quantumio.system import environment, files
+
+__all__ = ["Repository", "acquire", "create", "release"]
+
+CONFIG_NAME: Final = "butler.toml"
+_REGISTRY_NAME: Final = "registry.sqlite3"
+_LOCK_NAME: Final = "registry.lock"
+
+_lock = threading.Lock()
+_open: dict[tuple[Path, bool], Repository] = {}
+
+
+@define(eq=False)
+class Repository:
+    """One open repository.
+
+    Attributes
+    ----------
+    root
+        Absolute path of its directory.
+    readonly
+        Whether nothing may be written, nor recovered.
+    """
+
+    root: Path
+    readonly: bool
+    settings: Settings
+    catalog: Catalog
+    destinations: Destinations
+    formats: Formats
+    runtime: Runtime
+    pid: int = field(factory=environment.pid)
+    users: int = 0
+
+    @property
+    def label(self) -> str:
+        """Name of the repository for people: that of its directory."""
+        return self.root.name
+
+
+def create(
+    root: Path,
+    config: Mapping[str, object],
+    registry: str | None,
+    dimensions: Mapping[str, Mapping[str, object]] | None,
+) -> None:
+    """Make a repository. Its ``butler.toml`` is written last: without it there is no repository.
+
+    Raises
+    ------
+    ConflictError
+        There is one already.
+    InvalidInputError
+        The configuration is wrong; nothing was made.
+    """
+    import tomli_w
+
+    from quantumio.destinations import check_settings
+    from quantumio.registry import create_registry
+
+    if files.exists(root / CONFIG_NAME):
+        raise ConflictError(
+            f"{root} is a repository already", hint="open it with Butler(...), or choose another directory"
+        )
+    tables = merge(config, {"repository": {"registry": registry}} if registry else {})
+    if dimensions:
+        tables = merge(tables, {"dimensions": dimensions})
+    repository_id = environment.uuid7()
+    tables = merge({"repository": {"id": str(repository_id)}}, tables)
+    settings = parse_settings(tables, "config")
+    for destination in settings.destinations.values():
+        check_settings(destination)
+    try:
+        text = tomli_w.dumps(tables)
+    except TypeError as error:
+        raise InvalidInputError(f"config: {error}", hint="use values that TOML has") from error
+    try:
+        files.make_directories(root)
+        create_registry(
+            _registry_url(root, settings),
+            universe_tables=settings.dimensions or None,
+            lock_path=root / _LOCK_NAME,
+            repository_id=repository_id,
+        ).close()
+        files.write_text_new(root / CONFIG_NAME, text)
+    except OSError as error:
+        raise DestinationError(
+            f"the repository {root} cannot be made: {error.strerror}",
+            hint="check the path and its permissions",
+            kind=ErrorKind.PERMISSION,
+        ) from error
+
+
+def acquire(root: Path, *, readonly: bool) -> Repository:
+    """Open a repository, or share it with the Butlers of this process that have it open.
+
+    Raises
+    ------
+    NotFoundError
+        There is none (``kind="no_repository"``).
+    StateError
+        Its registry has a newer schema.
+    """
+    root = root.absolute()
+    key = root, readonly
+    with _lock:
+        repository = _open.get(key)
+        if repository is None or repository.pid != environment.pid():
+            repository = _open[key] = _open_repository(root, readonly=readonly)
+        repository.users += 1
+        return repository
+
+
+def release(repository: Repository, timeout_s: float | None) -> None:
+    """Give a repository back; the last one drains and closes it.
+
+    Raises
+    ------
+    ExceptionGroup
+        Background failures that nobody was told yet.
+    """
+    with _lock:
+        repository.users -= 1
+        if repository.users > 0:
+            return
+        key = repository.root, repository.readonly
+        if _open.get(key) is repository:
+            del _open[key]
+    try:
+        repository.runtime.close(timeout_s)
+    finally:
+        repository.destinations.close()
+        repository.catalog.close()
+
+
+def _registry_url(root: Path, settings: Settings) -> str:
+    return settings.registry or f"sqlite:///{root.absolute() / _REGISTRY_NAME}"
+
+
+def _open_repository(root: Path, *, readonly: bool) -> Repository:
+    from quantumio.destinations import OpenedDestinations
+    from quantumio.formats import InstalledFormats
+    from quantumio.registry import open_registry
+
+    if not files.exists(root / CONFIG_NAME):
+        raise NotFoundError(
+            f"{root} is no repository: it has no {CONFIG_NAME}",
+            hint=f"make one with Butler.create({str(root)!r}) or `quantumio create {root}`",
+            kind=ErrorKind.NO_REPOSITORY,
+        )
+    settings = parse_settings(load_toml(root / CONFIG_NAME), str(root / CONFIG_NAME))
+    catalog = open_registry(_registry_url(root, settings), lock_path=root / _LOCK_NAME, readonly=readonly)
+    try:
+        formats = InstalledFormats()
+        destinations = OpenedDestinations(
+            settings.destinations,
+            repository_root=root,
+            repository_id=catalog.repository_id,
+            readonly=readonly,
+        )
+    except BaseException:
+        catalog.close()
+        raise
+    runtime = Runtime(
+        catalog=catalog,
+        destinations=destinations,
+        formats=formats,
+        settings=settings.runtime,
+    )
+    return Repository(
+        root=root,
+        readonly=readonly,
+        settings=settings,
+        catalog=catalog,
+        destinations=destinations,
+        formats=formats,
+        runtime=runtime,
+    )

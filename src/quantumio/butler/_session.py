@@ -1,0 +1,283 @@
+"""What a Butler, its contexts and its handles share: repositories, defaults, and the search for datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from uuid import UUID
+
+from attrs import define, field
+
+from quantumio.butler._lookup import Lookup, find_stored, resolve_lookup
+from quantumio.butler._reading import ReadRequest, read_output, read_stored
+from quantumio.butler._repository import Repository
+from quantumio.engine import Output, OutputReleased, PolicyResolver
+from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, StateError
+from quantumio.model import DataIdValue, DatasetRef, StoredDataset, check_run
+
+__all__ = ["Collections", "Session", "as_collections"]
+
+Collections = str | Sequence[str] | None
+"""A collection, or several in search order; None takes the Butler's own."""
+
+
+def as_collections(collections: Collections) -> tuple[str, ...] | None:
+    """Return names in search order; None where nothing was said.
+
+    Raises
+    ------
+    InvalidInputError
+        A name is none.
+    """
+    if collections is None:
+        return None
+    names = (collections,) if isinstance(collections, str) else tuple(collections)
+    return tuple(check_run(name, "collection") for name in names)
+
+
+@define(eq=False)
+class Session:
+    """Repositories in search order, and defaults of calls.
+
+    Attributes
+    ----------
+    repositories
+        Open, the first one searched first.
+    run, collections
+        Where puts go and what is searched when a call does not say.
+    defaults
+        Data ID values for dimensions that a call does not give.
+    policies
+        Resolver of each repository, by its root.
+    new_runs
+        Runs that need not exist yet: contexts of this session put there.
+    """
+
+    repositories: list[Repository]
+    run: str | None
+    collections: tuple[str, ...] | None
+    defaults: Mapping[str, DataIdValue]
+    policies: dict[str, PolicyResolver]
+    new_runs: set[str] = field(factory=set)
+    is_closed: bool = False
+
+    def check_open(self) -> None:
+        """Refuse to be used after closing.
+
+        Raises
+        ------
+        StateError
+            It is closed.
+        """
+        if self.is_closed:
+            raise StateError("this Butler is closed", hint="open another one")
+
+    def writeable(self) -> Repository:
+        """Return the repository that puts go to.
+
+        Raises
+        ------
+        StateError
+            None is writeable (``kind="read_only"``).
+        """
+        self.check_open()
+        for repository in self.repositories:
+            if not repository.readonly:
+                return repository
+        raise StateError(
+            f"{self.repositories[0].root} was opened read-only",
+            hint="open it with readonly=False",
+            kind=ErrorKind.READ_ONLY,
+        )
+
+    def search_path(self, collections: Collections, run: str | None = None) -> tuple[str, ...]:
+        """Return the collections to search: the run, then those asked for, or the Butler's own.
+
+        Raises
+        ------
+        InvalidInputError
+            There are none; lists those that exist.
+        """
+        asked = as_collections(collections)
+        if asked is None:
+            asked = tuple(name for name in (self.run,) if name and name != run) + (self.collections or ())
+        path = tuple(dict.fromkeys((*((run,) if run else ()), *asked)))
+        if not path:
+            exist = [r.name for repository in self.repositories for r in repository.catalog.collections()]
+            raise InvalidInputError(
+                "no collection says where to look",
+                hint=f"give collections=..., here or when opening the Butler; there are {_list(exist)}",
+                kind=ErrorKind.COLLECTION,
+            )
+        return path
+
+    def repository_of(self, dataset_id: UUID) -> tuple[Repository, StoredDataset]:
+        """Return a committed dataset and the repository that has it.
+
+        Raises
+        ------
+        NotFoundError
+            None has it.
+        """
+        self.check_open()
+        for repository in self.repositories:
+            if stored := repository.catalog.stored([dataset_id]).get(dataset_id):
+                return repository, stored
+        raise NotFoundError(
+            f"there is no committed dataset {dataset_id}",
+            hint="it may be uncommitted, deleted, or of another repository",
+        )
+
+    def stored_of(self, ref: DatasetRef | UUID) -> tuple[Repository, StoredDataset]:
+        """Return what the registry knows of a ref."""
+        if not isinstance(ref, (DatasetRef, UUID)):
+            raise InvalidInputError(
+                f"{ref!r} ({type(ref).__name__}) is no dataset ref", hint="give a DatasetRef or its UUID"
+            )
+        return self.repository_of(ref if isinstance(ref, UUID) else ref.id)
+
+    # -- find
+    def lookups(
+        self,
+        dataset_type: str,
+        data_id: Mapping[str, object] | None,
+        keys: Mapping[str, object],
+        collections: Sequence[str],
+    ) -> Iterator[tuple[Repository, Lookup, tuple[str, ...]]]:
+        """Yield, for each repository that knows the dataset type, what to look for and where.
+
+        Raises
+        ------
+        NotFoundError
+            No repository knows the dataset type, or none has any of the collections.
+        """
+        self.check_open()
+        unknown: NotFoundError | None = None
+        has_type = False
+        for repository in self.repositories:
+            try:
+                repository.catalog.dataset_type(dataset_type)
+            except NotFoundError as error:
+                unknown = unknown or error
+                continue
+            has_type = True
+            present = self._present(repository, collections)
+            if present:
+                yield (
+                    repository,
+                    resolve_lookup(repository, dataset_type, data_id, keys, self.defaults, present),
+                    present,
+                )
+        if not has_type and unknown is not None:
+            raise unknown
+
+    def _present(self, repository: Repository, collections: Sequence[str]) -> tuple[str, ...]:
+        if len(self.repositories) == 1:
+            return tuple(collections)
+        exist = {record.name for record in repository.catalog.collections()}
+        return tuple(name for name in collections if name in exist)
+
+    def find(
+        self,
+        dataset_type: str,
+        data_id: Mapping[str, object] | None,
+        keys: Mapping[str, object],
+        collections: Sequence[str],
+        version: int | None = None,
+    ) -> tuple[Repository, StoredDataset] | None:
+        """Return the first committed match."""
+        for repository, lookup, present in self.lookups(dataset_type, data_id, keys, collections):
+            if stored := self._find_in(repository, lookup, present, version):
+                return repository, stored
+        return None
+
+    def _find_in(
+        self, repository: Repository, lookup: Lookup, collections: tuple[str, ...], version: int | None
+    ) -> StoredDataset | None:
+        try:
+            return find_stored(repository, lookup, collections, version)
+        except NotFoundError as error:
+            # A run exists from its first commit on; until then it is empty for those who put there.
+            new = self.new_runs | ({self.run} if self.run else set())
+            if error.kind is not ErrorKind.NO_COLLECTION or new.isdisjoint(collections):
+                raise
+        exist = {record.name for record in repository.catalog.collections()}
+        rest = tuple(name for name in collections if name in exist or name not in new)
+        return find_stored(repository, lookup, rest, version) if rest else None
+
+    def temporary(
+        self,
+        dataset_type: str,
+        data_id: Mapping[str, object] | None,
+        keys: Mapping[str, object],
+        collections: Sequence[str],
+    ) -> tuple[Repository, Output] | None:
+        """Return a committed temporary of one of the runs that is still alive."""
+        for repository, lookup, present in self.lookups(dataset_type, data_id, keys, collections):
+            for run in present:
+                if output := repository.runtime.temporary(run, dataset_type, lookup.data_id):
+                    return repository, output
+        return None
+
+    # -- read
+    def read(
+        self,
+        dataset_type: str,
+        data_id: Mapping[str, object] | None,
+        keys: Mapping[str, object],
+        collections: Sequence[str],
+        version: int | None,
+        request: ReadRequest,
+    ) -> tuple[DatasetRef, object]:
+        """Read the first match: a temporary of the runs, else a committed dataset.
+
+        Raises
+        ------
+        NotFoundError
+            There is none; the message names a match that is still queued.
+        """
+        if version is None and (found := self.temporary(dataset_type, data_id, keys, collections)):
+            repository, output = found
+            try:
+                return output.ref, read_output(repository.formats, output, request)
+            except OutputReleased:
+                pass  # forgotten meanwhile
+        stored = self.find(dataset_type, data_id, keys, collections, version)
+        if stored is None:
+            raise self.not_found(dataset_type, data_id, keys, collections, version)
+        return stored[1].ref, read_stored(stored[0], stored[1], request)
+
+    def read_ref(self, ref: DatasetRef | UUID, request: ReadRequest) -> tuple[DatasetRef, object]:
+        """Read a dataset by its ref: committed, or a temporary that is still alive."""
+        dataset_id = ref if isinstance(ref, UUID) else ref.id
+        for repository in self.repositories:
+            for output in repository.runtime.temporaries():
+                if output.ref.id == dataset_id:
+                    return output.ref, read_output(repository.formats, output, request)
+        repository, stored = self.stored_of(ref)
+        return stored.ref, read_stored(repository, stored, request)
+
+    def not_found(
+        self,
+        dataset_type: str,
+        data_id: Mapping[str, object] | None,
+        keys: Mapping[str, object],
+        collections: Sequence[str],
+        version: int | None = None,
+    ) -> NotFoundError:
+        """Return the error that says what is not there, and whether it is on its way."""
+        given = ", ".join(f"{key}={value!r}" for key, value in {**(data_id or {}), **keys}.items())
+        number = "" if version is None else f" version {version}"
+        message = f"there is no {dataset_type}({given}){number} in {', '.join(collections)}"
+        for repository, lookup, present in self.lookups(dataset_type, data_id, keys, collections):
+            for context in repository.runtime.pending():
+                if context.run in present and context.own_output(dataset_type, lookup.data_id):
+                    return NotFoundError(
+                        f"{message} yet: transaction {context.txid} will commit it",
+                        hint=f"wait for it: Butler.ticket('{context.txid}').wait()",
+                        kind=ErrorKind.PENDING,
+                    )
+        return NotFoundError(message, hint="look at Butler.query(...) or `quantumio query`")
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names) if names else "none yet"

@@ -1,0 +1,23 @@
+"""The one way from an event loop into a worker thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+import anyio.to_thread
+
+__all__ = ["in_thread", "reading_in_thread"]
+
+_T = TypeVar("_T")
+
+
+async def in_thread(function: Callable[..., _T], *arguments: object, **keywords: object) -> _T:
+    """Run blocking code in a worker thread. Cancelling waits for it: what it changes stays known."""
+    return await anyio.to_thread.run_sync(partial(function, *arguments, **keywords))
+
+
+async def reading_in_thread(function: Callable[..., _T], *arguments: object, **keywords: object) -> _T:
+    """Run blocking code that changes nothing in a worker thread. Cancelling abandons it."""
+    return await anyio.to_thread.run_sync(partial(function, *arguments, **keywords), abandon_on_cancel=True)

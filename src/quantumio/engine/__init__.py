@@ -1,0 +1,27 @@
+"""The heart: buffer, ownership, policy, flush and commit. It knows ports, never libraries."""
+
+from quantumio.engine._context import MOMENT_OF_ACK, Context, ContextState
+from quantumio.engine._ledger import ErrorLedger
+from quantumio.engine._output import Output, OutputReleased
+from quantumio.engine._plan_scope import PlanScope
+from quantumio.engine._policy import LOCAL, ROWS, PolicyResolver, as_targets
+from quantumio.engine._progress import Progress
+from quantumio.engine._runtime import Runtime, RuntimeSettings, RuntimeStatus
+
+__all__ = [
+    "LOCAL",
+    "MOMENT_OF_ACK",
+    "ROWS",
+    "Context",
+    "ContextState",
+    "ErrorLedger",
+    "Output",
+    "OutputReleased",
+    "PlanScope",
+    "PolicyResolver",
+    "Progress",
+    "Runtime",
+    "RuntimeSettings",
+    "RuntimeStatus",
+    "as_targets",
+]

@@ -1,0 +1,81 @@
+"""The byte budget: how much accepted output may wait in memory."""
+
+from __future__ import annotations
+
+import threading
+
+from quantumio.errors import BufferFull
+from quantumio.system import environment
+
+__all__ = ["ByteBudget"]
+
+
+class ByteBudget:
+    """A byte-weighted limit that puts wait for.
+
+    An output larger than the whole limit is admitted when nothing else is charged, so that it can always
+    pass; the limit is exceeded by that one output only.
+
+    Parameters
+    ----------
+    max_bytes
+        The limit.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._used = 0
+        self._waited_s = 0.0
+        self._condition = threading.Condition()
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes charged now."""
+        return self._used
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds that puts have waited in total."""
+        return self._waited_s
+
+    def _fits(self, nbytes: int) -> bool:
+        return self._used == 0 or self._used + nbytes <= self.max_bytes
+
+    def charge_now(self, nbytes: int) -> bool:
+        """Charge without waiting; False if it does not fit."""
+        with self._condition:
+            if not self._fits(nbytes):
+                return False
+            self._used += nbytes
+            return True
+
+    def charge(self, nbytes: int, timeout_s: float, what: str) -> None:
+        """Charge, waiting until it fits.
+
+        Raises
+        ------
+        BufferFull
+            It did not fit in time; nothing was charged.
+        """
+        begin = environment.monotonic()
+        with self._condition:
+            fits = self._condition.wait_for(lambda: self._fits(nbytes), timeout_s)
+            self._waited_s += environment.monotonic() - begin
+            if not fits:
+                raise BufferFull(
+                    f"{what}: {nbytes} bytes did not fit into the buffer within {timeout_s:g} s "
+                    f"({self._used} of {self.max_bytes} bytes are in use)",
+                    hint="commit or abort open contexts, forget temporaries, or raise max_buffer_bytes",
+                )
+            self._used += nbytes
+
+    def charge_more(self, nbytes: int) -> None:
+        """Charge what an admitted output needs on its way (its encoded form), without limit."""
+        with self._condition:
+            self._used += nbytes
+
+    def release(self, nbytes: int) -> None:
+        """Give bytes back."""
+        with self._condition:
+            self._used -= nbytes
+            self._condition.notify_all()

@@ -1,0 +1,437 @@
+"""The transaction of one quantum: everything put in it becomes visible together, or never."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final, Literal
+from uuid import UUID
+
+from quantumio.engine._output import Output
+from quantumio.engine._ownership import choose_ownership, take_snapshot
+from quantumio.engine._plan_scope import PlanScope
+from quantumio.engine._policy import PolicyResolver
+from quantumio.engine._progress import Progress
+from quantumio.errors import (
+    CommitConflictError,
+    CommitFailedError,
+    CommitParkedError,
+    CommitUnknownError,
+    ConflictError,
+    DestinationError,
+    ErrorKind,
+    QuantumioError,
+    StateError,
+)
+from quantumio.model import (
+    TEMPORARY,
+    Ack,
+    CommitConflict,
+    CommitFailed,
+    CommitOutcome,
+    CommitParked,
+    Committed,
+    CommitUnknown,
+    DataId,
+    DatasetRef,
+    DatasetType,
+    Mode,
+    Moment,
+    Ownership,
+    Resolution,
+    Transaction,
+    check_expectation,
+)
+from quantumio.ports import StorageClassDelegate, TableDestination
+from quantumio.system import environment
+
+if TYPE_CHECKING:
+    from quantumio.engine._runtime import Runtime
+
+__all__ = ["MOMENT_OF_ACK", "Context", "ContextState", "outcome_error"]
+
+MOMENT_OF_ACK = {
+    Ack.BUFFERED: Moment.ACCEPTED,
+    # Until there is a journal, its promise is kept by the next stronger level.
+    Ack.JOURNALED: Moment.COMMITTED,
+    Ack.COMMITTED: Moment.COMMITTED,
+    Ack.SETTLED: Moment.SETTLED,
+}
+
+_GENERATION: Final = 0
+"""Grows only when an aborted transaction is opened again, which nothing does yet."""
+
+
+class ContextState(Enum):
+    """Where a context stands."""
+
+    OPEN = auto()
+    SEALED = auto()
+    DECIDED = auto()
+
+
+class Context:
+    """One transaction: its outputs, what it read, and how it ended. Thread-safe.
+
+    Attributes
+    ----------
+    txid
+        UUIDv7, stable over everything that happens to it.
+    run, key
+        Where its outputs go; its idempotency key, None without.
+    progress
+        Its moments.
+    outcome
+        None while undecided.
+    put_s
+        Seconds that callers were blocked in `put`.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        run: str,
+        key: str | None,
+        ack: Ack,
+        policies: PolicyResolver,
+        plan: PlanScope | None = None,
+        txid: UUID | None = None,
+    ) -> None:
+        self.txid = txid or environment.uuid7()
+        self.run = run
+        self.key = key
+        self.progress = Progress()
+        self.outcome: CommitOutcome | None = None
+        self.put_s = 0.0
+        self.output_count = 0
+        self.output_bytes = 0
+        self.state = ContextState.OPEN
+        self._runtime = runtime
+        self._ack = ack
+        self._plan = plan
+        self._policies = policies
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+        self._outputs: dict[tuple[str, DataId], Output] = {}
+        self._inputs: dict[UUID, DatasetRef] = {}
+        self._unchanged: dict[tuple[str, DataId], DatasetRef] = {}
+        self._requires: dict[UUID, Context] = {}
+
+    # -- what is in it
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """Accepted outputs in the order of their puts."""
+        with self._lock:
+            return tuple(self._outputs.values())
+
+    @property
+    def persistent_outputs(self) -> tuple[Output, ...]:
+        """Accepted outputs that the registry will know."""
+        return tuple(output for output in self.outputs if not output.resolution.is_temporary)
+
+    @property
+    def requires(self) -> tuple[Context, ...]:
+        """Contexts whose accepted outputs it read: they must commit first."""
+        with self._lock:
+            return tuple(self._requires.values())
+
+    @property
+    def ack(self) -> Ack:
+        """What its commit waits for: as asked, or stronger where a policy of an output says so."""
+        return max(self._ack, self.policy_ack)
+
+    @property
+    def policy_ack(self) -> Ack:
+        """The strongest level that a policy demands for one of its outputs."""
+        return max((output.resolution.ack or Ack.BUFFERED for output in self.outputs), default=Ack.BUFFERED)
+
+    def own_output(self, dataset_type: str, data_id: DataId) -> Output | None:
+        """Return an output of this context."""
+        return self._outputs.get((dataset_type, data_id))
+
+    def find_planned(self, dataset_type: str, data_id: DataId) -> Output | None:
+        """Return an accepted output of another context of the same plan, and depend on that context."""
+        if self._plan is None or (found := self._plan.find(dataset_type, data_id)) is None:
+            return None
+        output, context = found
+        with self._lock:
+            self._requires[context.txid] = context
+            self._inputs[output.ref.id] = output.ref
+        return output
+
+    def note_read(self, ref: DatasetRef) -> None:
+        """Record a committed dataset as an input; one of the own run must still be the latest at commit."""
+        with self._lock:
+            self._inputs[ref.id] = ref
+            if ref.run == self.run and ref.version is not None:
+                self._unchanged.setdefault((ref.dataset_type.name, ref.data_id), ref)
+
+    # -- put
+    def put(
+        self,
+        value: object,
+        dataset_type: DatasetType,
+        data_id: DataId,
+        *,
+        ref_id: UUID | None = None,
+        to: object = None,
+        own: object = None,
+        expect: int | Literal["create"] | None = None,
+        replace: bool = False,
+    ) -> Output:
+        """Accept one output: everything that can be known to be wrong with it is raised now.
+
+        Returns when the object was taken as its ownership says; in immediate mode when its bytes are durable
+        at every required destination.
+        """
+        begin = environment.perf_counter()
+        try:
+            output = self._accept(value, dataset_type, data_id, ref_id, to, own, expect, replace)
+            if output.resolution.mode is Mode.IMMEDIATE and not output.resolution.is_temporary:
+                self._place_now(output)
+            return output
+        finally:
+            self.put_s += environment.perf_counter() - begin
+
+    def _accept(
+        self,
+        value: object,
+        dataset_type: DatasetType,
+        data_id: DataId,
+        ref_id: UUID | None,
+        to: object,
+        own: object,
+        expect: int | Literal["create"] | None,
+        replace: bool,
+    ) -> Output:
+        runtime = self._runtime
+        runtime.check_usable()
+        key = dataset_type.name, data_id
+        self._check_open()
+        self._check_new(key, replace)
+        expectation = check_expectation(expect)
+        delegate = runtime.formats.delegate(dataset_type.storage_class)
+        delegate.check(value)
+        resolution = self._policies.resolve(dataset_type, self.run, to=to, own=own)
+        ownership = choose_ownership(value, delegate, resolution.own)
+        nbytes = delegate.nbytes(value)
+        runtime.budget.charge(nbytes, runtime.settings.put_timeout_s, f"{dataset_type.name}({data_id})")
+        try:
+            snapshot = take_snapshot(
+                value, delegate, ownership, runtime.pool, verify_borrowed=runtime.settings.verify_borrowed
+            )
+        except BaseException:
+            runtime.budget.release(nbytes)
+            raise
+        load_ids = {
+            target.destination: environment.uuid7()
+            for target in resolution.targets
+            if target.destination != TEMPORARY and runtime.destinations.is_table(target.destination)
+        }
+        output = Output(
+            DatasetRef(ref_id or environment.uuid7(), dataset_type, data_id, self.run),
+            name=f"{self.txid}.{_GENERATION}.{next(self._numbers)}",
+            snapshot=snapshot,
+            nbytes=nbytes,
+            expect=expectation,
+            resolution=resolution,
+            delegate=delegate,
+            formats=runtime.formats,
+            budget=runtime.budget,
+            load_ids=load_ids,
+        )
+        try:
+            self._check_holdable(output, snapshot.value, delegate, resolution)
+            if ownership is Ownership.ENCODE:
+                output.encode_and_drop()
+            with self._lock:
+                self._check_open()
+                replaced = self._check_new(key, replace)
+                self._outputs[key] = output
+                self.output_count += replaced is None
+                self.output_bytes += nbytes
+        except BaseException:
+            output.release()
+            raise
+        if replaced is not None:
+            runtime.discard([replaced])
+        output.progress.reach(Moment.ACCEPTED)
+        if ownership in (Ownership.COPY, Ownership.ENCODE) or delegate.is_immutable(value):
+            output.progress.reach(Moment.RELEASED)
+        return output
+
+    def _check_open(self) -> None:
+        if self.state is not ContextState.OPEN:
+            raise StateError(
+                f"context {self.txid} of run {self.run!r} takes nothing more: it was committed or aborted",
+                hint="open another context",
+            )
+
+    def _check_new(self, key: tuple[str, DataId], replace: bool) -> Output | None:
+        existing = self._outputs.get(key)
+        if existing is not None and not replace:
+            raise ConflictError(
+                f"{key[0]}({key[1]}) was put in this context already",
+                hint="put it with replace=True, or under another data ID",
+                kind=ErrorKind.DUPLICATE_OUTPUT,
+            )
+        return existing
+
+    def _check_holdable(
+        self, output: Output, value: object, delegate: StorageClassDelegate, resolution: Resolution
+    ) -> None:
+        """Refuse what a format or a table of the output cannot hold, as far as it shows without a scan."""
+        formats, destinations = self._runtime.formats, self._runtime.destinations
+        for name, choice in resolution.formats.items():
+            if name == TEMPORARY:
+                continue
+            if name not in output.load_ids:
+                formats.format(choice.name).check(value, output.storage_class, choice.options)
+                continue
+            try:
+                table = destinations.get(name)
+                assert isinstance(table, TableDestination)
+                table.check(output.ref.dataset_type.name, delegate.convert(value, "arrow"))
+            except DestinationError:
+                pass  # it cannot be reached now; flushing will tell, and try again
+
+    def _place_now(self, output: Output) -> None:
+        try:
+            self._runtime.place_now(output)
+        except BaseException:
+            with self._lock:
+                if self._outputs.get((output.ref.dataset_type.name, output.ref.data_id)) is output:
+                    del self._outputs[output.ref.dataset_type.name, output.ref.data_id]
+                    self.output_count -= 1
+            self._runtime.discard([output])
+            raise
+
+    # -- the end
+    def seal(self) -> None:
+        """Take nothing more; quanta of the same plan may read the outputs from now on."""
+        with self._lock:
+            self._check_open()
+            self.state = ContextState.SEALED
+        if self._plan is not None:
+            self._plan.publish(self)
+        self.progress.reach(Moment.ACCEPTED)
+
+    def commit(self) -> None:
+        """Seal it and hand it to the runtime, which decides it in the background."""
+        self._runtime.check_usable()
+        self.seal()
+        self._runtime.submit(self)
+
+    def abort(self, kind: ErrorKind = ErrorKind.ABORTED, message: str = "the context was aborted") -> None:
+        """Forget everything that was put; on a context that is no longer open it does nothing."""
+        with self._lock:
+            if self.state is not ContextState.OPEN:
+                return
+            self.state = ContextState.SEALED
+        self._runtime.discard(self.outputs)
+        self.decide(CommitFailed(txid=self.txid, kind=kind, message=message))
+        self._runtime.forget_open(self)
+
+    def cancel(self) -> None:
+        """Give a sealed context up unless it is becoming visible already; its outcome says which."""
+        self._runtime.cancel(self)
+
+    def transaction(self) -> Transaction:
+        """Return what the registry is to make visible."""
+        with self._lock:
+            inputs, unchanged = tuple(self._inputs), tuple(self._unchanged.values())
+        return Transaction(
+            txid=self.txid,
+            run=self.run,
+            key=self.key,
+            outputs=tuple(output.record() for output in self.persistent_outputs),
+            inputs=inputs,
+            unchanged=unchanged,
+        )
+
+    def decide(self, outcome: CommitOutcome) -> None:
+        """Set the outcome, once, and tell everybody who waits."""
+        with self._lock:
+            self.outcome = outcome
+            self.state = ContextState.DECIDED
+        if isinstance(outcome, Committed):
+            by_key = {(ref.dataset_type.name, ref.data_id): ref for ref in outcome.refs}
+            for output in self.outputs:
+                ref = by_key.get((output.ref.dataset_type.name, output.ref.data_id))
+                output.ref = ref or output.ref
+                output.progress.reach(Moment.RELEASED, Moment.JOURNALED, Moment.COMMITTED)
+            self.progress.reach(Moment.JOURNALED, Moment.COMMITTED)
+        else:
+            self.finish()
+
+    def finish(self) -> None:
+        """Say that nothing more will happen to it."""
+        for progress in self._progresses():
+            progress.finish()
+
+    def settle(self) -> None:
+        """Say that every destination has everything."""
+        for progress in self._progresses():
+            progress.reach(Moment.SETTLED)
+            progress.finish()
+
+    def _progresses(self) -> Iterator[Progress]:
+        for output in self.outputs:
+            output.progress.reach(Moment.RELEASED)
+            yield output.progress
+        yield self.progress
+
+    # -- waiting
+    def check_may_wait(self) -> None:
+        """Refuse to wait on the runtime's own thread; see `Runtime.check_may_wait`."""
+        self._runtime.check_may_wait()
+
+    def raise_unless(self, moment: Moment, in_time: bool, progress: Progress | None = None) -> None:
+        """Raise what keeps a moment from having come.
+
+        Raises
+        ------
+        CommitConflictError, CommitFailedError, CommitParkedError, CommitUnknownError
+            What the outcome says.
+        StateError
+            ``kind="timeout"``: it has not come yet; it may still come.
+        """
+        if (progress or self.progress).has_reached(moment):
+            return
+        if not in_time:
+            raise StateError(
+                f"context {self.txid} of run {self.run!r} is not {moment} yet",
+                hint="wait longer, or look at `status`",
+                kind=ErrorKind.TIMEOUT,
+            )
+        self._runtime.ledger.deliver(self.txid)
+        raise outcome_error(self.outcome, self.txid, moment)
+
+
+def outcome_error(outcome: CommitOutcome | None, txid: UUID, moment: Moment) -> QuantumioError:
+    """Return the error that says why a moment did not come."""
+    match outcome:
+        case CommitConflict():
+            return CommitConflictError(
+                outcome.message,
+                outcome=outcome,
+                hint="read the latest version, decide, and commit again",
+                kind=outcome.kind,
+            )
+        case CommitFailed():
+            what = f"{outcome.ref}: " if outcome.ref else ""
+            return CommitFailedError(f"{what}{outcome.message}", outcome=outcome, kind=outcome.kind)
+        case CommitUnknown():
+            return CommitUnknownError(
+                f"transaction {txid} may or may not be visible: {outcome.reason}",
+                outcome=outcome,
+                hint=f"look it up with Butler.ticket('{txid}') before writing again",
+            )
+        case CommitParked():
+            parked = outcome
+        case _:
+            parked = CommitParked(txid=txid, reason=f"committed, but not {moment}: a copy is still missing")
+    return CommitParkedError(f"transaction {txid}: {parked.reason}", outcome=parked)

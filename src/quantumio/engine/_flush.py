@@ -1,0 +1,221 @@
+"""Carrying outputs to their destinations: encode once per format, place everywhere in parallel."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from quantumio.engine._output import Output
+from quantumio.engine._policy import ROWS
+from quantumio.errors import ErrorKind, InternalError, QuantumioError
+from quantumio.model import Artifact, DatasetRef, Moment, Target
+from quantumio.ports import Destinations, Formats, ObjectDestination, Placement, TableDestination
+
+__all__ = ["FlushFailure", "Flusher"]
+
+_LARGE: Final = 1 << 20
+"""Outputs from this size on travel alone; smaller ones share a trip, in bytes."""
+
+_GROUP: Final = 256
+"""Small outputs that share a trip at most."""
+
+_T = TypeVar("_T")
+
+
+class FlushFailure(Exception):
+    """One output did not arrive at one destination. Never leaves the engine."""
+
+    def __init__(self, ref: DatasetRef, destination: str | None, error: QuantumioError) -> None:
+        super().__init__(str(error))
+        self.ref = ref
+        self.destination = destination
+        self.error = error
+
+
+class Flusher:
+    """Encodes and places outputs in worker threads. Lives on the runtime's loop.
+
+    Parameters
+    ----------
+    encoders
+        How many encodings may run at the same time.
+    """
+
+    def __init__(self, destinations: Destinations, formats: Formats, encoders: int) -> None:
+        self._destinations = destinations
+        self._formats = formats
+        self._encode_limiter = anyio.CapacityLimiter(encoders)
+        self._place_limiters: dict[str, anyio.CapacityLimiter] = {}
+
+    async def flush(self, outputs: Sequence[Output], *, required: bool) -> None:
+        """Bring outputs to their required (or to their best-effort) destinations.
+
+        Raises
+        ------
+        ExceptionGroup
+            Of `FlushFailure`. What was placed by then is in the outputs' ``artifacts``.
+        """
+        async with anyio.create_task_group() as tasks:
+            for group in _trips(outputs):
+                tasks.start_soon(self._flush_group, group, required)
+
+    async def _flush_group(self, group: Sequence[Output], required: bool) -> None:
+        by_destination: defaultdict[str, list[Output]] = defaultdict(list)
+        for output in group:
+            for target in _missing(output, required):
+                by_destination[target.destination].append(output)
+        if not by_destination:
+            return
+        await self._in_thread(self._encode_limiter, self._encode, by_destination)
+        async with anyio.create_task_group() as tasks:
+            for name, members in by_destination.items():
+                tasks.start_soon(self._place_at, name, members)
+
+    def _encode(self, by_destination: dict[str, list[Output]]) -> None:
+        for name, members in by_destination.items():
+            for output in members:
+                if (choice := output.resolution.formats[name]) is not ROWS:
+                    _attempt(output, None, output.encode, choice)
+
+    async def _place_at(self, name: str, outputs: Sequence[Output]) -> None:
+        try:
+            destination = await anyio.to_thread.run_sync(self._destinations.get, name)
+        except QuantumioError as error:
+            raise FlushFailure(outputs[0].ref, name, error) from error
+        limiter = self._place_limiters.setdefault(name, anyio.CapacityLimiter(destination.parallelism))
+        if isinstance(destination, TableDestination):
+            async with anyio.create_task_group() as tasks:
+                for output in outputs:
+                    tasks.start_soon(self._in_thread, limiter, self._load, destination, output)
+        else:
+            await self._in_thread(limiter, self._place, destination, outputs)
+        for output in outputs:
+            if not any(_missing(output, required=True)):
+                output.progress.reach(Moment.DURABLE)
+
+    def _place(self, destination: ObjectDestination, outputs: Sequence[Output]) -> None:
+        name = destination.name
+        placements, artifacts = [], []
+        for output in outputs:
+            choice = output.resolution.formats[name]
+            encoded = output.encode(choice)
+            path = self._path(output, choice.name)
+            placements.append(
+                Placement(path=path, chunks=encoded.chunks, nbytes=encoded.nbytes, digest=encoded.digest)
+            )
+            artifacts.append(
+                Artifact(
+                    destination=name,
+                    path=path,
+                    format=choice.name,
+                    digest=encoded.digest,
+                    nbytes=encoded.nbytes,
+                )
+            )
+        _attempt(outputs[0], name, destination.place, placements)
+        for output, artifact in zip(outputs, artifacts, strict=True):
+            output.artifacts[name] = artifact
+
+    def _path(self, output: Output, format_name: str) -> str:
+        ref = output.ref
+        return f"{ref.dataset_type.name}/{ref.run}/{output.name}{self._formats.format(format_name).extension}"
+
+    def _load(self, destination: TableDestination, output: Output) -> None:
+        table, load_id = output.ref.dataset_type.name, output.load_ids[destination.name]
+        rows = _attempt(output, destination.name, output.rows)
+        loaded = _attempt(output, destination.name, destination.load, table, rows, load_id)
+        output.artifacts[destination.name] = Artifact(
+            destination=destination.name,
+            path=table,
+            format=ROWS.name,
+            digest=loaded.checksum,
+            nbytes=loaded.nbytes,
+            load_id=load_id,
+        )
+
+    async def reveal(self, outputs: Iterable[Output]) -> None:
+        """Make the rows of committed outputs visible in the views of their databases.
+
+        Raises
+        ------
+        ExceptionGroup
+            Of `FlushFailure`.
+        """
+        async with anyio.create_task_group() as tasks:
+            for output in outputs:
+                for name in output.load_ids:
+                    if name in output.artifacts:
+                        tasks.start_soon(
+                            self._in_thread, self._place_limiters[name], self._reveal, name, output
+                        )
+
+    def _reveal(self, name: str, output: Output) -> None:
+        destination = self._destinations.get(name)
+        assert isinstance(destination, TableDestination)
+        table, load_id = output.ref.dataset_type.name, output.load_ids[name]
+        _attempt(output, name, destination.reveal, table, load_id, output.ref)
+
+    async def remove(self, outputs: Sequence[Output]) -> list[FlushFailure]:
+        """Remove what was placed of outputs that will never be visible; returns what could not be removed."""
+        by_destination: defaultdict[str, list[Output]] = defaultdict(list)
+        for output in outputs:
+            for name in {*output.artifacts, *output.load_ids}:
+                by_destination[name].append(output)
+        failures = []
+        for name, members in by_destination.items():
+            try:
+                await anyio.to_thread.run_sync(self._remove_at, name, members)
+            except FlushFailure as failure:
+                failures.append(failure)
+        return failures
+
+    def _remove_at(self, name: str, outputs: Sequence[Output]) -> None:
+        destination = _attempt(outputs[0], name, self._destinations.get, name)
+        if isinstance(destination, TableDestination):
+            for output in outputs:
+                table, load_id = output.ref.dataset_type.name, output.load_ids[name]
+                _attempt(output, name, destination.remove_load, table, load_id)
+        else:
+            paths = [output.artifacts[name].path for output in outputs if name in output.artifacts]
+            _attempt(outputs[0], name, destination.remove, paths)
+
+    async def _in_thread(
+        self, limiter: anyio.CapacityLimiter, function: Callable[..., _T], *arguments: object
+    ) -> _T:
+        return await anyio.to_thread.run_sync(function, *arguments, limiter=limiter)
+
+
+def _missing(output: Output, required: bool) -> Iterator[Target]:
+    for target in output.resolution.targets:
+        if target.required is required and target.destination not in output.artifacts:
+            yield target
+
+
+def _trips(outputs: Sequence[Output]) -> Iterator[Sequence[Output]]:
+    small = []
+    for output in outputs:
+        if output.charged_bytes >= _LARGE:
+            yield [output]
+        else:
+            small.append(output)
+    for start in range(0, len(small), _GROUP):
+        yield small[start : start + _GROUP]
+
+
+def _attempt(output: Output, destination: str | None, function: Callable[..., _T], *arguments: object) -> _T:
+    """Call, turning every failure into a `FlushFailure` of the output."""
+    try:
+        return function(*arguments)
+    except QuantumioError as error:
+        raise FlushFailure(output.ref, destination, error) from error
+    except Exception as error:
+        internal = InternalError(
+            f"{type(error).__name__} while writing: {error}",
+            hint="please report this",
+            kind=ErrorKind.INTERNAL,
+        )
+        raise FlushFailure(output.ref, destination, internal) from error

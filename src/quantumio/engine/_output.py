@@ -1,0 +1,252 @@
+"""One accepted output on its way: its snapshot, its encoded forms, and where it has arrived."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from uuid import UUID
+
+from attrs import frozen
+
+from quantumio.engine._budget import ByteBudget
+from quantumio.engine._ownership import Snapshot
+from quantumio.engine._policy import ROWS
+from quantumio.engine._progress import Progress
+from quantumio.errors import InternalError
+from quantumio.model import (
+    TEMPORARY,
+    Artifact,
+    DatasetRef,
+    Expectation,
+    FormatChoice,
+    OutputRecord,
+    Ownership,
+    Resolution,
+)
+from quantumio.ports import Chunks, Formats, StorageClassDelegate
+
+__all__ = ["Encoded", "Output", "OutputReleased"]
+
+
+@frozen(kw_only=True)
+class Encoded:
+    """The bytes of an output in one format.
+
+    Attributes
+    ----------
+    chunks, nbytes, digest
+        Bytes, their number, their SHA-256 in hexadecimal.
+    """
+
+    chunks: Chunks
+    nbytes: int
+    digest: str
+
+
+class OutputReleased(Exception):
+    """The output has left memory: read it from where it went. Never leaves the engine and the Butler."""
+
+
+class Output:
+    """One accepted output of a context.
+
+    Readers and flushers come from several threads; whoever looks at the snapshot holds the lock, and
+    whoever releases it takes the lock, so that pooled memory is never used again under a reader.
+
+    Attributes
+    ----------
+    ref
+        Without version until committed.
+    name
+        ``<txid>.<generation>.<number>``: unique, names its files, never used again.
+    resolution
+        What the policy said.
+    progress
+        Its moments.
+    load_ids
+        Table destination to the tag of the rows there.
+    artifacts
+        Destination to what was placed there.
+    """
+
+    def __init__(
+        self,
+        ref: DatasetRef,
+        *,
+        name: str,
+        snapshot: Snapshot,
+        nbytes: int,
+        expect: Expectation,
+        resolution: Resolution,
+        delegate: StorageClassDelegate,
+        formats: Formats,
+        budget: ByteBudget,
+        load_ids: dict[str, UUID],
+    ) -> None:
+        self.ref = ref
+        self.name = name
+        self.expect = expect
+        self.resolution = resolution
+        self.progress = Progress()
+        self.load_ids = load_ids
+        self.artifacts: dict[str, Artifact] = {}
+        self.charged_bytes = nbytes
+        self._snapshot = snapshot
+        self._delegate = delegate
+        self._formats = formats
+        self._budget = budget
+        self._encoded: dict[FormatChoice, Encoded] = {}
+        self._released = False
+        self._lock = threading.RLock()
+
+    @property
+    def storage_class(self) -> str:
+        """Name of its storage class."""
+        return self.ref.dataset_type.storage_class
+
+    @property
+    def is_released(self) -> bool:
+        """Whether it has left memory."""
+        return self._released
+
+    @property
+    def encoded_bytes(self) -> int:
+        """Bytes of its first encoded form; 0 before it is encoded."""
+        return next((encoded.nbytes for encoded in self._encoded.values()), 0)
+
+    def _primary_format(self) -> FormatChoice:
+        """Return the format in which readers will get it after the commit."""
+        for target in self.resolution.targets:
+            if (choice := self.resolution.formats[target.destination]) is not ROWS:
+                return choice
+        return FormatChoice(self._delegate.storage_class.formats[0])
+
+    # -- writing
+    def encode(self, choice: FormatChoice) -> Encoded:
+        """Return its bytes in a format, encoding it once.
+
+        Raises
+        ------
+        MutatedAfterPut
+            The caller changed a frozen or borrowed object.
+        FormatError
+            A value cannot be written.
+        """
+        with self._lock:
+            if (known := self._encoded.get(choice)) is not None:
+                return known
+            if self._snapshot.value is None:
+                value = self._decode()
+            else:
+                self._snapshot.verify(self.ref)
+                value = self._snapshot.value
+            chunks = self._formats.format(choice.name).encode(value, self.storage_class, choice.options)
+            digest = hashlib.sha256()
+            nbytes = 0
+            for chunk in chunks:
+                digest.update(chunk)
+                nbytes += memoryview(chunk).nbytes
+            if self._snapshot.value is not None:
+                # A borrowed array may have changed while it was encoded: only an unchanged one is written.
+                self._snapshot.verify(self.ref)
+            encoded = Encoded(chunks=chunks, nbytes=nbytes, digest=digest.hexdigest())
+            self._encoded[choice] = encoded
+            self._budget.charge_more(nbytes)
+            self.charged_bytes += nbytes
+            return encoded
+
+    def encode_and_drop(self) -> None:
+        """Encode it in its primary format and let go of the object (``own="encode"``)."""
+        with self._lock:
+            self.encode(self._primary_format())
+            self._snapshot.release()
+
+    def rows(self) -> object:
+        """Return it as a `pyarrow.Table` for table destinations.
+
+        Raises
+        ------
+        MutatedAfterPut
+            The caller changed a frozen or borrowed object.
+        """
+        with self._lock:
+            if self._snapshot.value is None:
+                return self._delegate.convert(self._decode(), "arrow")
+            self._snapshot.verify(self.ref)
+            return self._delegate.convert(self._snapshot.value, "arrow")
+
+    def record(self) -> OutputRecord:
+        """Return what the registry is to know."""
+        artifacts = (self.artifacts.get(target.destination) for target in self.resolution.targets)
+        return OutputRecord(ref=self.ref, expect=self.expect, artifacts=tuple(a for a in artifacts if a))
+
+    # -- reading
+    def read(self, columns: Sequence[str] | None = None) -> object:
+        """Return a canonical value that belongs to the caller, as it will read after the commit.
+
+        Raises
+        ------
+        OutputReleased
+            It has left memory.
+        """
+        import numpy as np
+
+        with self._lock:
+            if self._released:
+                raise OutputReleased
+            choice = self._primary_format()
+            if self._snapshot.value is None or not self._is_lossless(choice):
+                return self._decode(columns)
+            self._snapshot.verify(self.ref)
+            value = self._snapshot.value
+            if columns is not None:
+                value = self._delegate.select(value, columns)
+            if self._delegate.is_immutable(value):
+                return value
+            return self._delegate.canonical(value, lambda array: np.array(array, order="C", copy=True))
+
+    def share(self) -> object:
+        """Return the canonical value without copying it; not to be changed.
+
+        Raises
+        ------
+        OutputReleased
+            It has left memory.
+        """
+        with self._lock:
+            if self._released:
+                raise OutputReleased
+            if self._snapshot.value is None or not self._is_lossless(self._primary_format()):
+                return self._decode()
+            value = self._snapshot.share()
+            if self._snapshot.ownership is Ownership.COPY:
+                for array in self._delegate.arrays(value):
+                    array.flags.writeable = False
+            return value
+
+    def _is_lossless(self, choice: FormatChoice) -> bool:
+        if self.resolution.targets[0].destination == TEMPORARY:
+            return True
+        return self._formats.format(choice.name).is_lossless(self.storage_class, choice.options)
+
+    def _decode(self, columns: Sequence[str] | None = None) -> object:
+        choice = self._primary_format()
+        encoded = self._encoded.get(choice)
+        if encoded is None:
+            if self._snapshot.value is None:
+                raise InternalError(f"{self.ref} has neither an object nor bytes")
+            encoded = self.encode(choice)
+        data = encoded.chunks[0] if len(encoded.chunks) == 1 else b"".join(encoded.chunks)
+        return self._formats.format(choice.name).decode(bytes(data), self.storage_class, columns=columns)
+
+    # -- the end
+    def release(self) -> None:
+        """Leave memory and give the charged bytes back; idempotent."""
+        with self._lock:
+            if self._released:
+                return
+            self._released = True
+            self._encoded.clear()
+            self._snapshot.release()
+            self._budget.release(self.charged_bytes)

@@ -1,0 +1,527 @@
+"""The runtime of one repository in one process: a thread with an event loop that carries outputs."""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from typing import Final
+from uuid import UUID
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectSendStream
+from attrs import frozen
+
+from quantumio.engine._budget import ByteBudget
+from quantumio.engine._committer import Committer
+from quantumio.engine._context import Context
+from quantumio.engine._flush import Flusher, FlushFailure
+from quantumio.engine._ledger import ErrorLedger
+from quantumio.engine._output import Output
+from quantumio.engine._plan_scope import PlanScope
+from quantumio.engine._policy import PolicyResolver
+from quantumio.engine._pool import BufferPool
+from quantumio.engine._progress import LoopCaller
+from quantumio.errors import ErrorKind, InternalError, QuantumioError, StateError
+from quantumio.model import (
+    Ack,
+    CommitFailed,
+    CommitOutcome,
+    Committed,
+    CommitUnknown,
+    DataId,
+    Moment,
+)
+from quantumio.ports import Catalog, Destinations, Formats
+from quantumio.system import environment
+
+__all__ = ["Runtime", "RuntimeSettings", "RuntimeStatus"]
+
+Job = Callable[[], Coroutine[object, object, None]]
+
+_IDLE_SHARE: Final = 4
+"""The pool keeps at most this fraction (one in ...) of the byte budget idle."""
+
+_ABANDON_AFTER_S: Final = 5.0
+"""After contexts were given up at close, how long their running calls may still take, in seconds."""
+
+
+@frozen(kw_only=True)
+class RuntimeSettings:
+    """What an operator sets in ``[runtime]`` of ``butler.toml``.
+
+    Attributes
+    ----------
+    max_buffer_bytes
+        Byte budget of accepted outputs in memory.
+    put_timeout_s
+        How long a put waits for the budget before `BufferFull`, in seconds.
+    encoders
+        Encodings that run at the same time.
+    verify_borrowed
+        Whether borrowed arrays are digested at put and checked at flush.
+    """
+
+    max_buffer_bytes: int
+    put_timeout_s: float = 60.0
+    encoders: int = 2
+    verify_borrowed: bool = True
+
+
+@frozen(kw_only=True)
+class RuntimeStatus:
+    """What a runtime is doing now; sizes in bytes, times in seconds."""
+
+    contexts_open: int
+    contexts_in_flight: int
+    buffer_used_bytes: int
+    buffer_max_bytes: int
+    put_waited_s: float
+    temporaries: int
+
+
+class Runtime:
+    """Carries the outputs of contexts to their destinations and into the registry.
+
+    Started at first use. Every public method may be called from any thread; those that wait must not be
+    called on the runtime's own thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        destinations: Destinations,
+        formats: Formats,
+        settings: RuntimeSettings,
+    ) -> None:
+        self.catalog = catalog
+        self.destinations = destinations
+        self.formats = formats
+        self.settings = settings
+        self.budget = ByteBudget(settings.max_buffer_bytes)
+        self.pool = BufferPool(settings.max_buffer_bytes // _IDLE_SHARE)
+        self.ledger = ErrorLedger()
+        self._pid = environment.pid()
+        self._state = threading.Condition()
+        self._closed = False
+        self._open: dict[UUID, Context] = {}
+        self._in_flight: dict[UUID, Context] = {}
+        self._decided: dict[UUID, CommitOutcome] = {}
+        self._temporaries: dict[tuple[str, str, DataId], Output] = {}
+        self._scopes: dict[UUID, anyio.CancelScope] = {}
+        self._thread: threading.Thread | None = None
+        self._caller: LoopCaller | None = None
+        self._jobs: MemoryObjectSendStream[Job] | None = None
+
+    # -- life
+    def check_usable(self) -> None:
+        """Refuse to be used after a fork or after closing.
+
+        Raises
+        ------
+        StateError
+            ``kind="forked"`` or ``"closed"``.
+        """
+        if environment.pid() != self._pid:
+            raise StateError(
+                "this Butler was opened before a fork: its threads are not in this process",
+                hint="open another Butler in the child, and start workers by 'spawn'",
+                kind=ErrorKind.FORKED,
+            )
+        if self._closed:
+            raise StateError("the Butler is closed", hint="open another one")
+
+    def check_may_wait(self) -> None:
+        """Refuse to wait on the runtime's own thread, which would wait for itself.
+
+        Raises
+        ------
+        StateError
+            ``kind="runtime_thread"``.
+        """
+        if self._thread is not None and threading.get_ident() == self._thread.ident:
+            raise StateError(
+                "the runtime's own thread cannot wait for the runtime",
+                hint="call it from another thread",
+                kind=ErrorKind.RUNTIME_THREAD,
+            )
+
+    def _start(self) -> None:
+        """Start the thread once."""
+        with self._state:
+            if self._thread is not None:
+                return
+            started = threading.Event()
+            # A daemon, so that an exiting interpreter is not kept waiting: closing drains it.
+            self._thread = threading.Thread(
+                target=anyio.run, args=(self._main, started), name="quantumio-runtime", daemon=True
+            )
+            self._thread.start()
+        started.wait()
+
+    async def _main(self, started: threading.Event) -> None:
+        self._caller = LoopCaller()
+        self._flusher = Flusher(self.destinations, self.formats, self.settings.encoders)
+        self._committer = Committer(self.catalog)
+        self._jobs, jobs = anyio.create_memory_object_stream[Job](math.inf)
+        started.set()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._committer.run)
+            await self._serve(jobs, tasks)
+            tasks.cancel_scope.cancel()
+
+    async def _serve(self, jobs: anyio.abc.ObjectReceiveStream[Job], tasks: TaskGroup) -> None:
+        async with jobs, anyio.create_task_group() as running:
+            async for job in jobs:
+                running.start_soon(job)
+
+    def _soon(self, job: Callable[..., Coroutine[object, object, None]], *arguments: object) -> None:
+        """Have the loop run a job, from any thread."""
+        self._start()
+        assert self._caller is not None
+        assert self._jobs is not None
+        self._caller.call(self._jobs.send_nowait, functools.partial(job, *arguments))
+
+    # -- contexts
+    def open(
+        self,
+        *,
+        run: str,
+        key: str | None,
+        ack: Ack,
+        policies: PolicyResolver,
+        plan: PlanScope | None = None,
+        txid: UUID | None = None,
+    ) -> Context:
+        """Open a context."""
+        self.check_usable()
+        context = Context(self, run=run, key=key, ack=ack, policies=policies, plan=plan, txid=txid)
+        with self._state:
+            self._open[context.txid] = context
+        return context
+
+    def submit(self, context: Context) -> None:
+        """Decide a sealed context in the background."""
+        with self._state:
+            self._open.pop(context.txid, None)
+            self._in_flight[context.txid] = context
+        self._soon(self._carry, context)
+
+    def cancel(self, context: Context) -> None:
+        """Give a context up unless it is becoming visible already; its outcome says which."""
+        self._soon(self._cancel, context)
+
+    async def _cancel(self, context: Context) -> None:
+        if scope := self._scopes.get(context.txid):
+            scope.cancel()
+
+    async def _carry(self, context: Context) -> None:
+        """Bring one context from sealed to decided, and then to settled."""
+        outcome: CommitOutcome = CommitFailed(
+            txid=context.txid, kind=ErrorKind.CANCELLED, message="the commit was cancelled"
+        )
+        try:
+            with anyio.CancelScope() as scope:
+                self._scopes[context.txid] = scope
+                outcome = await self._decide(context)
+            with anyio.CancelScope(shield=True):
+                await self._conclude(context, outcome)
+        except Exception as error:  # noqa: BLE001  a bug must not end the loop that carries the others
+            if context.outcome is None:
+                self._conclude_bug(context, error)
+        finally:
+            del self._scopes[context.txid]
+            for output in context.outputs:
+                if not (output.resolution.is_temporary and isinstance(context.outcome, Committed)):
+                    output.release()
+            context.finish()
+            with self._state:
+                del self._in_flight[context.txid]
+                self._state.notify_all()
+
+    def _conclude_bug(self, context: Context, error: Exception) -> None:
+        outcome = CommitUnknown(txid=context.txid, reason=f"a bug in quantumio: {error!r}")
+        self.ledger.add(ErrorKind.INTERNAL, outcome.reason, txid=context.txid)
+        context.decide(outcome)
+
+    async def _decide(self, context: Context) -> CommitOutcome:
+        if failed := await self._upstream_failure(context):
+            return failed
+        outputs = context.persistent_outputs
+        try:
+            await self._flusher.flush(outputs, required=True)
+        except ExceptionGroup as group:
+            return self._flush_failed(context, group)
+        if not outputs and context.key is None:
+            return Committed(txid=context.txid, refs=(), commit_seq=None)
+        with anyio.CancelScope(shield=True):  # the point of no return
+            outcome = await self._committer.flip(context.transaction())
+        return outcome  # noqa: RET504  inside the shield mypy sees a way past the return
+
+    async def _upstream_failure(self, context: Context) -> CommitOutcome | None:
+        """Wait until what the context read is visible; no registry ever holds an output without its input."""
+        for upstream in context.requires:
+            await upstream.progress.wait_async(Moment.COMMITTED)
+            if not isinstance(upstream.outcome, Committed):
+                return CommitFailed(
+                    txid=context.txid,
+                    kind=ErrorKind.UPSTREAM,
+                    message=f"an input comes from transaction {upstream.txid}, which did not commit: "
+                    f"{upstream.outcome}",
+                )
+        return None
+
+    def _flush_failed(self, context: Context, group: ExceptionGroup[Exception]) -> CommitOutcome:
+        failures = _flush_failures(group)
+        for failure in failures:
+            self.ledger.add(
+                failure.error.kind,
+                str(failure.error),
+                txid=context.txid,
+                ref=failure.ref,
+                destination=failure.destination,
+            )
+        first = failures[0]
+        return CommitFailed(txid=context.txid, kind=first.error.kind, message=str(first.error), ref=first.ref)
+
+    async def _conclude(self, context: Context, outcome: CommitOutcome) -> None:
+        """Tell the outcome, and do what follows from it."""
+        if isinstance(outcome, Committed):
+            if outcome.reused:
+                await self._remove(context.persistent_outputs)
+            self._keep_temporaries(context)
+        elif not isinstance(outcome, CommitUnknown):  # on unknown delete nothing
+            await self._remove(context.persistent_outputs)
+        if not isinstance(outcome, Committed):
+            self._note_failure(context, outcome)
+        with self._state:
+            self._decided[context.txid] = outcome
+        context.decide(outcome)
+        if isinstance(outcome, Committed) and (outcome.reused or await self._settle(context)):
+            context.settle()
+
+    def _note_failure(self, context: Context, outcome: CommitOutcome) -> None:
+        if any(entry.txid == context.txid for entry in self.ledger.entries()):
+            return  # the flush failures say it better
+        match outcome:
+            case CommitFailed(kind=kind, message=message, ref=ref):
+                self.ledger.add(kind, message, txid=context.txid, ref=ref)
+            case Committed():
+                pass
+            case _:
+                reason = getattr(outcome, "message", None) or getattr(outcome, "reason", "")
+                kind = getattr(outcome, "kind", ErrorKind.REGISTRY)
+                self.ledger.add(kind, str(reason), txid=context.txid, ref=getattr(outcome, "ref", None))
+
+    async def _settle(self, context: Context) -> bool:
+        """Reveal rows and bring best-effort copies; failures go to the ledger, False if there are any."""
+        outputs = context.persistent_outputs
+        settled = True
+        for step in (self._flusher.reveal, self._settle_copies):
+            try:
+                await step(outputs)
+            except ExceptionGroup as group:
+                settled = False
+                self._flush_failed(context, group)
+            except QuantumioError as error:
+                settled = False
+                self.ledger.add(error.kind, str(error), txid=context.txid)
+        return settled
+
+    async def _settle_copies(self, outputs: Sequence[Output]) -> None:
+        wanting = [o for o in outputs if any(not target.required for target in o.resolution.targets)]
+        if not wanting:
+            return
+        try:
+            await self._flusher.flush(wanting, required=False)
+            await self._flusher.reveal(wanting)
+        finally:
+            copies = {
+                output.ref.id: [
+                    output.artifacts[target.destination]
+                    for target in output.resolution.targets
+                    if not target.required and target.destination in output.artifacts
+                ]
+                for output in wanting
+            }
+            placed = {dataset_id: artifacts for dataset_id, artifacts in copies.items() if artifacts}
+            if placed:
+                await anyio.to_thread.run_sync(self.catalog.record_artifacts, placed)
+
+    async def _remove(self, outputs: Sequence[Output]) -> None:
+        for failure in await self._flusher.remove(outputs):
+            self.ledger.add(
+                failure.error.kind, str(failure.error), ref=failure.ref, destination=failure.destination
+            )
+
+    # -- outputs outside of a commit
+    def place_now(self, output: Output) -> None:
+        """Place one output of an open context at its required destinations and wait until it is durable.
+
+        Raises
+        ------
+        QuantumioError
+            It did not arrive.
+        """
+        self.check_may_wait()
+        done: Future[None] = Future()
+        self._soon(self._place_now, output, done)
+        done.result()
+
+    async def _place_now(self, output: Output, done: Future[None]) -> None:
+        try:
+            await self._flusher.flush([output], required=True)
+        except ExceptionGroup as group:
+            done.set_exception(_flush_failures(group)[0].error)
+        except BaseException as error:
+            done.set_exception(InternalError(f"{type(error).__name__}: {error}"))
+            raise
+        else:
+            done.set_result(None)
+
+    def discard(self, outputs: Sequence[Output]) -> None:
+        """Forget outputs that will never be committed; what was placed of them is removed."""
+        placed = [output for output in outputs if output.artifacts]
+        for output in outputs:
+            output.release()
+        if placed:
+            done: Future[None] = Future()
+            self._soon(self._discard, placed, done)
+            done.result()
+
+    async def _discard(self, outputs: Sequence[Output], done: Future[None]) -> None:
+        try:
+            await self._remove(outputs)
+        finally:
+            done.set_result(None)
+
+    def forget_open(self, context: Context) -> None:
+        """Note that a context was aborted."""
+        with self._state:
+            self._open.pop(context.txid, None)
+            if context.outcome is not None:
+                self._decided[context.txid] = context.outcome
+
+    # -- temporaries
+    def _keep_temporaries(self, context: Context) -> None:
+        for output in context.outputs:
+            if output.resolution.is_temporary:
+                key = output.ref.run, output.ref.dataset_type.name, output.ref.data_id
+                with self._state:
+                    replaced = self._temporaries.get(key)
+                    self._temporaries[key] = output
+                if replaced is not None:
+                    replaced.release()
+
+    def temporary(self, run: str, dataset_type: str, data_id: DataId) -> Output | None:
+        """Return a committed temporary that is still alive."""
+        return self._temporaries.get((run, dataset_type, data_id))
+
+    def temporaries(self) -> list[Output]:
+        """All committed temporaries that are still alive."""
+        with self._state:
+            return list(self._temporaries.values())
+
+    def forget(self, dataset_id: UUID) -> bool:
+        """Let a temporary go; False if there is none of this id."""
+        with self._state:
+            for key, output in self._temporaries.items():
+                if output.ref.id == dataset_id:
+                    del self._temporaries[key]
+                    break
+            else:
+                return False
+        output.release()
+        return True
+
+    # -- looking at it, and the end
+    def ticketed(self, txid: UUID) -> Context | CommitOutcome | None:
+        """Return the context of an undecided transaction, or the outcome of one that this process decided."""
+        with self._state:
+            return self._in_flight.get(txid) or self._open.get(txid) or self._decided.get(txid)
+
+    def pending(self) -> list[Context]:
+        """Contexts that are sealed and not settled."""
+        with self._state:
+            return list(self._in_flight.values())
+
+    def status(self) -> RuntimeStatus:
+        """Tell what it is doing."""
+        with self._state:
+            return RuntimeStatus(
+                contexts_open=len(self._open),
+                contexts_in_flight=len(self._in_flight),
+                buffer_used_bytes=self.budget.used_bytes,
+                buffer_max_bytes=self.budget.max_bytes,
+                put_waited_s=self.budget.waited_s,
+                temporaries=len(self._temporaries),
+            )
+
+    def wait_idle(self, timeout_s: float | None) -> bool:
+        """Wait until every committed context is settled; False on timeout."""
+        self.check_may_wait()
+        with self._state:
+            return self._state.wait_for(lambda: not self._in_flight, timeout_s)
+
+    def drain(self, timeout_s: float | None) -> None:
+        """Wait until every committed context is settled, and raise what nobody was told yet.
+
+        Raises
+        ------
+        StateError
+            ``kind="timeout"``; names what is not done.
+        ExceptionGroup
+            Background failures, with a note per dataset.
+        """
+        if not self.wait_idle(timeout_s):
+            pending = ", ".join(str(context.txid) for context in self.pending())
+            raise StateError(
+                f"after {timeout_s:g} s these transactions are not settled: {pending}",
+                hint="wait longer; they go on in the background",
+                kind=ErrorKind.TIMEOUT,
+            )
+        self.ledger.raise_undelivered()
+
+    def close(self, timeout_s: float | None) -> None:
+        """Take nothing more, drain, give up what is left, and end the thread.
+
+        Raises
+        ------
+        ExceptionGroup
+            Background failures, also those of contexts that had to be given up.
+        """
+        if self._closed or environment.pid() != self._pid:
+            self._closed = True
+            return
+        self.check_may_wait()
+        with self._state:
+            forgotten = list(self._open.values())
+        for context in forgotten:
+            context.abort(ErrorKind.CLOSED, "the Butler was closed before the context was committed")
+        self._closed = True
+        if not self.wait_idle(timeout_s):
+            for context in self.pending():
+                self.cancel(context)
+            self.wait_idle(_ABANDON_AFTER_S)
+        for output in self.temporaries():
+            output.release()
+        if self._thread is not None and self._caller is not None and self._jobs is not None:
+            self._caller.call(self._jobs.close)
+            self._thread.join(_ABANDON_AFTER_S)
+        self.ledger.raise_undelivered()
+
+
+def _flush_failures(group: BaseExceptionGroup[BaseException]) -> list[FlushFailure]:
+    failures: list[FlushFailure] = []
+    for error in group.exceptions:
+        if isinstance(error, FlushFailure):
+            failures.append(error)
+        elif isinstance(error, BaseExceptionGroup):
+            failures.extend(_flush_failures(error))
+        else:
+            raise error
+    return failures

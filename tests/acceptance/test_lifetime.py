@@ -1,0 +1,195 @@
+"""Opening, sharing, closing, exiting, forking and pickling."""
+
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+import threading
+
+import numpy as np
+import pytest
+from tests.acceptance.night import image
+
+from quantumio import Butler, ErrorKind, StateError
+
+
+def run_python(code: str, *arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_butlers_of_one_repository_share_one_runtime(butler, tmp_path):
+    with Butler(tmp_path / "night", run="other", instrument="ST8") as second:
+        with second.context() as ctx:
+            ctx.put({}, "stats", visit=1)
+        with butler.context() as ctx:
+            ctx.put({}, "stats", visit=1)
+        names = [t.name for t in threading.enumerate() if t.name.startswith("quantumio")]
+        assert len(names) == 1
+    assert butler.get("stats", visit=1) == {}
+
+
+def test_closed_butler_refuses_and_close_is_idempotent(butler):
+    butler.close()
+    butler.close()
+    for call in (
+        lambda: butler.get("stats", visit=1, collections="r"),
+        lambda: butler.context(),
+        lambda: list(butler.query("*")),
+    ):
+        with pytest.raises(StateError, match="closed"):
+            call()
+
+
+def test_close_aborts_what_is_open_and_says_nothing_else(butler):
+    ctx = butler.context()
+    ctx.put({}, "stats", visit=1)
+    butler.close()
+    assert ctx.ticket.outcome.kind is ErrorKind.CLOSED
+
+
+def test_interpreter_exit_finishes_what_was_committed(make_butler, tmp_path):
+    make_butler().close()
+    done = run_python(
+        """
+        import sys, numpy as np
+        from quantumio import Butler
+        butler = Butler(sys.argv[1], run="r", instrument="ST8")
+        ctx = butler.context()
+        for detector in range(20):
+            ctx.put(np.zeros((500, 500)), "pixels", visit=1, detector=detector)
+        ctx.commit("buffered")
+        """,
+        tmp_path / "night",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    with Butler(tmp_path / "night", run="r", instrument="ST8") as butler:
+        assert butler.query("pixels").count() == 20
+
+
+def test_background_failure_reaches_the_user_at_exit(make_butler, tmp_path):
+    make_butler().close()
+    done = run_python(
+        """
+        import os, sys, numpy as np
+        from quantumio import Butler
+        butler = Butler(
+            sys.argv[1], run="r", instrument="ST8")
+        ctx = butler.context()
+        ctx.put({}, "stats", visit=1, expect=7)
+        ctx.commit("buffered")
+        """,
+        tmp_path / "night",
+    )
+    assert "stats" in done.stderr
+
+
+def test_killed_process_leaves_all_or_nothing(make_butler, tmp_path):
+    make_butler().close()
+    code = """
+        import os, sys, signal, threading, numpy as np
+        from quantumio import Butler
+        butler = Butler(sys.argv[1], run="r", instrument="ST8")
+        threading.Timer(float(sys.argv[2]), os.kill, (os.getpid(), signal.SIGKILL)).start()
+        for visit in range(10_000):
+            with butler.context(ack="buffered") as ctx:
+                for detector in range(5):
+                    ctx.put(np.full(1000, visit), "pixels", visit=visit + int(sys.argv[3]), detector=detector)
+    """
+    for attempt, seconds in enumerate((0.1, 0.4, 0.7)):
+        assert run_python(code, tmp_path / "night", seconds, attempt * 100_000).returncode == -9
+    with Butler(tmp_path / "night", run="r", instrument="ST8") as butler:
+        by_visit: dict[int, int] = {}
+        for ref in butler.query("pixels"):
+            by_visit[ref.data_id["visit"]] = by_visit.get(ref.data_id["visit"], 0) + 1
+            assert len(butler.get(ref)) == 1000
+        assert set(by_visit.values()) <= {5}
+        with butler.context() as ctx:
+            ctx.put({}, "stats", visit=1)
+
+
+def test_forked_child_is_refused(butler):
+    with butler.context() as ctx:
+        ctx.put({}, "stats", visit=1)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            butler.context()
+            text = "no error"
+        except StateError as error:
+            text = str(error.kind)
+        except BaseException as error:  # noqa: BLE001  whatever it is must reach the parent
+            text = repr(error)
+        os.write(writer, text.encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reader, 1000).decode() == "forked"
+    os.close(reader)
+    os.close(writer)
+    with butler.context() as ctx:
+        ctx.put({}, "stats", visit=2)
+
+
+def test_pickled_butler_opens_the_same_repository(butler):
+    with butler.context() as ctx:
+        ctx.put({"n": 1}, "stats", visit=1)
+    with pickle.loads(pickle.dumps(butler)) as copy:
+        assert copy.get("stats", visit=1) == {"n": 1}
+
+
+def test_token_carries_a_context_to_another_process(butler, tmp_path):
+    ctx = butler.context(key="k")
+    done = run_python(
+        """
+        import sys
+        from quantumio import Butler
+        with Butler.resume(sys.argv[1]) as ctx:
+            ctx.put({"there": 1}, "stats", visit=1)
+        print(ctx.txid)
+        """,
+        ctx.token(),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(ctx.txid)
+    assert butler.get("stats", visit=1) == {"there": 1}
+    with pytest.raises(StateError):
+        ctx.put({}, "stats", visit=2)
+
+
+def test_several_repositories_are_searched_in_order(make_butler, tmp_path):
+    night, calibs = make_butler("night"), make_butler("calibs")
+    for butler, text in ((night, "night"), (calibs, "calibs")):
+        with butler.context(run="r") as ctx:
+            ctx.put({"from": text}, "stats", visit=1)
+    with calibs.context(run="r") as ctx:
+        ctx.put({"from": "calibs"}, "stats", visit=2)
+    with Butler([tmp_path / "night", tmp_path / "calibs"], run="r", instrument="ST8") as both:
+        assert both.get("stats", visit=1) == {"from": "night"}
+        assert both.get("stats", visit=2) == {"from": "calibs"}
+        with both.context() as ctx:
+            ctx.put(image(), "calexp", visit=1, detector=0)
+        assert both.query("*").count() == 4
+    assert night.exists("calexp", visit=1, detector=0, collections="r")
+
+
+def test_buffer_full_waits_and_then_says_so(make_butler):
+    from quantumio import BufferFull
+
+    config = {"runtime": {"max_buffer_bytes": "1 MiB", "put_timeout_s": 0.2}}
+    butler = make_butler("small", config, run="r")
+    with butler.context() as ctx:
+        ctx.put(np.zeros(100_000), "pixels", visit=1, detector=0)
+        with pytest.raises(BufferFull, match="max_buffer_bytes"):
+            ctx.put(np.zeros(100_000), "pixels", visit=1, detector=1)
+    assert butler.status()[0].buffer_used_bytes == 0
+    with butler.context() as ctx:  # larger than the whole budget: admitted alone
+        ctx.put(np.zeros(1_000_000), "pixels", visit=2, detector=0)
+    assert butler.query("pixels").count() == 2
