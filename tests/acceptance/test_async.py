@@ -5,10 +5,18 @@ import inspect
 import anyio
 import numpy as np
 import pytest
-from tests.acceptance.night import catalogue, image
 
-from quantumio import AsyncButler, AsyncDataContext, Butler, Committed, DataContext, DatasetType, NotFoundError
+from quantumio import (
+    AsyncButler,
+    AsyncDataContext,
+    Butler,
+    Committed,
+    DataContext,
+    DatasetType,
+    NotFoundError,
+)
 from quantumio.butler import AsyncDeferredDataset, DeferredDataset
+from tests.acceptance.night import catalogue, image
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from tests.acceptance.night import files_of, image
 
 from quantumio import (
     Butler,
@@ -20,6 +19,7 @@ from quantumio import (
     NotFoundError,
     StateError,
 )
+from tests.acceptance.night import files_of, image
 
 WRONG_PUTS = {
     "unknown dataset type": (lambda ctx: ctx.put(image(), "calexpp", visit=1, detector=0), NotFoundError, "calexp"),

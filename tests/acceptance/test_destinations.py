@@ -69,14 +69,14 @@ def test_operator_policy_by_environment(make_butler, tmp_path, monkeypatch):
         assert butler.explain_put("stats").mode == "immediate"
 
 
-def test_real_s3(make_butler, s3_bucket):
+def test_real_s3(make_butler, s3_server):
     butler = make_butler(
         config={
             "destinations": {
                 "archive": {
                     "kind": "objects",
-                    "root": f"s3://{s3_bucket.bucket}/night",
-                    "endpoint": s3_bucket.endpoint_url,
+                    "root": f"s3://{s3_server.bucket}/night",
+                    "endpoint": s3_server.endpoint_url,
                     "insecure": True,
                 }
             },
@@ -91,7 +91,7 @@ def test_real_s3(make_butler, s3_bucket):
         assert_same_image(butler.get("calexp", visit=1, detector=detector), image(detector))
     assert files_of(butler) == []
     (location,) = butler.where_is(ctx.refs[0])
-    assert location.url.startswith(f"s3://{s3_bucket.bucket}/night/calexp/")
+    assert location.url.startswith(f"s3://{s3_server.bucket}/night/calexp/")
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
@@ -112,7 +112,7 @@ def test_level3_rows_appear_with_the_commit(make_butler, request, engine, tmp_pa
 
     def rows():
         with reader.connect() as connection:
-            return connection.execute(sa.text("SELECT dataset_version, flux FROM source")).fetchall()
+            return connection.execute(sa.text("SELECT version, flux FROM source")).fetchall()
 
     for version in (1, 2):
         with butler.context(ack="settled") as ctx:

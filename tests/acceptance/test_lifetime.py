@@ -9,9 +9,9 @@ import threading
 
 import numpy as np
 import pytest
-from tests.acceptance.night import image
 
 from quantumio import Butler, ErrorKind, StateError
+from tests.acceptance.night import image
 
 
 def run_python(code: str, *arguments: object) -> subprocess.CompletedProcess:

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from tests.acceptance.night import assert_same_image, catalogue, files_of, image
 
 import quantumio
 from quantumio import (
@@ -15,6 +14,7 @@ from quantumio import (
     NotFoundError,
     StateError,
 )
+from tests.acceptance.night import assert_same_image, catalogue, files_of, image
 
 
 def test_put_is_visible_only_after_the_block(butler):
@@ -49,7 +49,7 @@ def test_read_before_commit_equals_read_after(make_butler, mode):
         # What get returns is the caller's own: changing it changes nothing.
         first.data[:] = -1
         first.meta["OBJECT"] = "changed"
-        table["x"][:] = -1
+        table["x"][:] = -1 * table["x"].unit
         stats["a"].append(3)
         before = ctx.get("calexp", visit=1, detector=0)
         table_before = ctx.get("source", visit=1, detector=0)

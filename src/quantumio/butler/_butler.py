@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import json
-import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 from uuid import UUID
 
 from quantumio.butler._context import DataContext
@@ -22,10 +19,10 @@ from quantumio.butler._query import Query, parse_order
 from quantumio.butler._reading import ReadRequest
 from quantumio.butler._records import DatasetVersion, Location, dataset_version, locations, records_of
 from quantumio.butler._repository import Repository, acquire, create, release
-from quantumio.butler._session import Collections, Session, as_collections
+from quantumio.butler._session import Collections, Session, as_collections, is_glob
 from quantumio.butler._settings import load_toml, operator_layer
 from quantumio.engine import Context, PlanScope, PolicyResolver, RuntimeStatus
-from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError, StateError
+from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import (
     Ack,
     CommitOutcome,
@@ -43,9 +40,6 @@ from quantumio.model import (
 from quantumio.ports import CollectionKind, CollectionRecord, DatasetQuery
 
 __all__ = ["Butler"]
-
-_EXIT_DRAIN_S: Final = 30.0
-"""How long an exiting interpreter waits for what was committed, in seconds."""
 
 Root = str | PathLike[str]
 
@@ -116,9 +110,6 @@ class Butler:
             for repository in repositories:
                 release(repository, 0)
             raise
-        self._finalizer = weakref.finalize(self, _close_session, self._session, 0.0)
-        self._finalizer.atexit = False
-        _open_butlers.add(self)
 
     @classmethod
     def create(
@@ -227,8 +218,8 @@ class Butler:
             Name of a dimension (``visit``) or relation (``visit_definition``).
         records
             Mappings, a `pyarrow.Table`, a pandas DataFrame or an astropy Table. Keys of the record, implied
-            dimensions, metadata; ``timespan``: a pair of `~astropy.time.Time` or a `Timespan`; ``region``: IVOA
-            POS text (degrees, ICRS) or a `Region`.
+            dimensions, metadata; ``timespan``: a pair of `~astropy.time.Time` or a `Timespan`; ``region``:
+            IVOA POS text (degrees, ICRS) or a `Region`.
 
         Returns
         -------
@@ -399,6 +390,7 @@ class Butler:
         ack: str | Ack,
         *,
         plan: PlanScope | None = None,
+        policies: PolicyResolver | None = None,
         txid: UUID | None = None,
     ) -> tuple[Repository, Context]:
         repository = self._session.writeable()
@@ -409,7 +401,7 @@ class Butler:
             run=chosen,
             key=key,
             ack=Ack.make(ack),
-            policies=self._session.policies[str(repository.root)],
+            policies=policies or self._session.policies[str(repository.root)],
             plan=plan,
             txid=txid,
         )
@@ -641,7 +633,7 @@ class Butler:
                 data_id={name: check_data_id_value(universe, name, value) for name, value in keys.items()},
                 where=where,
                 bind=bind or {},
-                find_first=path is not None and not any(_is_glob(name) for name in path),
+                find_first=path is not None and not any(is_glob(name) for name in path),
                 versions=versions,
                 order_by=parse_order(order_by),
                 limit=limit,
@@ -708,8 +700,8 @@ class Butler:
         run
             RUN collection; None is the Butler's own.
         transfer
-            ``copy``, ``link`` (hard link), ``move`` (the source is removed after the commit), or ``direct`` (the
-            file stays where it is and must not be changed).
+            ``copy``, ``link`` (hard link), ``move`` (the source is removed after the commit), or ``direct``
+            (the file stays where it is and must not be changed).
         format
             Name of the format; None goes by the ending of the name.
 
@@ -850,8 +842,6 @@ class Butler:
         ExceptionGroup
             Background failures that nobody was told yet.
         """
-        _open_butlers.discard(self)
-        self._finalizer.detach()
         _close_session(self._session, timeout)
 
 
@@ -874,15 +864,11 @@ def _entries(repository: Repository, acknowledge: bool) -> list[LedgerEntry]:
     return ledger.acknowledge() if acknowledge else ledger.entries()
 
 
-def _is_glob(name: str) -> bool:
-    return any(character in name for character in "*?[")
-
-
 def _patterns(collections: Collections) -> tuple[str, ...] | None:
     if collections is None:
         return None
     names = (collections,) if isinstance(collections, str) else tuple(collections)
-    return tuple(name if _is_glob(name) else check_run(name, "collection") for name in names)
+    return tuple(name if is_glob(name) else check_run(name, "collection") for name in names)
 
 
 def _defaults(repositories: list[Repository], given: Mapping[str, object]) -> dict[str, DataIdValue]:
@@ -915,14 +901,3 @@ def _close_session(session: Session, timeout_s: float | None) -> None:
             failures.extend(group.exceptions)
     if failures:
         raise ExceptionGroup(f"{len(failures)} background failures", failures)
-
-
-_open_butlers: weakref.WeakSet[Butler] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    """Let an exiting interpreter finish what was committed."""
-    for butler in list(_open_butlers):
-        with contextlib.suppress(StateError):  # opened before a fork: the parent closes it
-            butler.close(_EXIT_DRAIN_S)

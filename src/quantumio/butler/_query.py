@@ -32,14 +32,19 @@ class Query:
 
     def _stored(self) -> Iterator[tuple[Repository, StoredDataset]]:
         left = self._query.limit
-        for repository in self._session.repositories:
-            query = self._query if left is None else evolve(self._query, limit=left)
+        for repository, narrowed in self._narrowed():
+            query = narrowed if left is None else evolve(narrowed, limit=left)
             for stored in repository.catalog.query(query):
                 yield repository, stored
                 if left is not None:
                     left -= 1
             if left == 0:
                 return
+
+    def _narrowed(self) -> Iterator[tuple[Repository, DatasetQuery]]:
+        """Yield the repositories that have any of the collections, each with those that it has."""
+        for repository, names in self._session.narrow(self._query.collections):
+            yield repository, evolve(self._query, collections=names)
 
     def __iter__(self) -> Iterator[DatasetRef]:
         self._session.check_open()
@@ -49,7 +54,7 @@ class Query:
     def count(self) -> int:
         """Return the number of matches, without fetching them."""
         self._session.check_open()
-        total = sum(repository.catalog.count(self._query) for repository in self._session.repositories)
+        total = sum(repository.catalog.count(query) for repository, query in self._narrowed())
         return total if self._query.limit is None else min(total, self._query.limit)
 
     def get_all(self, *, as_: str | None = None, readonly: bool = False) -> Iterator[object]:

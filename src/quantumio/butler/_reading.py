@@ -171,8 +171,8 @@ def _read_artifact(
     destination = repository.destinations.get(artifact.destination)
     if isinstance(destination, TableDestination):
         assert artifact.load_id is not None
-        rows = destination.read(artifact.path, artifact.load_id, columns)
-        return _from_rows(repository.formats.delegate(storage_class), rows)
+        rows = destination.read(artifact.path, artifact.load_id)
+        return _from_rows(repository.formats.delegate(storage_class), rows, columns)
     assert isinstance(destination, ObjectDestination)
     data = destination.read(artifact.path)
     if hashlib.sha256(data).hexdigest() != artifact.digest:
@@ -184,6 +184,7 @@ def _read_artifact(
     return repository.formats.format(artifact.format).decode(data, storage_class, columns=columns)
 
 
-def _from_rows(delegate: StorageClassDelegate, rows: object) -> object:
+def _from_rows(delegate: StorageClassDelegate, rows: object, columns: Sequence[str] | None) -> object:
     assert isinstance(delegate, TableDelegate)
-    return delegate.from_arrow(rows)
+    value = delegate.from_arrow(rows)
+    return value if columns is None else delegate.select(value, columns)

@@ -12,6 +12,7 @@ from quantumio.butler._query import utc
 from quantumio.butler._repository import Repository
 from quantumio.errors import DestinationError, ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import (
+    Artifact,
     ArtifactState,
     DataIdValue,
     DatasetRef,
@@ -19,7 +20,9 @@ from quantumio.model import (
     Region,
     StoredDataset,
     Timespan,
+    human_path,
 )
+from quantumio.ports import ExportingDestination
 
 __all__ = ["DatasetVersion", "Location", "dataset_version", "locations", "records_of"]
 
@@ -91,16 +94,21 @@ def dataset_version(stored: StoredDataset) -> DatasetVersion:
 def locations(repository: Repository, stored: StoredDataset) -> list[Location]:
     """Return where the copies of a committed dataset are; no destination is asked."""
 
-    def url(destination: str, path: str) -> str:
+    def url(artifact: Artifact) -> str:
+        path = artifact.path
         try:
-            return repository.destinations.get(destination).url(path)
+            destination = repository.destinations.get(artifact.destination)
+            if isinstance(destination, ExportingDestination):
+                ending = repository.formats.format(artifact.format).extension
+                return destination.export_url(human_path(stored.ref, ending))
+            return destination.url(path)
         except (DestinationError, NotFoundError, InvalidInputError):
             return path  # it cannot be opened here and now; the relative path is what is known
 
     return [
         Location(
             destination=artifact.destination,
-            url=url(artifact.destination, artifact.path),
+            url=url(artifact),
             format=artifact.format,
             size=artifact.nbytes,
             digest=artifact.digest,

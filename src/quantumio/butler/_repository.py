@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +18,11 @@ from quantumio.ports import Catalog, Destinations, Formats
 from quantumio.system import environment, files
 
 __all__ = ["Repository", "acquire", "create", "release"]
+
+logger = logging.getLogger(__name__)
+
+_EXIT_DRAIN_S: Final = 30.0
+"""How long an exiting interpreter waits for what was committed, in seconds."""
 
 CONFIG_NAME: Final = "butler.toml"
 _REGISTRY_NAME: Final = "registry.sqlite3"
@@ -141,11 +148,29 @@ def release(repository: Repository, timeout_s: float | None) -> None:
         key = repository.root, repository.readonly
         if _open.get(key) is repository:
             del _open[key]
+    _close(repository, timeout_s)
+
+
+def _close(repository: Repository, timeout_s: float | None) -> None:
     try:
         repository.runtime.close(timeout_s)
     finally:
         repository.destinations.close()
         repository.catalog.close()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Let an exiting interpreter finish what was committed, and report what failed."""
+    for repository in list(_open.values()):
+        if repository.pid != environment.pid():
+            continue  # opened before a fork: the parent closes it
+        try:
+            _close(repository, _EXIT_DRAIN_S)
+        except ExceptionGroup as group:
+            for error in group.exceptions:
+                notes = "; ".join(getattr(error, "__notes__", []))
+                logger.error("%s: while exiting: %s: %s", repository.root, notes, error)  # noqa: TRY400
 
 
 def _registry_url(root: Path, settings: Settings) -> str:

@@ -14,7 +14,7 @@ from quantumio.engine import Output, OutputReleased, PolicyResolver
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, StateError
 from quantumio.model import DataIdValue, DatasetRef, StoredDataset, check_run
 
-__all__ = ["Collections", "Session", "as_collections"]
+__all__ = ["Collections", "Session", "as_collections", "is_glob"]
 
 Collections = str | Sequence[str] | None
 """A collection, or several in search order; None takes the Butler's own."""
@@ -204,6 +204,37 @@ class Session:
         rest = tuple(name for name in collections if name in exist or name not in new)
         return find_stored(repository, lookup, rest, version) if rest else None
 
+    def narrow(
+        self, collections: tuple[str, ...] | None
+    ) -> Iterator[tuple[Repository, tuple[str, ...] | None]]:
+        """Yield the repositories that have any of the collections (names or globs), with those they have.
+
+        Raises
+        ------
+        NotFoundError
+            No repository has one of them, and no context of this session puts there.
+        """
+        self.check_open()
+        if collections is None:
+            yield from ((repository, None) for repository in self.repositories)
+            return
+        there = [
+            (repository, {record.name for record in repository.catalog.collections()})
+            for repository in self.repositories
+        ]
+        new = self.new_runs | ({self.run} if self.run else set())
+        for name in collections:
+            known = is_glob(name) or name in new or any(name in names for _, names in there)
+            if not known:
+                raise NotFoundError(
+                    f"there is no collection {name!r}",
+                    hint=f"there are {_list(sorted(set().union(*(names for _, names in there))))}",
+                    kind=ErrorKind.NO_COLLECTION,
+                )
+        for repository, names in there:
+            if present := tuple(name for name in collections if is_glob(name) or name in names):
+                yield repository, present
+
     def temporary(
         self,
         dataset_type: str,
@@ -277,6 +308,11 @@ class Session:
                         kind=ErrorKind.PENDING,
                     )
         return NotFoundError(message, hint="look at Butler.query(...) or `quantumio query`")
+
+
+def is_glob(name: str) -> bool:
+    """Whether a name of collections is a pattern."""
+    return any(character in name for character in "*?[")
 
 
 def _list(names: Sequence[str]) -> str:

@@ -12,8 +12,15 @@ import anyio.to_thread
 from quantumio.engine._output import Output
 from quantumio.engine._policy import ROWS
 from quantumio.errors import ErrorKind, InternalError, QuantumioError
-from quantumio.model import Artifact, DatasetRef, Moment, Target
-from quantumio.ports import Destinations, Formats, ObjectDestination, Placement, TableDestination
+from quantumio.model import Artifact, DatasetRef, Moment, Target, human_path
+from quantumio.ports import (
+    Destinations,
+    ExportingDestination,
+    Formats,
+    ObjectDestination,
+    Placement,
+    TableDestination,
+)
 
 __all__ = ["FlushFailure", "Flusher"]
 
@@ -158,6 +165,26 @@ class Flusher:
         assert isinstance(destination, TableDestination)
         table, load_id = output.ref.dataset_type.name, output.load_ids[name]
         _attempt(output, name, destination.reveal, table, load_id, output.ref)
+
+    async def export(self, outputs: Iterable[Output]) -> None:
+        """Show committed outputs under names for people, where a destination has such names.
+
+        Raises
+        ------
+        ExceptionGroup
+            Of `FlushFailure`.
+        """
+        async with anyio.create_task_group() as tasks:
+            for output in outputs:
+                for name in set(output.artifacts) - set(output.load_ids):
+                    tasks.start_soon(self._in_thread, self._place_limiters[name], self._export, name, output)
+
+    def _export(self, name: str, output: Output) -> None:
+        destination = self._destinations.get(name)
+        if isinstance(destination, ExportingDestination):
+            artifact = output.artifacts[name]
+            ending = self._formats.format(artifact.format).extension
+            _attempt(output, name, destination.export, artifact.path, human_path(output.ref, ending))
 
     async def remove(self, outputs: Sequence[Output]) -> list[FlushFailure]:
         """Remove what was placed of outputs that will never be visible; returns what could not be removed."""

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from uuid import UUID
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from quantumio.engine._budget import ByteBudget
 from quantumio.engine._ownership import Snapshot
@@ -159,7 +159,10 @@ class Output:
     def encode_and_drop(self) -> None:
         """Encode it in its primary format and let go of the object (``own="encode"``)."""
         with self._lock:
-            self.encode(self._primary_format())
+            choice = self._primary_format()
+            encoded = self.encode(choice)
+            # Pieces may be views of the caller's memory.
+            self._encoded[choice] = evolve(encoded, chunks=(b"".join(encoded.chunks),))
             self._snapshot.release()
 
     def rows(self) -> object:

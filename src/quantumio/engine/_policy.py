@@ -95,6 +95,10 @@ class PolicyResolver:
                 if rule.to is not None:
                     self._expand(rule.to, _describe(layer, number, rule))
 
+    def with_layer(self, layer: PolicyLayer) -> PolicyResolver:
+        """Return a resolver with one more layer: stronger than all but locked rules and the put."""
+        return PolicyResolver((*self._layers, layer), self._policies, self._destinations, self._formats)
+
     def resolve(
         self,
         dataset_type: DatasetType,

@@ -114,6 +114,7 @@ class Runtime:
         self._temporaries: dict[tuple[str, str, DataId], Output] = {}
         self._scopes: dict[UUID, anyio.CancelScope] = {}
         self._thread: threading.Thread | None = None
+        self._started = threading.Event()
         self._caller: LoopCaller | None = None
         self._jobs: MemoryObjectSendStream[Job] | None = None
 
@@ -151,24 +152,22 @@ class Runtime:
             )
 
     def _start(self) -> None:
-        """Start the thread once."""
+        """Start the thread once, and wait until its loop runs."""
         with self._state:
-            if self._thread is not None:
-                return
-            started = threading.Event()
-            # A daemon, so that an exiting interpreter is not kept waiting: closing drains it.
-            self._thread = threading.Thread(
-                target=anyio.run, args=(self._main, started), name="quantumio-runtime", daemon=True
-            )
-            self._thread.start()
-        started.wait()
+            if self._thread is None:
+                # A daemon, so that an exiting interpreter is not kept waiting: closing drains it.
+                self._thread = threading.Thread(
+                    target=anyio.run, args=(self._main,), name="quantumio-runtime", daemon=True
+                )
+                self._thread.start()
+        self._started.wait()
 
-    async def _main(self, started: threading.Event) -> None:
+    async def _main(self) -> None:
         self._caller = LoopCaller()
         self._flusher = Flusher(self.destinations, self.formats, self.settings.encoders)
         self._committer = Committer(self.catalog)
         self._jobs, jobs = anyio.create_memory_object_stream[Job](math.inf)
-        started.set()
+        self._started.set()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._committer.run)
             await self._serve(jobs, tasks)
@@ -321,7 +320,7 @@ class Runtime:
         """Reveal rows and bring best-effort copies; failures go to the ledger, False if there are any."""
         outputs = context.persistent_outputs
         settled = True
-        for step in (self._flusher.reveal, self._settle_copies):
+        for step in (self._flusher.reveal, self._flusher.export, self._settle_copies):
             try:
                 await step(outputs)
             except ExceptionGroup as group:
@@ -339,6 +338,7 @@ class Runtime:
         try:
             await self._flusher.flush(wanting, required=False)
             await self._flusher.reveal(wanting)
+            await self._flusher.export(wanting)
         finally:
             copies = {
                 output.ref.id: [

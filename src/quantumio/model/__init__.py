@@ -25,6 +25,7 @@ from quantumio.model._dataset import (
     StoredDataset,
 )
 from quantumio.model._dimensions import Dimension, DimensionUniverse, default_universe
+from quantumio.model._file_names import decode_component, encode_component, human_path
 from quantumio.model._names import check_identifier, check_run
 from quantumio.model._policy import (
     TEMPORARY,
@@ -81,8 +82,11 @@ __all__ = [
     "check_expectation",
     "check_identifier",
     "check_run",
+    "decode_component",
     "default_universe",
+    "encode_component",
     "format_bytes",
+    "human_path",
     "make_data_id",
     "parse_bytes",
     "tai_ns",

@@ -4,13 +4,22 @@ from quantumio.ports._catalog import Catalog, CollectionKind, CollectionRecord, 
 from quantumio.ports._destination import (
     Destination,
     Destinations,
+    ExportingDestination,
     LoadedRows,
     ObjectDestination,
     Placement,
     StoredObject,
     TableDestination,
 )
-from quantumio.ports._format import Buffer, Chunks, CopyArray, Format, Formats, StorageClassDelegate, TableDelegate
+from quantumio.ports._format import (
+    Buffer,
+    Chunks,
+    CopyArray,
+    Format,
+    Formats,
+    StorageClassDelegate,
+    TableDelegate,
+)
 
 __all__ = [
     "Buffer",
@@ -22,6 +31,7 @@ __all__ = [
     "DatasetQuery",
     "Destination",
     "Destinations",
+    "ExportingDestination",
     "Format",
     "Formats",
     "LoadedRows",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Destination",
     "Destinations",
+    "ExportingDestination",
     "LoadedRows",
     "ObjectDestination",
     "Placement",
@@ -207,6 +208,34 @@ class TableDestination(Destination, Protocol):
 
     def url(self, table: str) -> str:
         """Return where the table is, for people; never with a secret."""
+
+
+@runtime_checkable
+class ExportingDestination(Protocol):
+    """A destination that has, beside its managed store, a tree of names for people."""
+
+    def export(self, path: str, human_path: str) -> None:
+        """Show a committed object under a name for people; idempotent, durable when it returns.
+
+        Parameters
+        ----------
+        path
+            Of the object, as it was placed.
+        human_path
+            ``<run>/<dataset type>/<encoded data ID>.v<version><extension>``, of encoded components.
+
+        Raises
+        ------
+        ConflictError
+            Another file has the name (``kind="exists"``); it was not touched.
+        NotFoundError
+            There is no such object.
+        DestinationError
+            It could not be made.
+        """
+
+    def export_url(self, human_path: str) -> str:
+        """Return where the exported name is, for people; never with a secret."""
 
 
 class Destinations(Protocol):

@@ -11,7 +11,18 @@ import time
 import uuid
 from pathlib import Path
 
-__all__ = ["host", "memory_limit_bytes", "monotonic", "now_ns", "perf_counter", "pid", "random_token", "user", "uuid7", "variable"]
+__all__ = [
+    "host",
+    "memory_limit_bytes",
+    "monotonic",
+    "now_ns",
+    "perf_counter",
+    "pid",
+    "random_token",
+    "user",
+    "uuid7",
+    "variable",
+]
 
 _uuid_lock = threading.Lock()
 _last_uuid_value = 0

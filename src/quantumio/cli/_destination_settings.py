@@ -1,0 +1,36 @@
+"""The destinations that a repository's settings name."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Final
+
+from quantumio.cli._call import Call
+from quantumio.cli._dataset_files import read_file
+from quantumio.engine import LOCAL
+
+__all__ = ["destination_tables"]
+
+_SETTINGS: Final = "butler.toml"
+_BUILT_IN: Final = {LOCAL: {"kind": "files", "root": "data"}}
+
+
+def destination_tables(call: Call, root: str) -> list[dict[str, object]]:
+    """Return name, kind and options of the destinations of a repository.
+
+    Raises
+    ------
+    NotFoundError
+        There is no repository.
+    """
+    Call(repositories=call.repositories and (root,)).open(readonly=True).close()
+    tables = tomllib.loads(read_file(str(Path(root, _SETTINGS))).decode()).get("destinations", {})
+    return [
+        {
+            "name": name,
+            "kind": table["kind"],
+            "options": {key: value for key, value in table.items() if key != "kind"},
+        }
+        for name, table in (_BUILT_IN | tables).items()
+    ]

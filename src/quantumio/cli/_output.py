@@ -1,0 +1,147 @@
+"""What commands write: tables and lists for people, one JSON document for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from math import isfinite
+from typing import Final
+
+__all__ = ["json_text", "print_json", "print_pairs", "print_table", "print_text", "printable"]
+
+_GAP: Final = 2
+
+
+def print_json(document: object) -> None:
+    """Write one JSON document to standard output."""
+    print_text(json_text(document))
+
+
+def json_text(document: object) -> str:
+    """Return a document as JSON: moments as ISO 8601, and what JSON has not (NaN, infinity) as text."""
+    return json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+
+
+def print_text(text: str) -> None:
+    """Write text and a line end to standard output."""
+    sys.stdout.write(f"{text}\n")
+
+
+def print_table(
+    headings: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[str] = (), title: str = ""
+) -> None:
+    """Write a table: drawn on a terminal, aligned columns that programs can cut in a pipe.
+
+    Parameters
+    ----------
+    headings
+        One for each column.
+    rows
+        Values; None is left empty.
+    right
+        Headings of the columns that are numbers.
+    title
+        Line above it.
+    """
+    cells = [[_cell(value) for value in row] for row in rows]
+    if sys.stdout.isatty():
+        _draw(headings, cells, set(right), title)
+        return
+    if title:
+        print_text(title)
+    widths = [
+        max((len(row[index]) for row in cells), default=0) if cells else 0 for index in range(len(headings))
+    ]
+    widths = [max(width, len(heading)) for width, heading in zip(widths, headings, strict=True)]
+    for row in ([heading.upper() for heading in headings], *cells):
+        columns = [
+            text.rjust(width) if heading in right else text.ljust(width)
+            for text, width, heading in zip(row, widths, headings, strict=True)
+        ]
+        print_text((" " * _GAP).join(columns).rstrip())
+
+
+def print_pairs(pairs: Mapping[str, object], *, title: str = "") -> None:
+    """Write names and values, one pair a line."""
+    shown = {name: _cell(value) for name, value in pairs.items()}
+    if sys.stdout.isatty():
+        _draw_pairs(shown, title)
+        return
+    if title:
+        print_text(title)
+    width = max(map(len, shown), default=0)
+    for name, value in shown.items():
+        print_text(f"{name.ljust(width + _GAP)}{value}".rstrip())
+
+
+def printable(text: str) -> str:
+    """Return text with control characters escaped: names and headers may hold any, terminals obey some."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
+    )
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_cell(one) for one in value)
+    return printable(str(value))
+
+
+def _plain(value: object) -> object:
+    """Return what JSON has instead of a value that it has not."""
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return str(value)
+
+
+def _finite(value: object) -> object:
+    """Return a document with what JSON has no number for (NaN, infinity) as text."""
+    if isinstance(value, float):
+        return value if isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {str(name): _finite(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return value
+
+
+def _draw(headings: Sequence[str], cells: list[list[str]], right: set[str], title: str) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, expand=False
+    )
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(text) for text in row))  # Text: square brackets are no markup
+    Console(highlight=False).print(table)
+
+
+def _draw_pairs(shown: Mapping[str, str], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    if title:
+        console.print(Text(title, style="bold"))
+    grid = Table.grid(padding=(0, _GAP, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in shown.items():
+        grid.add_row(name, Text(value))
+    console.print(grid)

@@ -1,0 +1,105 @@
+"""Pipelines that users name: ``package.module:name``, or ``file.py:name``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
+from quantumio.supertask import Pipeline, SuperTask
+from quantumio.system import files
+
+__all__ = ["load_pipeline"]
+
+_DEFAULT_NAME: Final = "pipeline"
+
+
+def load_pipeline(source: str) -> Pipeline:
+    """Return the pipeline that a module or a file holds under a name, or that a function of it makes.
+
+    Parameters
+    ----------
+    source
+        ``package.module:name`` or ``path/file.py:name``; the name is ``pipeline`` where none is given.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such module, file or name.
+    InvalidInputError
+        It cannot be imported, or is no pipeline.
+    """
+    place, _, name = source.rpartition(":") if ":" in source else (source, "", _DEFAULT_NAME)
+    module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place)
+    try:
+        found = getattr(module, name)
+    except AttributeError:
+        pipelines = [other for other, value in vars(module).items() if isinstance(value, Pipeline)]
+        raise NotFoundError(
+            f"{place} has no {name!r}",
+            hint=f"it has the pipelines {', '.join(pipelines)}" if pipelines else f"write {place}:NAME",
+            kind=ErrorKind.NO_FILE,
+        ) from None
+    if callable(found) and not isinstance(found, (Pipeline, SuperTask)):
+        try:
+            found = found()
+        except Exception as error:
+            raise _failed(source, error) from error
+    if isinstance(found, SuperTask):
+        return Pipeline([found])
+    if not isinstance(found, Pipeline):
+        raise InvalidInputError(
+            f"{source} is a {type(found).__name__} and no pipeline",
+            hint="name a Pipeline([...]), or a function that returns one",
+            kind=ErrorKind.PYTHON_TYPE,
+        )
+    return found
+
+
+def _load_module(name: str) -> ModuleType:
+    # `python -m` looks into the current directory, the installed command does not.
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
+            raise _failed(name, error) from error
+        raise NotFoundError(
+            f"there is no module {name!r}",
+            hint="check the name, or write file.py:NAME",
+            kind=ErrorKind.NO_FILE,
+        ) from None
+    except Exception as error:
+        raise _failed(name, error) from error
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not files.exists(path):
+        raise NotFoundError(f"there is no file {path}", hint="check the path", kind=ErrorKind.NO_FILE)
+    directory = str(path.absolute().parent)
+    if directory not in sys.path:  # what lies beside the file can be imported by it, as when it is run
+        sys.path.insert(0, directory)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise InvalidInputError(f"{path} is no Python file", hint="name a file that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise _failed(str(path), error) from error
+    return module
+
+
+def _failed(what: str, error: Exception) -> InvalidInputError:
+    return InvalidInputError(
+        f"{what} cannot be loaded: {type(error).__name__}: {error}",
+        hint="correct it; --traceback shows where",
+        kind=ErrorKind.ARGUMENT,
+    )

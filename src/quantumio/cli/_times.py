@@ -1,0 +1,65 @@
+"""Moments and timespans as people write them."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from fractions import Fraction
+from typing import Final
+
+from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.model import Timespan
+
+__all__ = ["parse_timespan"]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def parse_timespan(begin: object, end: object) -> Timespan:
+    """Return the timespan between two moments; None (or an empty text) is unbounded.
+
+    Parameters
+    ----------
+    begin, end
+        ISO 8601 text such as ``2025-06-24T03:16:00.5``, in UTC, or in TAI with ``/tai`` behind it.
+
+    Raises
+    ------
+    InvalidInputError
+        One is no moment, or the end lies before the begin.
+    """
+    unbounded = Timespan()
+    return Timespan(
+        unbounded.begin_ns if begin in (None, "") else _tai_ns(begin),
+        unbounded.end_ns if end in (None, "") else _tai_ns(end),
+    )
+
+
+def _tai_ns(value: object) -> int:
+    if isinstance(value, datetime):  # YAML has moments of its own
+        text = value.isoformat()
+    else:
+        text = value.isoformat() if isinstance(value, date) else str(value)
+    clock, _, scale = text.strip().partition("/")
+    head, dot, digits = clock.removesuffix("Z").partition(".")
+    try:
+        if scale.lower() not in ("", "utc", "tai") or (dot and not digits.isdecimal()):
+            raise ValueError(scale or digits)
+        moment = datetime.fromisoformat(head)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        seconds = (moment - _EPOCH).days * 86_400 + (moment - _EPOCH).seconds
+        seconds += 0 if scale.lower() == "tai" else _tai_minus_utc(moment.astimezone(UTC))
+    except ValueError as error:
+        raise InvalidInputError(
+            f"{text!r} is no moment",
+            hint="write it as 2025-06-24T03:16:00 (UTC), or 2025-06-24T03:16:37/tai",
+            kind=ErrorKind.TIMESPAN,
+        ) from error
+    return seconds * 10**9 + round(Fraction(f"0.{digits or 0}") * 10**9)
+
+
+def _tai_minus_utc(moment: datetime) -> int:
+    """Leap seconds, by ERFA's table (the one astropy uses)."""
+    from erfa import ufunc
+
+    return round(float(ufunc.dat(moment.year, moment.month, moment.day, 0.0)[0]))

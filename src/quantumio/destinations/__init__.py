@@ -1,0 +1,11 @@
+"""Where outputs go: files, objects, workspaces, databases and memory, by name and opened at first use."""
+
+from quantumio.destinations._opened import OpenedDestinations, check_settings
+from quantumio.destinations._options import Opening, Options
+
+__all__ = [
+    "OpenedDestinations",
+    "Opening",
+    "Options",
+    "check_settings",
+]

@@ -1,0 +1,64 @@
+"""Whose store it is: a create-only file in every managed root, so that no two repositories share one."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+from uuid import UUID
+
+from quantumio.errors import DestinationError, ErrorKind, InvalidInputError
+from quantumio.system import environment
+
+__all__ = ["IDENTITY_PATH", "check_identity", "new_identity"]
+
+IDENTITY_PATH: Final = "_qio/store.json"
+_VERSION: Final = 1
+
+
+def new_identity(repository_id: UUID) -> bytes:
+    """Return the content of ``_qio/store.json`` for a new store of a repository."""
+    identity = {"version": _VERSION, "store": str(environment.uuid7()), "registry": str(repository_id)}
+    return (json.dumps(identity, indent=1) + "\n").encode()
+
+
+def check_identity(name: str, where: str, content: bytes, repository_id: UUID) -> None:
+    """Refuse a store that belongs to another repository.
+
+    Parameters
+    ----------
+    name, where
+        The destination and its root, for messages.
+    content
+        Its ``_qio/store.json``.
+    repository_id
+        Who wants to use it.
+
+    Raises
+    ------
+    InvalidInputError
+        It is another repository's, or a newer quantumio's.
+    DestinationError
+        The file is damaged (``kind="corrupt"``).
+    """
+    try:
+        identity = json.loads(content)
+        version, registry = int(identity["version"]), UUID(identity["registry"])
+    except (ValueError, KeyError, TypeError):
+        raise DestinationError(
+            f"destination {name!r}: {where}/{IDENTITY_PATH} is damaged",
+            hint="put it back from a backup; without it nobody knows whose store this is",
+            kind=ErrorKind.CORRUPT,
+        ) from None
+    if version > _VERSION:
+        raise InvalidInputError(
+            f"[destinations.{name}]: the store {where} was made by a newer quantumio (version {version})",
+            hint="upgrade quantumio",
+            kind=ErrorKind.NEWER_SCHEMA,
+        )
+    if registry != repository_id:
+        raise InvalidInputError(
+            f"[destinations.{name}]: the store {where} belongs to the repository {registry}, not to this one "
+            f"({repository_id})",
+            hint="give each repository a root of its own",
+            kind=ErrorKind.POLICY,
+        )

@@ -1,0 +1,145 @@
+"""The destinations of one repository, opened at first use."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from uuid import UUID
+
+from quantumio.destinations._kinds import destination_kind
+from quantumio.destinations._options import Opening
+from quantumio.destinations._secrets import refuse_secrets
+from quantumio.destinations.direct import DIRECT, DirectDestination
+from quantumio.errors import ErrorKind, InvalidInputError, StateError
+from quantumio.model import TEMPORARY, DestinationSettings, check_identifier
+from quantumio.ports import ObjectDestination, TableDestination
+
+__all__ = ["OpenedDestinations", "check_settings"]
+
+_RESERVED = (DIRECT, TEMPORARY)
+
+
+def check_settings(settings: DestinationSettings) -> None:
+    """Check the table ``[destinations.NAME]`` without opening the destination.
+
+    Raises
+    ------
+    InvalidInputError
+        The name is none or reserved, the kind or an option is unknown, an option is not valid, or holds what
+        looks like a secret. The message names table and key, never a secret's value.
+    """
+    check_identifier(settings.name, "destination")
+    if settings.name in _RESERVED:
+        raise InvalidInputError(
+            f"[destinations.{settings.name}]: the name is reserved",
+            hint=f"choose another name than {' and '.join(_RESERVED)}",
+            kind=ErrorKind.NAME,
+        )
+    refuse_secrets(settings.name, settings.options)
+    destination_kind(settings).check(settings)
+
+
+class OpenedDestinations:
+    """All destinations of a repository, each opened at its first use, once.
+
+    Parameters
+    ----------
+    settings
+        By name. They are checked now, opened later.
+    repository_root
+        Directory that relative roots start from; None if the repository has no local one.
+    repository_id
+        Identity of the repository: stores of another one are refused.
+    readonly
+        Whether every change is refused.
+
+    Raises
+    ------
+    InvalidInputError
+        Settings are not valid.
+
+    Notes
+    -----
+    ``direct``, read-only, is always there: files that stay where they were when they were ingested.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, DestinationSettings],
+        *,
+        repository_root: Path | None,
+        repository_id: UUID,
+        readonly: bool = False,
+    ) -> None:
+        self._settings = dict(settings)
+        self._opening = Opening(
+            repository_root=repository_root, repository_id=repository_id, readonly=readonly
+        )
+        for name, table in self._settings.items():
+            if name != table.name:
+                raise InvalidInputError(
+                    f"settings of {table.name!r} are filed as {name!r}", kind=ErrorKind.POLICY
+                )
+            check_settings(table)
+        self._lock = threading.Lock()
+        self._opening_locks = {name: threading.Lock() for name in self._settings}
+        self._direct = DirectDestination()
+        self._open: dict[str, ObjectDestination | TableDestination] = {DIRECT: self._direct}
+        self._closed = False
+
+    def names(self) -> tuple[str, ...]:
+        """Names of all configured destinations, in the order of the settings."""
+        return tuple(self._settings)
+
+    def get(self, name: str) -> ObjectDestination | TableDestination:
+        """Return the destination of this name, opened; see `quantumio.ports.Destinations.get`."""
+        found = self._open.get(name)
+        if found is not None and not self._closed:
+            return found
+        settings = self._named(name)
+        with self._opening_locks[name]:  # one slow store does not hold up the others
+            found = self._open.get(name)
+            if found is None:
+                self._refuse_if_closed()
+                found = destination_kind(settings).open(settings, self._opening)
+                with self._lock:
+                    if not self._closed:
+                        self._open[name] = found
+                        return found
+                found.close()
+        self._refuse_if_closed()
+        return found
+
+    def is_table(self, name: str) -> bool:
+        """Whether it is a table destination, without opening it."""
+        return name != DIRECT and destination_kind(self._named(name)).is_table
+
+    def close(self) -> None:
+        """Close those that are open; idempotent. What closing one raises does not keep the others open."""
+        with self._lock:
+            self._closed = True
+            opened, self._open = list(self._open.values()), {}
+        failures: list[Exception] = []
+        for destination in opened:
+            try:
+                destination.close()
+            except Exception as error:  # noqa: BLE001 - reraised below, after the others were closed
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def _named(self, name: str) -> DestinationSettings:
+        self._refuse_if_closed()
+        try:
+            return self._settings[name]
+        except KeyError:
+            raise InvalidInputError(
+                f"there is no destination {name!r}",
+                hint=f"there are {', '.join(self._settings) or 'none'}; add others as [destinations.NAME]",
+                kind=ErrorKind.POLICY,
+            ) from None
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise StateError("the destinations are closed", hint="open the repository again")

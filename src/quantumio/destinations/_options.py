@@ -1,0 +1,192 @@
+"""Reading the table ``[destinations.NAME]`` of a policy file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+from uuid import UUID
+
+from attrs import frozen
+
+from quantumio.destinations._secrets import refuse_secrets
+from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.model import DestinationSettings, check_identifier
+
+__all__ = ["Opening", "Options", "parse_bytes"]
+
+_UNITS: Final = {
+    "B": 1,
+    **{f"{prefix}B": 1000**power for power, prefix in enumerate("kMGTP", 1)},
+    **{f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGTP", 1)},
+}
+_SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_COMMON: Final = frozenset({"format"})  # which format outputs take there: read by the policy
+
+
+@frozen(kw_only=True)
+class Opening:
+    """What a destination may know of the repository that opens it.
+
+    Attributes
+    ----------
+    repository_root
+        Directory that relative roots start from; None if the repository has no local one.
+    repository_id
+        Whose stores it may use.
+    readonly
+        Nothing may be written, not even the identity of a store.
+    """
+
+    repository_root: Path | None
+    repository_id: UUID
+    readonly: bool = False
+
+
+class Options:
+    """The options of one destination, each read once with its type.
+
+    Parameters
+    ----------
+    settings
+        The table.
+    known
+        Names of the options that its kind has, apart from those that all kinds have.
+
+    Raises
+    ------
+    InvalidInputError
+        The table has an unknown option, or one that looks like a secret.
+    """
+
+    def __init__(self, settings: DestinationSettings, known: Iterable[str]) -> None:
+        self.name = check_identifier(settings.name, "destination")
+        self._options = settings.options
+        refuse_secrets(self.name, settings.options)
+        allowed = sorted(_COMMON.union(known))
+        for key in settings.options:
+            if key not in allowed:
+                raise InvalidInputError(
+                    f"[destinations.{self.name}]: there is no option {key!r} for kind {settings.kind!r}",
+                    hint=f"its options are {', '.join(allowed)}",
+                    kind=ErrorKind.POLICY,
+                )
+        if (chosen := self.text("format")) is not None:
+            check_identifier(chosen, "format")
+
+    def text(self, key: str) -> str | None:
+        """Return a text, None if it is not set."""
+        value = self._options.get(key)
+        if value is None or (isinstance(value, str) and value and "\0" not in value):
+            return value
+        raise self.wrong(key, "give a text")
+
+    def required_text(self, key: str) -> str:
+        """Return a text that must be set."""
+        value = self.text(key)
+        if value is None:
+            raise InvalidInputError(
+                f"[destinations.{self.name}]: {key} is missing",
+                hint=f'add {key} = "..."',
+                kind=ErrorKind.POLICY,
+            )
+        return value
+
+    def flag(self, key: str) -> bool:
+        """Return a truth value, False if it is not set."""
+        value = self._options.get(key, False)
+        if isinstance(value, bool):
+            return value
+        raise self.wrong(key, "give true or false")
+
+    def seconds(self, key: str, default: float) -> float:
+        """Return a positive number."""
+        value = self._options.get(key, default)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf"):
+            return float(value)
+        raise self.wrong(key, "give a positive number of seconds")
+
+    def size(self, key: str) -> int | None:
+        """Return a number of bytes written as ``"20 GiB"`` or as an integer, None if it is not set."""
+        value = self._options.get(key)
+        if value is None:
+            return None
+        try:
+            return parse_bytes(value)
+        except InvalidInputError as error:
+            raise self.wrong(key, error.hint or "") from None
+
+    def wrong(self, key: str, hint: str) -> InvalidInputError:
+        """Make the error of an option with a value that it cannot have."""
+        return InvalidInputError(
+            f"[destinations.{self.name}]: {key} = {self._options.get(key)!r} is not valid",
+            hint=hint,
+            kind=ErrorKind.POLICY,
+        )
+
+
+def parse_bytes(value: object) -> int:
+    """Return a number of bytes written as ``"20 GiB"``, ``"1.5 GB"`` or as an integer.
+
+    Units are those of the SI (kB, MB, GB, TB, PB) and of IEC 80000-13 (KiB, MiB, GiB, TiB, PiB).
+
+    Raises
+    ------
+    InvalidInputError
+        It is no such thing.
+
+    Examples
+    --------
+    >>> parse_bytes("1.5 KiB")
+    1536
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value)) and match[2] in _UNITS:
+        return int(Fraction(match[1]) * _UNITS[match[2]])
+    raise InvalidInputError(
+        f"{value!r} is no number of bytes",
+        hint=f'give an integer, or a number with a unit ({", ".join(_UNITS)}), such as "20 GiB"',
+        kind=ErrorKind.POLICY,
+    )
+
+
+def is_url(text: str) -> bool:
+    """Tell whether a root is a URL rather than a path."""
+    return _URL.match(text) is not None
+
+
+def local_path(options: Options, key: str, root: str, opening: Opening | None) -> Path | None:
+    """Return the directory that a path or a ``file://`` URL names, None if it is a URL of something else.
+
+    Parameters
+    ----------
+    options, key
+        Whose value ``root`` is, for messages.
+    root
+        The path or URL.
+    opening
+        Where relative paths start; None accepts them as they are (settings are only checked).
+    """
+    if is_url(root):
+        parts = urlsplit(root)
+        if parts.scheme not in ("file", "local"):
+            return None
+        if (
+            parts.netloc not in ("", "localhost")
+            or parts.query
+            or parts.fragment
+            or not parts.path.startswith("/")
+        ):
+            raise options.wrong(key, "a URL of a directory of this machine is file:///absolute/path")
+        return Path(unquote(parts.path))
+    path = Path(root).expanduser() if root.startswith("~/") else Path(root)
+    if path.is_absolute() or opening is None:
+        return path
+    if opening.repository_root is None:
+        raise options.wrong(key, "the repository has no directory of its own: give an absolute path")
+    return opening.repository_root / path

@@ -1,0 +1,148 @@
+"""Destination kind ``database``: Level 3 tables in SQLite or PostgreSQL.
+
+Options: ``url`` (``sqlite:///level3.db``, relative to the repository, or ``postgresql://host/database``),
+``credentials`` (the name of a profile: its KEY is the user, its SECRET the password), ``schema``
+(PostgreSQL), ``timeout_s``, ``insecure``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from attrs import frozen
+
+from quantumio.destinations._options import Opening, Options, local_path
+from quantumio.destinations._secrets import resolve_credentials
+from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.model import DestinationSettings, check_identifier
+
+if TYPE_CHECKING:
+    from quantumio.destinations._sql_destination import DatabaseDestination
+
+__all__ = ["IS_TABLE", "check_settings", "open_destination"]
+
+_log = logging.getLogger(__name__)
+
+IS_TABLE: Final = True
+_OPTIONS: Final = ("credentials", "insecure", "schema", "timeout_s", "url")
+_SQLITE: Final = ("sqlite", "sqlite+pysqlite")
+_POSTGRESQL: Final = ("postgresql", "postgresql+psycopg")
+_TIMEOUT_S: Final = 300.0
+_VERIFIED: Final = "verify-full"
+
+
+@frozen(kw_only=True)
+class _Read:
+    options: Options
+    url: str
+    credentials: str | None
+    schema: str
+    timeout_s: float
+    insecure: bool
+
+    @property
+    def is_sqlite(self) -> bool:
+        return urlsplit(self.url).scheme in _SQLITE
+
+    def query(self) -> Mapping[str, str]:
+        return dict(parse_qsl(urlsplit(self.url).query))
+
+    def host(self) -> str:
+        """Name of the server, empty where it is reached by a socket of this machine."""
+        host = urlsplit(self.url).hostname or self.query().get("host", "")
+        return "" if host.startswith("/") else host
+
+
+def _read_options(settings: DestinationSettings) -> _Read:
+    options = Options(settings, _OPTIONS)
+    url = options.required_text("url")
+    scheme = urlsplit(url).scheme
+    if scheme not in (*_SQLITE, *_POSTGRESQL):
+        raise options.wrong("url", 'give "sqlite:///level3.db" or "postgresql://host/database"')
+    credentials = options.text("credentials")
+    if credentials is not None:
+        check_identifier(credentials, "credentials profile")
+    read = _Read(
+        options=options,
+        url=url,
+        credentials=credentials,
+        schema=check_identifier(options.text("schema") or "public", "database schema"),
+        timeout_s=options.seconds("timeout_s", _TIMEOUT_S),
+        insecure=options.flag("insecure"),
+    )
+    if read.is_sqlite:
+        _sqlite_path(read, None)
+    else:
+        _check_tls(read)
+    return read
+
+
+def _sqlite_path(read: _Read, opening: Opening | None) -> Path:
+    parts = urlsplit(read.url)
+    path = unquote(parts.path).removeprefix("/")
+    if parts.netloc or parts.query or not path or path == ":memory:" or not parts.path.startswith("/"):
+        raise read.options.wrong(
+            "url", "give a file: sqlite:///level3.db in the repository, or sqlite:////absolute/level3.db"
+        )
+    found = local_path(read.options, "url", path, opening)
+    assert found is not None
+    return found
+
+
+def _check_tls(read: _Read) -> None:
+    mode = read.query().get("sslmode")
+    if read.host() and not read.insecure and mode not in (None, _VERIFIED):
+        raise InvalidInputError(
+            f"[destinations.{read.options.name}]: sslmode={mode} does not verify who answers",
+            hint=f"use sslmode={_VERIFIED}, or set insecure = true if everybody on the way may change it",
+            kind=ErrorKind.POLICY,
+        )
+
+
+def check_settings(settings: DestinationSettings) -> None:
+    """Check the settings of this kind without opening anything.
+
+    Raises
+    ------
+    InvalidInputError
+        An option is unknown, missing or not valid.
+    """
+    _read_options(settings)
+
+
+def open_destination(settings: DestinationSettings, opening: Opening) -> DatabaseDestination:
+    """Open a destination of this kind; the database is first spoken to when it is used.
+
+    Raises
+    ------
+    InvalidInputError
+        The settings are not valid.
+    MissingExtraError
+        The library of the database is not installed.
+    """
+    from quantumio.destinations._sql_destination import DatabaseDestination
+    from quantumio.destinations._sql_engine import open_postgresql, open_sqlite
+
+    read = _read_options(settings)
+    if read.is_sqlite:
+        path = _sqlite_path(read, opening)
+        database = open_sqlite(settings.name, path, readonly=opening.readonly, timeout_s=read.timeout_s)
+        return DatabaseDestination(settings.name, database, readonly=opening.readonly)
+    sslmode = None
+    if read.host() and "sslmode" not in read.query() and not read.insecure:
+        sslmode = _VERIFIED
+    if read.host() and read.insecure:
+        _log.warning("destination %r: the connection to %s need not be encrypted", settings.name, read.host())
+    database = open_postgresql(
+        settings.name,
+        read.url,
+        credentials=None if read.credentials is None else resolve_credentials(read.credentials),
+        schema=read.schema,
+        sslmode=sslmode,
+        timeout_s=read.timeout_s,
+    )
+    return DatabaseDestination(settings.name, database, readonly=opening.readonly)

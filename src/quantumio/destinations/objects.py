@@ -1,0 +1,399 @@
+"""Destination kind ``objects``: any store that fsspec opens (``s3://``, ``gs://``, ``memory://``, ``file://``...).
+
+Options: ``root`` (a URL), ``credentials`` (the name of a profile), ``endpoint``, ``region``, ``timeout_s``,
+``insecure``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+from quantumio.destinations._failures import local_failure, read_only
+from quantumio.destinations._identity import IDENTITY_PATH, check_identity, new_identity
+from quantumio.destinations._names import RESERVED, check_path
+from quantumio.destinations._options import Opening, Options, is_url, local_path
+from quantumio.destinations._remote import GCS, S3, Answer, RemoteFiles, Trouble
+from quantumio.destinations._remote_objects import (
+    DIGEST_KEY,
+    LARGEST_READ,
+    Head,
+    head,
+    missing,
+    read_object,
+    told,
+)
+from quantumio.destinations._store_options import STORE_OPTIONS, StoreOptions
+from quantumio.destinations.files import FilesDestination, check_source, corrupt
+from quantumio.errors import ConflictError, DestinationError, ErrorKind, InvalidInputError, NotFoundError
+from quantumio.model import DestinationSettings
+from quantumio.ports import Placement, StoredObject
+from quantumio.system import environment, files
+
+__all__ = ["ObjectsDestination", "check_settings", "open_destination"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_WRITERS: Final = 8
+_ATTEMPTS: Final = 5
+_BUDGET_S: Final = 600.0
+_BACK_OFF_S: Final = 0.2
+_LONGEST_BACK_OFF_S: Final = 20.0
+
+
+class ObjectsDestination:
+    """Immutable objects below one URL, each verified before `place` returns.
+
+    Parameters
+    ----------
+    name, kind
+        In the policy.
+    remote
+        The file system.
+    root
+        The URL below which objects are.
+    opening
+        Whose store it is, and whether it may be written.
+
+    Raises
+    ------
+    InvalidInputError
+        The store is another repository's.
+    DestinationError
+        It cannot be reached or written.
+
+    Notes
+    -----
+    An object is written create-only where the store can do that. After an answer that leaves open whether
+    it was written (412, 409, 5xx, a timeout, a lost connection) the object is read back by its name,
+    which nobody else uses: ours counts as written, an absent one is written again, another one is refused.
+    """
+
+    is_local: Final = False
+    parallelism: Final = _WRITERS
+
+    def __init__(
+        self, name: str, remote: RemoteFiles, root: str, opening: Opening, *, kind: str = "objects"
+    ) -> None:
+        self._name = name
+        self._kind = kind
+        self._remote = remote
+        self._root = remote.strip(root).rstrip("/")
+        self._readonly = opening.readonly
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._workers: ThreadPoolExecutor | None = None
+        self._identify(opening)
+
+    @property
+    def name(self) -> str:
+        """Name in the policy."""
+        return self._name
+
+    @property
+    def kind(self) -> str:
+        """Kind in the policy."""
+        return self._kind
+
+    def close(self) -> None:
+        """Close connections; calls that wait for a retry give up. Idempotent."""
+        self._closing.set()
+        with self._lock:
+            workers, self._workers = self._workers, None
+        if workers is not None:
+            workers.shutdown()
+        self._remote.close()
+
+    # -- writing
+
+    def place(self, placements: Sequence[Placement]) -> list[StoredObject]:
+        """Write and verify all; see `quantumio.ports.ObjectDestination.place`."""
+        self._refuse_if_readonly("writing")
+        for placement in placements:
+            check_path(placement.path)
+        return self._each(self._place_one, placements)
+
+    def adopt(self, source: str, path: str, transfer: str) -> StoredObject:
+        """Upload a local file by ``copy`` or ``move``; see `quantumio.ports.ObjectDestination.adopt`."""
+        self._refuse_if_readonly("adopting a file")
+        check_path(path)
+        if transfer not in ("copy", "move"):
+            raise InvalidInputError(
+                f"destination {self._name!r} cannot take over a file by transfer={transfer!r}",
+                hint="use 'copy' or 'move'",
+            )
+        origin = check_source(source, transfer)
+        try:
+            data = files.read_bytes(origin)
+            digest = hashlib.sha256(data).hexdigest()
+            stored = self._place_one(Placement(path=path, chunks=[data], nbytes=len(data), digest=digest))
+            if transfer == "move":
+                files.remove(origin)
+        except OSError as error:
+            raise local_failure(self._name, f"taking over {source}", error) from error
+        return stored
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove objects; those that are not there are no error."""
+        self._refuse_if_readonly("removing")
+        for path in paths:
+            check_path(path)
+        self._each(self._remove_one, paths)
+
+    def export(self, path: str, tree: str, human_path: str) -> None:
+        """Copy an object, inside of the store, to a name in a tree for people.
+
+        Parameters
+        ----------
+        path
+            Of the object.
+        tree
+            URL of the tree.
+        human_path
+            The name, relative to ``tree``.
+
+        Raises
+        ------
+        ConflictError
+            Another object has the name; it was not touched.
+        NotFoundError
+            There is no such object.
+        DestinationError
+            It could not be copied.
+        """
+        self._refuse_if_readonly("exporting")
+        source, target = self._full(path), f"{self._remote.strip(tree).rstrip('/')}/{check_path(human_path)}"
+        found = self._head(path)
+        if found is None:
+            raise self._missing(path)
+        there = head(self._remote, self._name, human_path, target)
+        if there is not None:
+            if there.told.nbytes == found.told.nbytes and there.digest == found.digest:
+                return
+            raise ConflictError(
+                f"destination {self._name!r}: another object has the name {self._remote.url(target)}",
+                hint="move it away, then export again",
+                kind=ErrorKind.EXISTS,
+            )
+        try:
+            self._remote.make_parent(target)
+            self._remote.call("cp_file", source, target, nbytes=found.told.nbytes)
+        except Exception as error:  # noqa: BLE001 - of many libraries, told as one of ours
+            raise self._failure(f"exporting {human_path}", error) from None
+
+    # -- reading
+
+    def read(self, path: str, byte_range: tuple[int, int] | None = None) -> bytes:
+        """Return an object, or ``(offset, length)`` of it; see `quantumio.ports.ObjectDestination.read`."""
+        return read_object(self._remote, self._name, path, self._full(path), byte_range)
+
+    def stat(self, path: str) -> StoredObject | None:
+        """Tell of one object; None if it is certain that there is none."""
+        found = self._head(path)
+        return None if found is None else found.told
+
+    def objects(self) -> Iterator[StoredObject]:
+        """List all objects."""
+        try:
+            found: dict[str, dict[str, Any]] = self._remote.call(
+                "find", self._root, withdirs=False, detail=True, nbytes=LARGEST_READ
+            )
+        except FileNotFoundError:
+            return
+        except Exception as error:  # noqa: BLE001 - of many libraries, told as one of ours
+            raise self._failure("listing", error) from None
+        prefix = f"{self._root.lstrip('/')}/"
+        for full, info in found.items():
+            relative = full.lstrip("/").removeprefix(prefix)
+            if not relative.startswith(f"{RESERVED}/"):
+                yield told(relative, info)
+
+    def url(self, path: str) -> str:
+        """Return where the object is."""
+        return self._remote.url(self._full(path))
+
+    # -- inside
+
+    def _identify(self, opening: Opening) -> None:
+        where = self._remote.url(self._root)
+        try:
+            content = self._read_identity()
+            if content is None and not opening.readonly:
+                self._write(
+                    self._full(IDENTITY_PATH, reserved=True), new_identity(opening.repository_id), None
+                )
+        except DestinationError:
+            raise
+        except Exception as error:  # noqa: BLE001 - of many libraries, told as one of ours
+            trouble = self._remote.understand(error)
+            if trouble.answer is Answer.REFUSED:
+                raise self._remote.failure(self._name, f"opening {where}", trouble) from None
+        else:
+            if opening.readonly and content is None:
+                return  # nobody has written here yet
+        # read back what is there now: somebody may have been first
+        content = self._read_identity()
+        if content is None:
+            raise DestinationError(
+                f"destination {self._name!r}: {where} does not keep what is written to it",
+                hint="is it the right store?",
+            )
+        check_identity(self._name, where, content, opening.repository_id)
+
+    def _read_identity(self) -> bytes | None:
+        try:
+            return read_object(
+                self._remote, self._name, IDENTITY_PATH, self._full(IDENTITY_PATH, reserved=True), None
+            )
+        except NotFoundError:
+            return None
+
+    def _place_one(self, placement: Placement) -> StoredObject:
+        data = _joined(placement)
+        deadline = environment.monotonic() + _BUDGET_S
+        trouble: Trouble | None = None
+        for attempt in range(_ATTEMPTS):
+            if attempt and (environment.monotonic() > deadline or self._pause(attempt)):
+                break
+            try:
+                self._write(self._full(placement.path), data, placement.digest)
+            except Exception as error:  # noqa: BLE001 - of many libraries; each is understood
+                trouble = self._remote.understand(error)
+                if trouble.answer is Answer.REFUSED:
+                    break
+            else:
+                trouble = None
+            found = self._head(placement.path)
+            if found is not None:
+                self._verify(placement, found, certain=trouble is None)
+                return found.told
+            trouble = trouble or Trouble(
+                answer=Answer.UNKNOWN, kind=ErrorKind.UNREACHABLE, text="the store does not show what it took"
+            )
+        assert trouble is not None
+        raise self._remote.failure(self._name, f"writing {placement.path}", trouble)
+
+    def _write(self, full: str, data: bytes, digest: str | None) -> None:
+        options: dict[str, Any] = {}
+        if self._remote.creates_only:
+            options["mode"] = "create"
+        if digest is not None and self._remote.protocol in S3:
+            options["Metadata"] = {DIGEST_KEY: digest}
+        elif digest is not None and self._remote.protocol in GCS:
+            options["metadata"] = {DIGEST_KEY: digest}
+        if not self._remote.creates_only and head(self._remote, self._name, full, full) is not None:
+            raise FileExistsError(full)
+        self._remote.make_parent(full)
+        self._remote.call("pipe_file", full, data, nbytes=len(data), **options)
+
+    def _verify(self, placement: Placement, found: Head, *, certain: bool) -> None:
+        """Accept what is under the name if it is what was to be written.
+
+        After a certain answer its size says so; after any other its digest must, kept by the store or
+        computed from its bytes.
+        """
+        same = found.told.nbytes == placement.nbytes
+        if same and found.digest is not None:
+            same = found.digest == placement.digest
+        elif same and not certain:
+            same = hashlib.sha256(self.read(placement.path)).hexdigest() == placement.digest
+        if not same:
+            raise corrupt(self._name, placement.path)
+
+    def _remove_one(self, path: str) -> None:
+        try:
+            self._remote.call("rm_file", self._full(path))
+        except FileNotFoundError:
+            return
+        except Exception as error:  # noqa: BLE001 - of many libraries, told as one of ours
+            raise self._failure(f"removing {path}", error) from None
+
+    def _head(self, path: str) -> Head | None:
+        return head(self._remote, self._name, path, self._full(path))
+
+    def _full(self, path: str, *, reserved: bool = False) -> str:
+        return f"{self._root}/{check_path(path, reserved=reserved)}"
+
+    def _pause(self, attempt: int) -> bool:
+        """Wait before a retry (full jitter); True if the destination is being closed."""
+        longest = min(_LONGEST_BACK_OFF_S, _BACK_OFF_S * 2**attempt)
+        return self._closing.wait(longest * int(environment.random_token(4), 16) / 2**32)
+
+    def _each(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        if len(items) < 2:
+            return [function(item) for item in items]
+        with self._lock:
+            if self._workers is None:
+                self._workers = ThreadPoolExecutor(_WRITERS, thread_name_prefix=f"quantumio-{self._name}")
+            pending = [self._workers.submit(function, item) for item in items]
+        for future in pending:
+            future.exception()  # wait for every one: nothing goes on behind the caller's back
+        return [future.result() for future in pending]
+
+    def _failure(self, doing: str, error: Exception) -> DestinationError:
+        return self._remote.failure(self._name, doing, self._remote.understand(error))
+
+    def _missing(self, path: str) -> NotFoundError:
+        return missing(self._name, path)
+
+    def _refuse_if_readonly(self, doing: str) -> None:
+        if self._readonly:
+            raise read_only(self._name, doing)
+
+
+def _joined(placement: Placement) -> bytes:
+    if len(placement.chunks) == 1 and isinstance(placement.chunks[0], bytes):
+        return placement.chunks[0]
+    return b"".join(placement.chunks)
+
+
+def _read_options(settings: DestinationSettings) -> tuple[str, StoreOptions, Options]:
+    options = Options(settings, STORE_OPTIONS)
+    root = options.required_text("root")
+    if not is_url(root) or "::" in root:
+        raise options.wrong("root", 'give a URL such as "s3://bucket/prefix", or use kind = "files"')
+    local_path(options, "root", root, None)
+    return root, StoreOptions.read(options), options
+
+
+def check_settings(settings: DestinationSettings) -> None:
+    """Check the settings of this kind without opening anything.
+
+    Raises
+    ------
+    InvalidInputError
+        An option is unknown, missing or not valid.
+    """
+    _read_options(settings)
+
+
+def open_destination(
+    settings: DestinationSettings, opening: Opening
+) -> ObjectsDestination | FilesDestination:
+    """Open a destination of this kind.
+
+    ``file://`` URLs are written by quantumio's own code: fsspec's does not make files durable.
+
+    Raises
+    ------
+    InvalidInputError
+        The settings are not valid, or the store is another repository's.
+    MissingExtraError
+        The library of the store is not installed.
+    DestinationError
+        It cannot be reached.
+    """
+    root, store, options = _read_options(settings)
+    local = local_path(options, "root", root, opening)
+    if local is not None:
+        return FilesDestination(settings.name, local, opening, kind="objects")
+    remote = store.connect(settings.name, root)
+    try:
+        return ObjectsDestination(settings.name, remote, root, opening)
+    except BaseException:
+        remote.close()
+        raise

@@ -1,0 +1,319 @@
+"""Members of TAGGED and of CALIBRATION collections: sets in, all of them or none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from attrs import frozen
+
+from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
+from quantumio.model import DataId, DataIdValue, DatasetRef, Timespan, check_run
+from quantumio.ports import CollectionKind
+from quantumio.registry._clock import Clock
+from quantumio.registry._collections import check_kind, insert_collection
+from quantumio.registry._engine import Database
+from quantumio.registry._names import Collection, Edit, Names, NamesCache, TypeEntry
+from quantumio.registry._schema import DATASET, GroupTables
+
+__all__ = ["Associations"]
+
+_CHUNK = 500
+
+
+@frozen(eq=False)
+class _Member:
+    """A committed dataset on its way into a collection."""
+
+    id: UUID
+    type_id: int
+    values: tuple[DataIdValue, ...]
+    ref: DatasetRef
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What may be there only once (at one moment)."""
+        return (self.type_id, *self.values)
+
+
+@frozen
+class _There:
+    """A member that is in the collection, and when it is valid."""
+
+    key: tuple[Any, ...]
+    id: UUID
+    begin_ns: int = 0
+    end_ns: int = 0
+
+    def is_for(self, timespan: Timespan | None) -> bool:
+        """Whether it is there for this very timespan: a repeated call is no conflict."""
+        return timespan is None or (self.begin_ns, self.end_ns) == (timespan.begin_ns, timespan.end_ns)
+
+
+class Associations:
+    """Associate, disassociate, certify, decertify."""
+
+    def __init__(self, database: Database, names: NamesCache, clock: Clock) -> None:
+        self._database = database
+        self._names = names
+        self._clock = clock
+
+    # -- TAGGED
+    def associate(self, name: str, refs: Sequence[DatasetRef]) -> None:
+        """Add refs to a TAGGED collection."""
+        check_run(name, "collection")
+        with self._database.edit(f"associating with {name}") as connection:
+            collection, edit, names = self._collection(connection, name, CollectionKind.TAGGED)
+            for group, members in _members(connection, names, refs):
+                there = self._live(connection, group, group.tag, collection, members)
+                new = list(_without_conflicts(name, members, there, None))
+                _insert(connection, group, group.tag, collection, edit, new, {})
+
+    def disassociate(self, name: str, refs: Sequence[DatasetRef]) -> None:
+        """Take refs out of a TAGGED collection."""
+        with self._database.edit(f"disassociating from {name}") as connection:
+            edit = self._clock.advance(connection)
+            names = self._names.within(connection, edit)
+            collection = check_kind(names.collection(name), CollectionKind.TAGGED)
+            for group, members in _members(connection, names, refs, missing_is_fine=True):
+                for start in range(0, len(members), _CHUNK):
+                    ids = [member.id for member in members[start : start + _CHUNK]]
+                    connection.execute(
+                        sa.update(group.tag)
+                        .where(
+                            group.tag.c.dataset_id.in_(ids),
+                            group.tag.c.collection_id == collection.id,
+                            group.tag.c.removed_seq.is_(None),
+                        )
+                        .values(removed_seq=edit.seq)
+                    )
+
+    # -- CALIBRATION
+    def certify(self, name: str, refs: Sequence[DatasetRef], timespan: Timespan) -> None:
+        """Add refs to a CALIBRATION collection as valid in the timespan."""
+        check_run(name, "collection")
+        _check_timespan(timespan)
+        span = {"begin_ns": timespan.begin_ns, "end_ns": timespan.end_ns}
+        with self._database.edit(f"certifying in {name}") as connection:
+            collection, edit, names = self._collection(connection, name, CollectionKind.CALIBRATION)
+            for group, members in _members(connection, names, refs):
+                there = self._live(connection, group, group.calibration, collection, members, timespan)
+                new = list(_without_conflicts(name, members, there, timespan))
+                _insert(connection, group, group.calibration, collection, edit, new, span)
+
+    def decertify(
+        self, name: str, dataset_type: str, timespan: Timespan, data_ids: Sequence[DataId] | None
+    ) -> None:
+        """End validity within the timespan."""
+        _check_timespan(timespan)
+        with self._database.edit(f"decertifying in {name}") as connection:
+            edit = self._clock.advance(connection)
+            names = self._names.within(connection, edit)
+            collection = check_kind(names.collection(name), CollectionKind.CALIBRATION)
+            entry = names.type(dataset_type)
+            wanted = None if data_ids is None else [_known_keys(entry, data_id) for data_id in data_ids]
+            _cut(connection, entry.group, (collection.id, entry.id), timespan, edit, wanted)
+
+    # -- inside of the transaction
+    def _collection(
+        self, connection: sa.Connection, name: str, kind: CollectionKind
+    ) -> tuple[Collection, Edit, Names]:
+        """Take the clock and return the collection, made where there is none."""
+        edit = self._clock.advance(connection)
+        names = self._names.within(connection, edit)
+        known = names.collections.get(name)
+        if known is not None:
+            return check_kind(known, kind), edit, names
+        self._clock.advance(connection, steps=0, names=True)
+        return insert_collection(connection, names, edit, name, kind), edit, names
+
+    def _live(
+        self,
+        connection: sa.Connection,
+        group: GroupTables,
+        table: sa.Table,
+        collection: Collection,
+        members: Sequence[_Member],
+        timespan: Timespan | None = None,
+    ) -> list[_There]:
+        """Return what is there under the keys of these members."""
+        types = {"type_id": "int"} | {group.columns[name]: kind for name, kind in group.types.items()}
+        wanted = self._database.rules.rows("wanted", types)
+        same = [table.c[column] == wanted.c[column] for column in types]
+        span = [table.c.begin_ns, table.c.end_ns] if timespan is not None else []
+        keys = [table.c[column] for column in types]
+        statement = (
+            sa.select(table.c.dataset_id, *keys, *span)
+            .select_from(wanted.join(table, sa.and_(*same)))
+            .where(table.c.collection_id == collection.id, table.c.removed_seq.is_(None))
+        )
+        if timespan is not None:
+            statement = statement.where(
+                table.c.begin_ns < timespan.end_ns, table.c.end_ns > timespan.begin_ns
+            )
+        value = self._database.rules.rows_value({member.key for member in members}, types)
+        size = len(keys)
+        return [
+            _There(tuple(rest[:size]), id_, *rest[size:])
+            for id_, *rest in connection.execute(statement, {"wanted": value})
+        ]
+
+
+def _known_keys(entry: TypeEntry, data_id: DataId) -> Mapping[str, DataIdValue]:
+    if unknown := [name for name in data_id if name not in entry.group.columns]:
+        raise InvalidInputError(
+            f"{entry.type.name} has no dimension {', '.join(map(repr, unknown))}",
+            hint=f"its data IDs have {', '.join(entry.type.dimensions) or 'no keys'}",
+            kind=ErrorKind.DATA_ID,
+        )
+    return data_id
+
+
+def _check_timespan(timespan: Timespan) -> None:
+    if not isinstance(timespan, Timespan):
+        raise InvalidInputError(f"{timespan!r} is no Timespan", kind=ErrorKind.TIMESPAN)
+    if timespan.is_empty:
+        raise InvalidInputError(
+            f"the timespan {timespan} is empty: nothing is valid in it",
+            hint="give an end after the begin",
+            kind=ErrorKind.TIMESPAN,
+        )
+
+
+def _members(
+    connection: sa.Connection, names: Names, refs: Sequence[DatasetRef], *, missing_is_fine: bool = False
+) -> Iterator[tuple[GroupTables, list[_Member]]]:
+    """Yield what is committed of the refs, by dimension group; what the registry says of them holds."""
+    by_id = {ref.id: ref for ref in refs}
+    types = _types_of(connection, list(by_id))
+    if not missing_is_fine and (missing := [ref for ref in refs if ref.id not in types]):
+        raise NotFoundError(
+            f"{missing[0]} is not committed{f', nor are {len(missing) - 1} others' if missing[1:] else ''}",
+            hint="commit it, and wait for the commit, before it goes into a collection",
+        )
+    groups: dict[tuple[str, ...], tuple[GroupTables, list[UUID]]] = {}
+    for id_, type_id in types.items():
+        group = names.types_by_id[type_id].group
+        groups.setdefault(group.dimensions, (group, []))[1].append(id_)
+    for group, ids in groups.values():
+        yield group, list(_rows_of(connection, group, ids, by_id))
+
+
+def _types_of(connection: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, int]:
+    found: dict[UUID, int] = {}
+    for start in range(0, len(ids), _CHUNK):
+        part = ids[start : start + _CHUNK]
+        rows = connection.execute(sa.select(DATASET.c.id, DATASET.c.type_id).where(DATASET.c.id.in_(part)))
+        found |= {row.id: row.type_id for row in rows}
+    return found
+
+
+def _rows_of(
+    connection: sa.Connection, group: GroupTables, ids: Sequence[UUID], by_id: Mapping[UUID, DatasetRef]
+) -> Iterator[_Member]:
+    table = group.dataset
+    columns = [table.c[column] for column in group.columns.values()]
+    for start in range(0, len(ids), _CHUNK):
+        part = ids[start : start + _CHUNK]
+        for id_, type_id, *values in connection.execute(
+            sa.select(table.c.id, table.c.type_id, *columns).where(table.c.id.in_(part))
+        ):
+            yield _Member(id_, type_id, tuple(values), by_id[id_])
+
+
+def _without_conflicts(
+    name: str, members: Iterable[_Member], there: Iterable[_There], same_span: Timespan | None
+) -> Iterator[_Member]:
+    """Yield the members that are new; refuse them all where one cannot be."""
+    taken: dict[tuple[Any, ...], _There] = {}
+    for row in there:
+        kept = taken.get(row.key)
+        if kept is None or not row.is_for(
+            same_span
+        ):  # one that conflicts tells more than one that is the same
+            taken[row.key] = row
+    for member in members:
+        known = taken.get(member.key)
+        if known is None:
+            span = same_span or Timespan()
+            taken[member.key] = _There(member.key, member.id, span.begin_ns, span.end_ns)
+            yield member
+        elif known.id != member.id or not known.is_for(same_span):
+            raise _conflict(name, member, known, same_span)
+
+
+def _conflict(name: str, member: _Member, row: _There, span: Timespan | None) -> ConflictError:
+    what = "it" if row.id == member.id else f"dataset {row.id} of the same data ID"
+    valid = "" if span is None else f", valid in {Timespan(row.begin_ns, row.end_ns)}"
+    return ConflictError(
+        f"{member.ref} cannot go into {name!r}: {what} is in it{valid}; nothing was changed",
+        hint="disassociate that one first"
+        if span is None
+        else "decertify that one first, or give another timespan",
+        kind=ErrorKind.EXISTS if span is None else ErrorKind.VALIDITY_OVERLAP,
+    )
+
+
+def _insert(
+    connection: sa.Connection,
+    group: GroupTables,
+    table: sa.Table,
+    collection: Collection,
+    edit: Edit,
+    members: Iterable[_Member],
+    span: Mapping[str, int],
+) -> None:
+    rows = [
+        {
+            "collection_id": collection.id,
+            "type_id": member.type_id,
+            **dict(zip(group.columns.values(), member.values, strict=True)),
+            **span,
+            "dataset_id": member.id,
+            "added_seq": edit.seq,
+        }
+        for member in members
+    ]
+    if rows:
+        connection.execute(sa.insert(table), rows)
+
+
+def _cut(
+    connection: sa.Connection,
+    group: GroupTables,
+    of: tuple[int, int],
+    timespan: Timespan,
+    edit: Edit,
+    wanted: Sequence[Mapping[str, DataIdValue]] | None,
+) -> None:
+    """Replace each range that overlaps by what is left of it on both sides."""
+    table = group.calibration
+    here = [table.c.collection_id == of[0], table.c.type_id == of[1], table.c.removed_seq.is_(None)]
+    overlap = [table.c.begin_ns < timespan.end_ns, table.c.end_ns > timespan.begin_ns]
+    rows = [
+        row
+        for row in connection.execute(sa.select(table).where(*here, *overlap)).mappings()
+        if wanted is None or _matches(group, row, wanted)
+    ]
+    left = [
+        {**row, "begin_ns": begin, "end_ns": end, "added_seq": edit.seq}
+        for row in rows
+        for begin, end in ((row["begin_ns"], timespan.begin_ns), (timespan.end_ns, row["end_ns"]))
+        if begin < end
+    ]
+    keys = ("collection_id", "type_id", *group.columns.values(), "begin_ns", "added_seq")
+    if rows:
+        connection.execute(
+            sa.update(table)
+            .where(*(table.c[key] == sa.bindparam(f"old_{key}") for key in keys))
+            .values(removed_seq=edit.seq),
+            [{f"old_{key}": row[key] for key in keys} for row in rows],
+        )
+    if left:
+        connection.execute(sa.insert(table), left)
+
+
+def _matches(group: GroupTables, row: Mapping[Any, Any], wanted: Sequence[Mapping[str, DataIdValue]]) -> bool:
+    return any(all(row[group.columns[name]] == value for name, value in one.items()) for one in wanted)

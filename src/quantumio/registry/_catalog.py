@@ -1,0 +1,354 @@
+"""The registry as the engine sees it: joins the parts of this room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from quantumio.errors import ConflictError, NotFoundError
+from quantumio.model import (
+    Artifact,
+    CommitOutcome,
+    DataId,
+    DatasetRef,
+    DatasetType,
+    DimensionUniverse,
+    StoredDataset,
+    Timespan,
+    Transaction,
+)
+from quantumio.ports import CollectionKind, CollectionRecord, DatasetQuery
+from quantumio.registry._associations import Associations
+from quantumio.registry._clock import Clock
+from quantumio.registry._collections import Collections
+from quantumio.registry._commit import Commits
+from quantumio.registry._commit_rows import ArtifactWriter
+from quantumio.registry._dataset_types import DatasetTypes
+from quantumio.registry._dimensions import DimensionRecords
+from quantumio.registry._engine import Database
+from quantumio.registry._find import Finder
+from quantumio.registry._migrations import check_revision, migrate, revision
+from quantumio.registry._names import NamesCache
+from quantumio.registry._query import Queries
+from quantumio.registry._records import RecordQueries
+from quantumio.registry._schema import CLOCK, REPOSITORY, Tables
+from quantumio.registry._universe import make_universe, universe_from_wire, universe_to_wire
+from quantumio.system import environment
+
+__all__ = ["SqlCatalog", "create_registry", "open_registry", "upgrade"]
+
+
+class SqlCatalog:
+    """A registry in SQLite or PostgreSQL; see `quantumio.ports.Catalog` for what its methods promise.
+
+    Made by `create_registry` and `open_registry`. Thread-safe. Readers never wait for writers; writers take
+    turns, on SQLite under a file lock, and each write is one short transaction.
+    """
+
+    def __init__(self, database: Database, repository_id: UUID, universe: DimensionUniverse) -> None:
+        self._database = database
+        self._repository_id = repository_id
+        self._tables = Tables(universe)
+        clock = Clock(database)
+        names = NamesCache(database, self._tables)
+        self._dataset_types = DatasetTypes(database, self._tables, names, clock)
+        self._records = DimensionRecords(database, self._tables, clock)
+        self._record_queries = RecordQueries(database, self._tables)
+        self._collections = Collections(database, names, clock)
+        self._associations = Associations(database, names, clock)
+        self._commits = Commits(database, names, clock)
+        self._artifacts = ArtifactWriter(database)
+        self._clock = clock
+        self._finder = Finder(database, names)
+        self._queries = Queries(database, self._tables, names)
+
+    # -- what it is
+    @property
+    def repository_id(self) -> UUID:
+        """Identity of the repository, made when it was created."""
+        return self._repository_id
+
+    @property
+    def universe(self) -> DimensionUniverse:
+        """Its dimensions."""
+        return self._tables.universe
+
+    @property
+    def readonly(self) -> bool:
+        """Whether every change is refused."""
+        return self._database.readonly
+
+    def close(self) -> None:
+        """Give up connections; idempotent. SQLite's log is brought into the database first."""
+        self._database.close()
+
+    # -- dataset types
+    def register_dataset_type(self, dataset_type: DatasetType) -> bool:
+        """Register it (normalised); False if it was registered already."""
+        return self._dataset_types.register(dataset_type)
+
+    def dataset_type(self, name: str) -> DatasetType:
+        """Return it (cached)."""
+        return self._dataset_types.get(name)
+
+    def dataset_types(self) -> list[DatasetType]:
+        """Return all of them, by name."""
+        return self._dataset_types.all()
+
+    # -- dimensions
+    def insert_dimension(self, element: str, records: Sequence[Mapping[str, object]]) -> int:
+        """Insert records in bulk, all or none; returns how many were new."""
+        return self._records.insert(element, records)
+
+    def dimension_records(
+        self, element: str, data_id: Mapping[str, int | str], where: str | None, bind: Mapping[str, object]
+    ) -> Iterator[dict[str, object]]:
+        """Return records of a dimension or relation, ordered by key, read in pages."""
+        return self._record_queries.records(element, data_id, where, bind)
+
+    def timespan(self, data_id: DataId) -> Timespan | None:
+        """Return the timespan of what a data ID names (visit, exposure, day); None where no record tells."""
+        return self._records.timespan(data_id)
+
+    def data_ids(
+        self,
+        dimensions: Sequence[str],
+        data_id: Mapping[str, int | str],
+        where: str | None,
+        bind: Mapping[str, object],
+    ) -> list[DataId]:
+        """Return data IDs over the dimensions that exist as dimension records, joined on shared keys.
+
+        A dimension that another one's records carry as a key needs no records of its own. Relations are
+        joined where all their dimensions are asked for and they have records; exposures and visits without
+        `visit_definition` records belong together by their numbers.
+        """
+        return self._record_queries.data_ids(dimensions, data_id, where, bind)
+
+    # -- collections
+    def register_collection(self, name: str, kind: CollectionKind) -> bool:
+        """Register it; False if it was there as this kind."""
+        return self._collections.register(name, kind)
+
+    def collections(self, pattern: str = "*") -> list[CollectionRecord]:
+        """Return collections whose name matches the glob, by name."""
+        return self._collections.records(pattern)
+
+    def set_chain(self, name: str, children: Sequence[str]) -> None:
+        """Define a CHAINED collection, new or anew."""
+        self._collections.set_chain(name, children)
+
+    def associate(self, name: str, refs: Sequence[DatasetRef]) -> None:
+        """Add refs to a TAGGED collection (made where there is none), all or none."""
+        self._associations.associate(name, refs)
+
+    def disassociate(self, name: str, refs: Sequence[DatasetRef]) -> None:
+        """Take refs out of a TAGGED collection; those that are not in it are no error."""
+        self._associations.disassociate(name, refs)
+
+    def certify(self, name: str, refs: Sequence[DatasetRef], timespan: Timespan) -> None:
+        """Add refs to a CALIBRATION collection as valid in the timespan, all or none.
+
+        The collection is made where there is none. The same ref for the very same timespan is no error; any
+        other overlap is.
+        """
+        self._associations.certify(name, refs, timespan)
+
+    def decertify(
+        self, name: str, dataset_type: str, timespan: Timespan, data_ids: Sequence[DataId] | None = None
+    ) -> None:
+        """End validity within the timespan, truncating and splitting ranges; data IDs may be partial."""
+        self._associations.decertify(name, dataset_type, timespan, data_ids)
+
+    # -- commits
+    def flip(self, group: Sequence[Transaction]) -> list[CommitOutcome]:
+        """Make a group of transactions visible in one short database transaction.
+
+        A repeated call for a transaction that is committed returns its outcome again.
+        """
+        return self._commits.flip(group)
+
+    def outcome(self, txid: UUID) -> CommitOutcome | None:
+        """Return what is known for certain of a transaction: `Committed`, or None if it is not committed."""
+        return self._commits.outcome(txid)
+
+    def record_artifacts(self, artifacts: Mapping[UUID, Sequence[Artifact]]) -> None:
+        """Add or update artifacts of committed datasets by (dataset, destination)."""
+        self._database.check_writable()
+        known = self._finder.stored(artifacts)
+        if missing := [id_ for id_ in artifacts if id_ not in known]:
+            raise NotFoundError(f"there is no dataset {missing[0]}", hint="record artifacts after the commit")
+        uuid_in = self._database.rules.uuid_in
+        rows = []
+        for id_, given in artifacts.items():
+            stored = known[id_]
+            places = [artifact.destination for artifact in stored.artifacts]
+            for artifact in given:
+                if artifact.destination not in places:
+                    places.append(artifact.destination)
+                position = places.index(artifact.destination)
+                rows.append(self._artifacts.rows(uuid_in(id_), uuid_in(stored.txid), position, artifact))
+        with self._database.edit("recording artifacts") as connection:
+            self._clock.advance(connection)
+            self._artifacts.write(connection, rows, update=True)
+
+    # -- look-ups
+    def find(
+        self,
+        dataset_type: DatasetType,
+        data_id: DataId,
+        collections: Sequence[str],
+        *,
+        version: int | None = None,
+        timespan: Timespan | None = None,
+    ) -> StoredDataset | None:
+        """Return the first match in the collections in order.
+
+        CALIBRATION collections are searched with ``timespan``, and passed over without one (as Butler does).
+        """
+        return self._finder.find(dataset_type, data_id, collections, version, timespan)
+
+    def stored(self, ids: Iterable[UUID]) -> dict[UUID, StoredDataset]:
+        """Return committed datasets by id, in the order of the ids; unknown ones are left out."""
+        return self._finder.stored(ids)
+
+    def versions(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[StoredDataset]:
+        """Return all versions, oldest first; none where there is no such run."""
+        return self._finder.versions(dataset_type, data_id, run)
+
+    def query(self, query: DatasetQuery) -> Iterator[StoredDataset]:
+        """Return matches, lazily: pages are fetched while iterating, no cursor stays open.
+
+        The query is checked at once; all pages show the moment of the call. Without ``order_by`` matches
+        come by dataset type and data ID. Members of CALIBRATION collections are listed once, whenever they
+        are valid.
+        """
+        return self._queries.query(query)
+
+    def count(self, query: DatasetQuery) -> int:
+        """Return the number of matches, without fetching them."""
+        return self._queries.count(query)
+
+
+def create_registry(
+    url: str,
+    *,
+    universe_tables: Mapping[str, Mapping[str, object]] | None,
+    lock_path: Path,
+    repository_id: UUID | None = None,
+) -> SqlCatalog:
+    """Make a registry in an empty database and open it.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy URL: ``sqlite:////directory/registry.sqlite3`` (the directory exists), or PostgreSQL's.
+    universe_tables
+        Dimensions of this repository besides those that all have, as tables like those of ``butler.toml``.
+    lock_path
+        File for the lock that SQLite's writers take turns with; made where it is not there.
+    repository_id
+        Identity of the repository; a new one unless given.
+
+    Raises
+    ------
+    ConflictError
+        There is a registry already.
+    InvalidInputError
+        The URL or a dimension is wrong.
+    StateError
+        The place cannot hold a registry (a network file system).
+    DestinationError
+        The database cannot be written.
+    """
+    universe = make_universe(universe_tables)
+    database = Database(url, lock_path, readonly=False, create=True)
+    identity = repository_id or environment.uuid7()
+    try:
+        with database.edit("creating the registry") as connection:
+            _check_empty(connection, database.place)
+            migrate(connection)
+            _fill(connection, identity, universe)
+    except BaseException:
+        database.close()
+        raise
+    return SqlCatalog(database, identity, universe)
+
+
+def _check_empty(connection: sa.Connection, place: str) -> None:
+    if revision(connection) is not None:
+        raise ConflictError(f"there is a registry at {place}", hint="open it, or use another place")
+
+
+def _fill(connection: sa.Connection, identity: UUID, universe: DimensionUniverse) -> None:
+    now = environment.now_ns()
+    connection.execute(sa.insert(CLOCK), {"id": 1, "seq": 0, "edits": 0, "decided_ns": now})
+    connection.execute(
+        sa.insert(REPOSITORY),
+        {"id": 1, "repository_id": identity, "universe": universe_to_wire(universe), "created_ns": now},
+    )
+    tables = Tables(universe)
+    for name in universe:
+        tables.record(name).table.create(connection)
+
+
+def open_registry(url: str, *, lock_path: Path, readonly: bool = False) -> SqlCatalog:
+    """Open a registry that is there.
+
+    Parameters
+    ----------
+    url, lock_path
+        As in `create_registry`.
+    readonly
+        Refuse every change. Of SQLite no file is written or made either: its directory may be read-only.
+
+    Raises
+    ------
+    NotFoundError
+        There is no registry (``kind="no_repository"``).
+    StateError
+        Its schema is a newer one (``kind="newer_schema"``), or an older one: see `upgrade`.
+    DestinationError
+        The database cannot be reached.
+    """
+    database = Database(url, lock_path, readonly=readonly)
+    try:
+        database.check_exists()
+        if not readonly:
+            database.open_writer()
+
+        def read(connection: sa.Connection) -> tuple[UUID, str]:
+            check_revision(connection, database.place)
+            row = connection.execute(sa.select(REPOSITORY.c.repository_id, REPOSITORY.c.universe)).one()
+            return row.repository_id, row.universe
+
+        identity, universe = database.read(read)
+        return SqlCatalog(database, identity, universe_from_wire(universe))
+    except BaseException:
+        database.close()
+        raise
+
+
+def upgrade(url: str, *, lock_path: Path) -> None:
+    """Bring the schema of a registry up to date, in one transaction. Make a backup first.
+
+    Raises
+    ------
+    NotFoundError
+        There is no registry (``kind="no_repository"``).
+    StateError
+        Its schema is newer than this quantumio (``kind="newer_schema"``).
+    DestinationError
+        The database cannot be written; nothing was changed.
+    """
+    database = Database(url, lock_path, readonly=False)
+    try:
+        database.check_exists()
+        with database.edit("upgrading the registry") as connection:
+            check_revision(connection, database.place, older_is_fine=True)
+            migrate(connection)
+    finally:
+        database.close()

@@ -1,0 +1,166 @@
+"""The flip: a group of transactions becomes visible in one short database transaction.
+
+The order is that of the commit protocol: the clock first (one lock, no deadlock, no skipped numbers), then
+one question per table for all that the group must know, then each member's own verdict, then one executemany
+per table for those that pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from quantumio.errors import CommitUnknownError, DestinationError
+from quantumio.model import CommitOutcome, Committed, CommitUnknown, DataId, DatasetRef, Transaction
+from quantumio.registry._clock import Clock
+from quantumio.registry._commit_rows import Inserts
+from quantumio.registry._engine import CommitLost, Database
+from quantumio.registry._names import Names, NamesCache
+from quantumio.registry._schema import DATASET, TXN
+from quantumio.registry._verdict import LatestVersions, Verdicts
+
+__all__ = ["Commits"]
+
+_CHUNK = 500
+
+
+class Commits:
+    """Makes transactions visible, and tells what became of them."""
+
+    def __init__(self, database: Database, cache: NamesCache, clock: Clock) -> None:
+        self._database = database
+        self._cache = cache
+        self._clock = clock
+        self._inserts = Inserts(database)
+        self._latest = LatestVersions(database)
+
+    def flip(self, group: Sequence[Transaction]) -> list[CommitOutcome]:
+        """Decide a group."""
+        if not group:
+            return []
+        try:
+            return self._attempt(group, thorough=False)
+        except DestinationError as error:
+            if not isinstance(error.__cause__, sa.exc.IntegrityError):
+                raise
+        # Something of the group was committed before (a repeated call, a plan that ran twice). That is rare:
+        # only then is it worth asking for every id.
+        return self._attempt(group, thorough=True)
+
+    def _attempt(self, group: Sequence[Transaction], *, thorough: bool) -> list[CommitOutcome]:
+        doing = f"committing {len(group)} context{'s' if len(group) > 1 else ''}"
+        try:
+            with self._database.write(doing) as connection:
+                edit = self._clock.advance(connection, steps=len(group))
+                names = self._cache.within(connection, edit)
+                verdicts = Verdicts(names, edit, first_seq=edit.seq - len(group) + 1)
+                self._ask(connection, names, verdicts, group, thorough=thorough)
+                outcomes = [verdicts.decide(transaction) for transaction in group]
+                if verdicts.new_runs:
+                    edit = self._clock.advance(connection, steps=0, names=True)
+                self._inserts.write(connection, verdicts)
+        except CommitLost as lost:
+            raise CommitUnknownError(
+                f"the registry failed in the commit of {len(group)} contexts: {lost}",
+                hint="ask for the outcome of each before writing again",
+                outcome=CommitUnknown(txid=group[0].txid, reason=str(lost)),
+            ) from lost
+        if verdicts.new_runs:
+            self._cache.learn(names.with_collections(verdicts.new_runs.values(), edit.edits))
+        return outcomes
+
+    def _ask(
+        self,
+        connection: sa.Connection,
+        names: Names,
+        verdicts: Verdicts,
+        group: Sequence[Transaction],
+        *,
+        thorough: bool,
+    ) -> None:
+        """Read all that the verdicts need, under the clock."""
+        keyed = {(transaction.run, transaction.key) for transaction in group if transaction.key is not None}
+        if keyed:
+            winners = self._winners(connection, keyed)
+            committed = self._committed(connection, names, winners.values())
+            verdicts.winners = {key: committed[txid] for key, txid in winners.items()}
+        if thorough:
+            txids = [transaction.txid for transaction in group]
+            verdicts.settled = self._committed(connection, names, txids)
+            ids = [output.ref.id for transaction in group for output in transaction.outputs]
+            verdicts.taken = {id_.int for id_ in _existing(connection, ids)}
+        verdicts.latest = self._latest.ask(connection, names, verdicts.keys(group))
+
+    def _winners(
+        self, connection: sa.Connection, keyed: Iterable[tuple[str, str | None]]
+    ) -> dict[tuple[str, str], UUID]:
+        types = {"run": "str", "key": "str"}
+        wanted = self._database.rules.rows("wanted", types)
+        statement = sa.select(TXN.c.run, TXN.c.key, TXN.c.txid).select_from(
+            wanted.join(TXN, sa.and_(TXN.c.run == wanted.c.run, TXN.c.key == wanted.c.key))
+        )
+        statement = statement.where(TXN.c.key.is_not(None), _VISIBLE)
+        value = self._database.rules.rows_value(keyed, types)
+        return {(run, key): txid for run, key, txid in connection.execute(statement, {"wanted": value})}
+
+    # -- what became of a transaction
+    def outcome(self, txid: UUID) -> CommitOutcome | None:
+        """Return `Committed`, or None if it is not committed."""
+        self._database.prove_durable()
+
+        def read(connection: sa.Connection) -> Committed | None:
+            return self._committed(connection, self._cache.load(connection), [txid]).get(txid)
+
+        return self._database.read(read)
+
+    def _committed(
+        self, connection: sa.Connection, names: Names, txids: Iterable[UUID]
+    ) -> dict[UUID, Committed]:
+        found: dict[UUID, Committed] = {}
+        wanted = list(dict.fromkeys(txids))
+        for start in range(0, len(wanted), _CHUNK):
+            part = wanted[start : start + _CHUNK]
+            statement = sa.select(TXN.c.txid, TXN.c.commit_seq).where(TXN.c.txid.in_(part), _VISIBLE)
+            sequence: dict[UUID, int] = {row.txid: row.commit_seq for row in connection.execute(statement)}
+            refs = _refs(connection, names, list(sequence))
+            for txid, seq in sequence.items():
+                made = tuple(ref for _, ref in sorted(refs.get(txid, ()), key=lambda placed: placed[0]))
+                found[txid] = Committed(txid=txid, refs=made, commit_seq=seq if made else None)
+        return found
+
+
+_VISIBLE = sa.and_(TXN.c.state == sa.literal_column("'COMMITTED'"), TXN.c.removed_seq.is_(None))
+
+
+def _refs(
+    connection: sa.Connection, names: Names, txids: Sequence[UUID]
+) -> dict[UUID, list[tuple[int, DatasetRef]]]:
+    """Return the outputs of transactions with their places in the order of the puts."""
+    found: dict[UUID, list[tuple[int, DatasetRef]]] = {}
+    groups = {entry.group.dimensions: entry.group for entry in names.types.values()}
+    for group in groups.values():
+        table = group.dataset
+        columns = (table.c[column] for column in group.columns.values())
+        statement = sa.select(
+            table.c.txid, table.c.n, table.c.id, table.c.type_id, table.c.run_id, table.c.v, *columns
+        ).where(table.c.txid.in_(txids))
+        for txid, n, id_, type_id, run_id, version, *values in connection.execute(statement):
+            ref = DatasetRef(
+                id_,
+                names.types_by_id[type_id].type,
+                DataId(dict(zip(group.dimensions, values, strict=True))),
+                names.collections_by_id[run_id].name,
+                version,
+            )
+            found.setdefault(txid, []).append((n, ref))
+    return found
+
+
+def _existing(connection: sa.Connection, ids: Sequence[UUID]) -> set[UUID]:
+    found: set[UUID] = set()
+    for start in range(0, len(ids), _CHUNK):
+        part = ids[start : start + _CHUNK]
+        found.update(connection.execute(sa.select(DATASET.c.id).where(DATASET.c.id.in_(part))).scalars())
+    return found

@@ -1,0 +1,253 @@
+"""What SQLite and PostgreSQL do differently, all in one place: types, names, sets of rows, patterns."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+__all__ = [
+    "BIG_INTEGER",
+    "BINARY_UUID",
+    "FLAG",
+    "REAL",
+    "STRICT",
+    "TEXT",
+    "VALUE_TYPES",
+    "PostgresqlRules",
+    "Rules",
+    "SqliteRules",
+    "identifier",
+    "raw",
+    "rules_for",
+]
+
+
+class _BinaryUuid(sa.types.TypeDecorator[UUID]):
+    """A UUID in 16 bytes: BLOB on SQLite, UUID on PostgreSQL; both keep the order of version 7."""
+
+    impl: sa.types.TypeEngine[Any] | type[sa.types.TypeEngine[Any]] = sa.LargeBinary
+    cache_ok: bool | None = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.UUID(as_uuid=True))
+        return dialect.type_descriptor(sa.LargeBinary(16))
+
+    def process_bind_param(self, value: UUID | None, dialect: sa.Dialect) -> Any:
+        return value if value is None or dialect.name == "postgresql" else value.bytes
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> UUID | None:
+        return value if value is None or dialect.name == "postgresql" else UUID(bytes=value)
+
+
+# SQLite's STRICT tables know INTEGER, REAL, TEXT and BLOB only. Texts compare by their bytes on both.
+BINARY_UUID: sa.types.TypeEngine[UUID] = _BinaryUuid()
+BIG_INTEGER: sa.types.TypeEngine[int] = sa.BigInteger().with_variant(sa.INTEGER(), "sqlite")
+REAL: sa.types.TypeEngine[float] = sa.Double().with_variant(sa.REAL(), "sqlite")
+TEXT: sa.types.TypeEngine[str] = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+FLAG: sa.types.TypeEngine[bool] = sa.Boolean().with_variant(sa.INTEGER(), "sqlite")
+VALUE_TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
+    "int": BIG_INTEGER,
+    "str": TEXT,
+    "float": REAL,
+    "bool": FLAG,
+}
+STRICT: Mapping[str, Any] = {"sqlite_strict": True}
+
+_NAME_BYTES = 63  # PostgreSQL cuts longer names
+_LIKE_SPECIAL = re.compile(r"([\\%_])")
+
+
+def raw(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """Return a column whose values are left as the driver gives and takes them."""
+    return sa.type_coerce(column, sa.types.NullType())
+
+
+def identifier(prefix: str, name: str) -> str:
+    """Return the name of a table or column for a user's name, unique on both databases.
+
+    SQLite does not tell upper from lower case and PostgreSQL cuts long names: both get a digest.
+    """
+    plain = prefix + name
+    if plain == plain.lower() and len(plain) <= _NAME_BYTES:
+        return plain
+    digest = hashlib.sha256(name.encode()).hexdigest()[:10]
+    return f"{plain.lower()[: _NAME_BYTES - 11]}_{digest}"
+
+
+class Rules(Protocol):
+    """What the rest of the room must know of a database."""
+
+    name: str
+    begin_snapshot: str
+    """Begins a transaction that only reads, always the same moment."""
+    begin_write: tuple[str, ...]
+    """Run at the begin of a write transaction."""
+
+    def uuid_in(self, value: UUID) -> Any:
+        """Return what the driver takes for a UUID."""
+
+    def uuid_out(self, value: Any) -> UUID:
+        """Return the UUID of what the driver gives."""
+
+    def greatest(self, one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+        """Return the greater of two numbers, as SQL."""
+
+    def insert(self, table: sa.Table) -> Any:
+        """Return an INSERT that knows ``ON CONFLICT``."""
+
+    def rows(self, name: str, types: Mapping[str, str], value: str | None = None) -> sa.Subquery:
+        """Return a table made of the one parameter ``name``, filled by `rows_value` (here, or when it runs).
+
+        Its columns are those of ``types`` (``int`` and ``str``).
+        """
+
+    def rows_value(self, rows: Iterable[Sequence[Any]], types: Mapping[str, str]) -> str:
+        """Return the parameter of `rows`: a set of any size, in one statement that never changes."""
+
+    def glob(self, column: sa.ColumnElement[str], pattern: str) -> sa.ColumnElement[bool]:
+        """Match ``*``, ``?`` and ``[...]``, case-sensitive."""
+
+    def like(self, column: sa.ColumnElement[str], pattern: str) -> sa.ColumnElement[bool]:
+        r"""Match ``%`` and ``_``, case-sensitive; a backslash takes the next character as it is."""
+
+
+def _parameter(name: str, value: str | None) -> sa.BindParameter[str]:
+    if value is None:
+        return sa.bindparam(name, type_=sa.Text())
+    return sa.bindparam(name, value, type_=sa.Text(), unique=True)
+
+
+def _like_parts(pattern: str) -> list[tuple[str, bool]]:
+    """Return characters with whether each is a wildcard."""
+    parts: list[tuple[str, bool]] = []
+    characters = iter(pattern)
+    for character in characters:
+        if character == "\\":
+            parts.append((next(characters, "\\"), False))
+        else:
+            parts.append((character, character in "%_"))
+    return parts
+
+
+class SqliteRules:
+    """SQLite, as an embedded registry."""
+
+    name = "sqlite"
+    begin_snapshot = "BEGIN"
+    begin_write: tuple[str, ...] = ()
+
+    def uuid_in(self, value: UUID) -> Any:
+        return value.bytes
+
+    def uuid_out(self, value: Any) -> UUID:
+        return UUID(bytes=value)
+
+    def greatest(self, one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+        return sa.func.max(one, other, type_=BIG_INTEGER)
+
+    def insert(self, table: sa.Table) -> Any:
+        return sqlite.insert(table)
+
+    def rows(self, name: str, types: Mapping[str, str], value: str | None = None) -> sa.Subquery:
+        each = sa.func.json_each(_parameter(name, value)).table_valued("value", name=f"{name}_json")
+        columns = [
+            sa.func.json_extract(
+                each.c.value, sa.literal_column(f"'$[{index}]'"), type_=VALUE_TYPES[kind]
+            ).label(key)
+            for index, (key, kind) in enumerate(types.items())
+        ]
+        return sa.select(*columns).subquery(name)
+
+    def rows_value(self, rows: Iterable[Sequence[Any]], types: Mapping[str, str]) -> str:
+        return json.dumps([list(row) for row in rows])
+
+    def glob(self, column: sa.ColumnElement[str], pattern: str) -> sa.ColumnElement[bool]:
+        return column.op("GLOB", is_comparison=True)(sa.literal(pattern, sa.Text()))
+
+    def like(self, column: sa.ColumnElement[str], pattern: str) -> sa.ColumnElement[bool]:
+        # SQLite's LIKE ignores the case of ASCII letters; its GLOB does not.
+        signs = {"%": "*", "_": "?"}
+        glob = "".join(
+            signs[character] if wild else f"[{character}]" if character in "*?[" else character
+            for character, wild in _like_parts(pattern)
+        )
+        return self.glob(column, glob)
+
+
+class PostgresqlRules:
+    """PostgreSQL, as a shared registry."""
+
+    name = "postgresql"
+    begin_snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+    begin_write: tuple[str, ...] = (
+        "SET LOCAL synchronous_commit = on",
+        "SET LOCAL lock_timeout = '30s'",
+        "SET LOCAL idle_in_transaction_session_timeout = '5s'",
+    )
+
+    def uuid_in(self, value: UUID) -> Any:
+        return value
+
+    def uuid_out(self, value: Any) -> UUID:
+        return value if isinstance(value, UUID) else UUID(value)
+
+    def greatest(self, one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+        return sa.func.greatest(one, other, type_=BIG_INTEGER)
+
+    def insert(self, table: sa.Table) -> Any:
+        return postgresql.insert(table)
+
+    def rows(self, name: str, types: Mapping[str, str], value: str | None = None) -> sa.Subquery:
+        json_value = sa.cast(_parameter(name, value), postgresql.JSONB)
+        columns = [
+            sa.column(key, sa.BigInteger() if kind == "int" else sa.Text()) for key, kind in types.items()
+        ]
+        record = (
+            sa.func.jsonb_to_recordset(json_value)
+            .table_valued(*columns)
+            .render_derived(name=f"{name}_json", with_types=True)
+        )
+        return sa.select(*(record.c[key] for key in types)).subquery(name)
+
+    def rows_value(self, rows: Iterable[Sequence[Any]], types: Mapping[str, str]) -> str:
+        keys = tuple(types)
+        return json.dumps([dict(zip(keys, row, strict=True)) for row in rows])
+
+    def glob(self, column: sa.ColumnElement[str], pattern: str) -> sa.ColumnElement[bool]:
+        return column.op("~", is_comparison=True)(sa.literal(_regular_expression(pattern), sa.Text()))
+
+    def like(self, column: sa.ColumnElement[str], pattern: str) -> sa.ColumnElement[bool]:
+        like = "".join(
+            character if wild else _LIKE_SPECIAL.sub(r"\\\1", character)
+            for character, wild in _like_parts(pattern)
+        )
+        return column.like(sa.literal(like, sa.Text()), escape="\\")
+
+
+def _regular_expression(glob: str) -> str:
+    """Translate a glob to a POSIX regular expression of PostgreSQL (newlines are ordinary characters)."""
+    out, index = [], 0
+    while index < len(glob):
+        character = glob[index]
+        close = glob.find("]", index + 2) if character == "[" else -1
+        if close > 0:
+            inside = glob[index + 1 : close].replace("\\", "\\\\")
+            out.append(f"[{inside}]")
+            index = close
+        else:
+            out.append({"*": ".*", "?": "."}.get(character) or re.sub(r"(\W)", r"\\\1", character))
+        index += 1
+    return f"^{''.join(out)}$"
+
+
+def rules_for(name: str) -> Rules:
+    """Return the rules of a dialect by SQLAlchemy's name of it (checked when the URL was read)."""
+    return PostgresqlRules() if name == "postgresql" else SqliteRules()

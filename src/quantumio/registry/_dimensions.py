@@ -1,0 +1,148 @@
+"""Dimension records: inserted in bulk, all or none, and never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from quantumio.errors import ConflictError, ErrorKind, InvalidInputError
+from quantumio.model import DataId, Timespan
+from quantumio.registry._clock import Clock
+from quantumio.registry._engine import Database, Prepared
+from quantumio.registry._record_values import from_row, to_row
+from quantumio.registry._schema import RecordTable, Tables
+
+__all__ = ["DimensionRecords"]
+
+
+class DimensionRecords:
+    """Inserts records, and reads timespans from them."""
+
+    def __init__(self, database: Database, tables: Tables, clock: Clock) -> None:
+        self._database = database
+        self._tables = tables
+        self._clock = clock
+        self._spans: dict[str, Prepared] = {}
+
+    def insert(self, element: str, records: Sequence[Mapping[str, object]]) -> int:
+        """Insert records; return how many were new."""
+        universe = self._tables.universe
+        universe.element(element)
+        table = self._tables.record(element)
+        if isinstance(records, (str, bytes, Mapping)) or not isinstance(records, Iterable):
+            raise InvalidInputError(
+                f"records of {element} are given as {type(records).__name__}", hint="give a list of mappings"
+            )
+        rows = [to_row(universe, table, number, record) for number, record in enumerate(records)]
+        self._database.check_writable()
+        if not rows:
+            return 0
+        with self._database.edit(f"inserting records of {element}") as connection:
+            edit = self._clock.advance(connection)
+            new = self._new(connection, table, rows)
+            if new:
+                connection.execute(sa.insert(table.table), [{**row, "added_seq": edit.seq} for row in new])
+        return len(new)
+
+    def _new(
+        self, connection: sa.Connection, table: RecordTable, rows: Sequence[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Return the rows that are not there yet; refuse them all where one contradicts."""
+        keys = [table.fields[key] for key in table.element.record_keys]
+        there = self._there(connection, table, table.element.record_keys, rows)
+        known = {tuple(row[key] for key in keys): row for row in there}
+        new = []
+        for row in rows:
+            key = tuple(row[column] for column in keys)
+            if (other := known.setdefault(key, row)) is row:
+                new.append(row)
+            else:
+                _check_same(table, row, other)
+        for field in table.element.unique:
+            self._check_unique(connection, table, field, new)
+        return new
+
+    def _check_unique(
+        self, connection: sa.Connection, table: RecordTable, field: str, new: Sequence[dict[str, Any]]
+    ) -> None:
+        fields = (*table.element.requires, field)
+        columns = [table.fields[key] for key in fields]
+        given = [row for row in new if row[columns[-1]] is not None]
+        known = {
+            tuple(row[column] for column in columns): row
+            for row in self._there(connection, table, fields, given)
+        }
+        for row in given:
+            if (other := known.setdefault(tuple(row[column] for column in columns), row)) is not row:
+                raise ConflictError(
+                    f"{field} {row[columns[-1]]!r} of {table.element.name} ({_key_text(table, row)}) "
+                    f"belongs to ({_key_text(table, other)})",
+                    hint=f"{field} identifies a record of {table.element.name}; nothing was inserted",
+                )
+
+    def _there(
+        self,
+        connection: sa.Connection,
+        table: RecordTable,
+        fields: Sequence[str],
+        rows: Sequence[Mapping[str, Any]],
+    ) -> list[Mapping[str, Any]]:
+        """Return the rows there are under the same values of some fields."""
+        types = {table.fields[field]: table.kinds[field] for field in fields}
+        wanted = self._database.rules.rows("wanted", types)
+        same = sa.and_(*(table.table.c[column] == wanted.c[column] for column in types))
+        statement = (
+            sa.select(table.table)
+            .select_from(wanted.join(table.table, same))
+            .where(table.table.c.removed_seq.is_(None))
+        )
+        keys = dict.fromkeys(tuple(row[column] for column in types) for row in rows)
+        value = self._database.rules.rows_value(keys, types)
+        return list(connection.execute(statement, {"wanted": value}).mappings())  # type: ignore[arg-type]
+
+    # -- timespans
+    def timespan(self, data_id: DataId) -> Timespan | None:
+        """Return the timespan that the most specific temporal record of a data ID has."""
+        for element in reversed(tuple(self._tables.universe.values())):
+            if element.temporal and all(key in data_id for key in element.record_keys):
+                table = self._tables.record(element.name)
+                values = {table.fields[key]: data_id[key] for key in element.record_keys}
+                for begin, end in self._database.fetch(self._span(table), values):
+                    return Timespan(begin, end)
+        return None
+
+    def _span(self, table: RecordTable) -> Prepared:
+        name = table.element.name
+        if (known := self._spans.get(name)) is None:
+            columns = table.table.c
+            keys = [table.fields[key] for key in table.element.record_keys]
+            known = self._spans[name] = self._database.prepare(
+                sa.select(columns.begin_ns, columns.end_ns).where(
+                    *(columns[key] == sa.bindparam(key) for key in keys),
+                    columns.removed_seq.is_(None),
+                    columns.begin_ns.is_not(None),
+                )
+            )
+        return known
+
+
+def _key_text(table: RecordTable, row: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={row[table.fields[key]]!r}" for key in table.element.record_keys)
+
+
+def _check_same(table: RecordTable, row: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    given, there = from_row(table, row), from_row(table, other)
+    for field, value in given.items():
+        if there[field] != value:
+            raise ConflictError(
+                f"{table.element.name} ({_key_text(table, row)}) is there "
+                f"with {field}={_text(there[field])}, not {_text(value)}",
+                hint="records are never changed; nothing was inserted",
+                kind=ErrorKind.EXISTS,
+            )
+
+
+def _text(value: object) -> str:
+    return str(value) if isinstance(value, Timespan) else repr(value)

@@ -1,0 +1,447 @@
+"""Connections, transactions and locks: the one way of this room to its database."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from attrs import define
+from sqlalchemy.exc import SQLAlchemyError
+
+from quantumio.errors import (
+    DestinationError,
+    ErrorKind,
+    MissingExtraError,
+    NotFoundError,
+    QuantumioError,
+    StateError,
+)
+from quantumio.registry._dialect import Rules, rules_for
+from quantumio.registry._file_systems import check_local
+from quantumio.registry._sqlite import WalFiles, checkpoint, connect_reader, connect_writer
+from quantumio.registry._url import checked_url, place_of
+from quantumio.system import files
+from quantumio.system.files import FileLock
+
+__all__ = ["CommitLost", "Database", "Fetch", "Prepared", "registry_error"]
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_WAL_LIMIT_BYTES = 4 << 20
+_IDLE_READERS = 16
+
+Fetch = Callable[["Prepared", Mapping[str, Any]], "list[Any]"]
+"""Runs a prepared statement and returns its rows."""
+
+
+class CommitLost(Exception):
+    """The database raised out of COMMIT: whether it committed is not known."""
+
+
+class Prepared:
+    """A statement compiled once, for paths where compiling or looking it up would cost more than running it.
+
+    Only values are bound when it runs; they are those that the driver takes (`Rules.uuid_in`).
+    """
+
+    __slots__ = ("_defaults", "order", "sql")
+
+    def __init__(self, statement: sa.Executable, dialect: sa.Dialect) -> None:
+        compiled: Any = statement.compile(dialect=dialect)  # type: ignore[attr-defined]
+        self.sql: str = compiled.string
+        self.order: tuple[str, ...] = tuple(compiled.positiontup)
+        self._defaults: dict[str, Any] = {
+            name: value for name, value in compiled.params.items() if value is not None
+        }
+
+    def values(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return the values in the order of their places."""
+        defaults = self._defaults
+        return tuple([given[name] if name in given else defaults[name] for name in self.order])
+
+
+def registry_error(error: BaseException, doing: str, place: str) -> DestinationError:
+    """Return what a failure of the database means to a caller; the driver's error is its cause."""
+    cause = getattr(error, "orig", None) or error
+    made = DestinationError(
+        f"the registry at {place} failed while {doing}: {cause}",
+        hint="nothing was stored; look after the database (disk, permissions, server), then repeat",
+        kind=ErrorKind.REGISTRY,
+    )
+    made.__cause__ = error
+    return made
+
+
+@define
+class _Pools:
+    reader: sa.Engine
+    stamp: object = None
+
+
+class Database:
+    """One registry database: readers that never wait for a writer, and one writer at a time.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy URL of SQLite (a file) or PostgreSQL.
+    lock_path
+        File whose ``flock`` serialises writers, checkpoints and closes of SQLite; unused on PostgreSQL.
+    readonly
+        Whether nothing may be written, not even files beside the database.
+    create
+        Whether the database file may be made.
+    """
+
+    def __init__(self, url: str, lock_path: Path, *, readonly: bool, create: bool = False) -> None:
+        self._url = checked_url(url)
+        self.readonly = readonly
+        self.place = place_of(self._url)
+        self.rules: Rules = rules_for(self._url.get_backend_name())
+        self._thread_lock = threading.Lock()
+        self._reader_lock = threading.Lock()
+        self._closed = False
+        self._wal: WalFiles | None = None
+        self._file_lock: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+        self._checkpoint_at = _WAL_LIMIT_BYTES
+        self._suspect = False
+        if self.rules.name == "sqlite":
+            self._open_sqlite(lock_path, create)
+        else:
+            self._writer = _postgresql_engine(self._url, pool_size=1, isolation="READ COMMITTED")
+            self._pools = _Pools(
+                _postgresql_engine(self._url, pool_size=_IDLE_READERS, isolation="AUTOCOMMIT")
+            )
+        self.dialect = self._pools.reader.dialect
+        self._connection: sa.Connection | None = None
+        self._database_error: type[Exception] = self.dialect.loaded_dbapi.Error
+
+    # -- opening and closing
+    def _open_sqlite(self, lock_path: Path, create: bool) -> None:
+        self._path = path = Path(str(self._url.database)).absolute()
+        check_local(path.parent)
+        self._wal = WalFiles(path)
+        if not self.readonly:
+            self._file_lock = FileLock(lock_path)
+        # One connection, kept: while it is open the files that readers need are there.
+        self._writer = sa.create_engine(
+            "sqlite://",
+            creator=lambda: connect_writer(path, create=create),
+            poolclass=sa.pool.NullPool,
+        )
+        sa.event.listen(
+            self._writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE")
+        )
+        self._pools = self._sqlite_readers()
+
+    def _sqlite_readers(self) -> _Pools:
+        path, wal = self._path, self._wal
+        assert wal is not None
+        stamp = wal.stamp()
+        immutable = self.readonly and stamp[0]
+        reader = sa.create_engine(
+            "sqlite://",
+            creator=lambda: connect_reader(path, immutable=immutable),
+            poolclass=sa.pool.QueuePool,
+            pool_size=_IDLE_READERS,
+            max_overflow=-1,  # a reader never waits; it is opened read-only, so its closing writes nothing
+            pool_use_lifo=True,
+            pool_reset_on_return=None,
+        )
+        return _Pools(reader, stamp if immutable else None)
+
+    def close(self) -> None:
+        """Give up connections; of SQLite with a checkpoint, under the lock. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        with self._thread_lock, self._file_lock:
+            self._pools.reader.dispose()
+            if self._connection is not None:
+                with contextlib.suppress(SQLAlchemyError):
+                    if self._wal is not None:
+                        self._checkpoint(self._connection)
+                    self._connection.close()
+            self._writer.dispose()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StateError(f"the registry at {self.place} is closed", hint="open the repository again")
+
+    def check_writable(self) -> None:
+        """Refuse changes on a registry that was opened for reading alone.
+
+        Raises
+        ------
+        StateError
+            It was (``kind="read_only"``).
+        """
+        self._check_open()
+        if self.readonly:
+            raise StateError(
+                f"the registry at {self.place} is open for reading alone",
+                hint="open the repository without readonly=True",
+                kind=ErrorKind.READ_ONLY,
+            )
+
+    # -- reading
+    def prepare(self, statement: sa.Executable) -> Prepared:
+        """Compile a statement for `fetch` and for executemany of the driver."""
+        return Prepared(statement, self.dialect)
+
+    def fetch(self, statement: Prepared, values: Mapping[str, Any]) -> list[Any]:
+        """Run one prepared statement as a transaction of its own."""
+        return self._reading(lambda connection: _run(connection, statement, values))
+
+    @staticmethod
+    def execute_many(connection: sa.Connection, statement: Prepared, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Run a prepared statement for rows whose values are in its order already."""
+        if rows:
+            connection.exec_driver_sql(statement.sql, list(rows))
+
+    def snapshot(self, work: Callable[[Fetch], _T]) -> _T:
+        """Run prepared statements that all see the same moment."""
+
+        def run(connection: Any) -> _T:
+            cursor = connection.cursor()
+            cursor.execute(self.rules.begin_snapshot)
+            try:
+                return work(lambda statement, values: _run(connection, statement, values))
+            finally:
+                cursor.execute("ROLLBACK")
+                cursor.close()
+
+        return self._reading(run)
+
+    def _reading(self, work: Callable[[Any], _T]) -> _T:
+        return self._steady(lambda reader: self._with_driver(reader, work))
+
+    def _with_driver(self, reader: sa.Engine, work: Callable[[Any], _T]) -> _T:
+        try:
+            pooled = reader.raw_connection()
+        except (SQLAlchemyError, self._database_error) as error:
+            raise registry_error(error, "connecting", self.place) from error
+        try:
+            return work(pooled.driver_connection)
+        except self._database_error as error:
+            pooled.invalidate()
+            raise registry_error(error, "reading", self.place) from error
+        finally:
+            pooled.close()
+
+    def read(self, work: Callable[[sa.Connection], _T]) -> _T:
+        """Run statements of SQLAlchemy that all see the same moment."""
+
+        def run(reader: sa.Engine) -> _T:
+            try:
+                with reader.connect() as connection:
+                    connection.exec_driver_sql(self.rules.begin_snapshot)
+                    try:
+                        return work(connection)
+                    finally:
+                        connection.exec_driver_sql("ROLLBACK")
+            except (SQLAlchemyError, self._database_error) as error:
+                raise registry_error(error, "reading", self.place) from error
+
+        return self._steady(run)
+
+    def _steady(self, work: Callable[[sa.Engine], _T]) -> _T:
+        """Run a read; of an immutable file again where somebody wrote it meanwhile (see `WalFiles`)."""
+        self._check_open()
+        while True:
+            pools = self._pools
+            if pools.stamp is None:
+                return work(pools.reader)
+            assert self._wal is not None
+            try:
+                result = work(pools.reader)
+            except QuantumioError:
+                if self._wal.stamp() == pools.stamp:
+                    raise
+            else:
+                if self._wal.stamp() == pools.stamp:
+                    return result
+            with self._reader_lock:
+                if self._pools is pools:
+                    self._pools = self._sqlite_readers()
+                    pools.reader.dispose()
+
+    # -- writing
+    @contextlib.contextmanager
+    def write(self, doing: str) -> Iterator[sa.Connection]:
+        """Run one write transaction, alone.
+
+        Raises
+        ------
+        DestinationError
+            The database refused before COMMIT: nothing was changed (``kind="registry"``).
+        CommitLost
+            It failed in COMMIT.
+        StateError
+            The registry is open for reading alone, or closed.
+        """
+        self.check_writable()
+        self.prove_durable()
+        with self._thread_lock, self._file_lock:
+            self._check_open()
+            try:
+                connection = self._writing_connection()
+                transaction = connection.begin()
+                for statement in self.rules.begin_write:
+                    connection.exec_driver_sql(statement)
+            except (SQLAlchemyError, self._database_error) as error:
+                self._drop_connection()
+                raise registry_error(error, doing, self.place) from error
+            try:
+                yield connection
+            except BaseException as error:
+                self._roll_back(transaction)
+                if isinstance(error, (SQLAlchemyError, self._database_error)):
+                    raise registry_error(error, doing, self.place) from error
+                raise
+            try:
+                transaction.commit()
+            except (SQLAlchemyError, self._database_error) as error:
+                self._suspect = True
+                self._drop_connection()
+                raise CommitLost(str(getattr(error, "orig", None) or error)) from error
+            self._checkpoint_if_large(connection)
+
+    @contextlib.contextmanager
+    def edit(self, doing: str) -> Iterator[sa.Connection]:
+        """Run one write transaction whose COMMIT needs no story of its own: an unknown end is an error too.
+
+        Raises
+        ------
+        DestinationError
+            As `write`; also where COMMIT failed: look before repeating.
+        StateError
+            The registry is open for reading alone, or closed.
+        """
+        try:
+            with self.write(doing) as connection:
+                yield connection
+        except CommitLost as lost:
+            raise DestinationError(
+                f"the registry at {self.place} failed in the commit of {doing}: {lost}",
+                hint="it may or may not have been stored: look, then repeat",
+                kind=ErrorKind.REGISTRY,
+            ) from lost
+
+    def _writing_connection(self) -> sa.Connection:
+        if self._connection is None:
+            self._connection = self._writer.connect()
+        return self._connection
+
+    def check_exists(self) -> None:
+        """Refuse a database file that is not there: SQLite would make it.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such file (``kind="no_repository"``).
+        """
+        if self.rules.name == "sqlite" and files.file_size(self._path) is None:
+            raise NotFoundError(
+                f"there is no registry at {self.place}",
+                hint="create the repository first",
+                kind=ErrorKind.NO_REPOSITORY,
+            )
+
+    def open_writer(self) -> None:
+        """Connect for writing now, so that what is wrong shows when the registry is opened.
+
+        Raises
+        ------
+        DestinationError
+            It cannot be written.
+        """
+        with self._thread_lock, self._file_lock:
+            try:
+                self._writing_connection()
+            except (SQLAlchemyError, self._database_error) as error:
+                raise registry_error(error, "opening", self.place) from error
+
+    def _roll_back(self, transaction: sa.RootTransaction) -> None:
+        try:
+            transaction.rollback()
+        except (SQLAlchemyError, self._database_error):
+            self._drop_connection()
+
+    def _drop_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(SQLAlchemyError, self._database_error):
+                connection.invalidate()
+            with contextlib.suppress(SQLAlchemyError, self._database_error):
+                connection.close()
+
+    # -- checkpoints of SQLite
+    def _checkpoint_if_large(self, connection: sa.Connection) -> None:
+        if self._wal is None or (size := self._wal.size()) < self._checkpoint_at:
+            return
+        try:
+            complete = self._checkpoint(connection)
+        except (SQLAlchemyError, self._database_error):
+            # What was committed is durable in the WAL; the next write tries again.
+            _log.warning("the checkpoint of the registry at %s failed", self.place, exc_info=True)
+            complete = False
+        # A reader of an old moment may hold it up: do not pay for an attempt at every commit.
+        self._checkpoint_at = _WAL_LIMIT_BYTES if complete else size + _WAL_LIMIT_BYTES
+
+    def _checkpoint(self, connection: sa.Connection) -> bool:
+        """Bring the WAL into the database without waiting for readers; True if all of it."""
+        with contextlib.closing(connection.connection.cursor()) as cursor:
+            return checkpoint(cursor)
+
+    def prove_durable(self) -> None:
+        """After a COMMIT that raised: show that what can be read is on the disk, not in the page cache alone.
+
+        Raises
+        ------
+        DestinationError
+            It could not be shown; the registry takes no writes until it can.
+        """
+        if not self._suspect:
+            return
+        self.check_writable()
+        with self._thread_lock, self._file_lock:
+            try:
+                if self._wal is not None and not self._checkpoint(self._writing_connection()):
+                    raise registry_error(
+                        TimeoutError("a reader held the checkpoint up"), "checking", self.place
+                    )
+            except (SQLAlchemyError, self._database_error) as error:
+                self._drop_connection()
+                raise registry_error(error, "checking", self.place) from error
+            self._suspect = False
+
+
+def _run(connection: Any, statement: Prepared, values: Mapping[str, Any]) -> list[Any]:
+    cursor = connection.cursor()
+    try:
+        cursor.execute(statement.sql, statement.values(values))
+        return cursor.fetchall()  # type: ignore[no-any-return]
+    finally:
+        cursor.close()
+
+
+def _postgresql_engine(
+    url: sa.URL, *, pool_size: int, isolation: sa.engine.interfaces.IsolationLevel
+) -> sa.Engine:
+    try:
+        return sa.create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            paramstyle="format",  # positional, as SQLite's: one way to fill prepared statements
+            pool_size=pool_size,
+            max_overflow=-1,
+            pool_use_lifo=True,
+            isolation_level=isolation,
+        )
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("psycopg", "postgresql", purpose="a registry on PostgreSQL") from error

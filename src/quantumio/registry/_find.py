@@ -1,0 +1,370 @@
+"""Look-ups of single datasets: prepared statements, one per dimension group and kind of collection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+from attrs import frozen
+
+from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
+from quantumio.model import (
+    Artifact,
+    ArtifactState,
+    DataId,
+    DatasetRef,
+    DatasetType,
+    StoredDataset,
+    Timespan,
+)
+from quantumio.ports import CollectionKind
+from quantumio.registry._engine import Database, Fetch, Prepared
+from quantumio.registry._names import Collection, Names, NamesCache
+from quantumio.registry._schema import ARTIFACT, CLOCK, DATASET, OBJECT, TXN, GroupTables
+
+__all__ = ["ARTIFACT_COLUMNS", "NO_ARTIFACT", "Finder", "stored_dataset"]
+
+_CHUNKS: Final = (1, 16, 512)  # sizes of sets of ids in one statement; smaller sets repeat their last id
+_STATES: Final = {str(state): state for state in ArtifactState}
+ARTIFACT_COLUMNS: Final = (
+    ARTIFACT.c.position,
+    ARTIFACT.c.store,
+    sa.func.coalesce(OBJECT.c.path, ARTIFACT.c.table_name),
+    ARTIFACT.c.format,
+    ARTIFACT.c.digest,
+    ARTIFACT.c.nbytes,
+    ARTIFACT.c.load_id,
+    ARTIFACT.c.state,
+)
+NO_ARTIFACT: Final = ((None,) * 8,)
+_HEAD: Final = ("id", "run_id", "type_id", "v", "txid", "commit_seq")
+
+
+@frozen(eq=False)
+class _Step:
+    """One collection to look into: a statement and its values."""
+
+    collection: Collection
+    statement: Prepared
+    values: Mapping[str, Any]
+
+
+class Finder:
+    """Finds committed datasets by data ID or by id."""
+
+    def __init__(self, database: Database, cache: NamesCache) -> None:
+        self._database = database
+        self._cache = cache
+        self._statements: dict[object, Prepared] = {}
+
+    # -- by data ID
+    def find(
+        self,
+        dataset_type: DatasetType,
+        data_id: DataId,
+        collections: Sequence[str],
+        version: int | None,
+        timespan: Timespan | None,
+    ) -> StoredDataset | None:
+        """Return the first match in the collections in order."""
+        names = self._cache.last
+        try:
+            steps = self._plan(names, dataset_type, data_id, collections, version, timespan)
+        except NotFoundError:
+            names = self._cache.current()
+            steps = self._plan(names, dataset_type, data_id, collections, version, timespan)
+        while True:
+            edits, found = self._search(names, steps)
+            if edits == names.edits:
+                return found
+            # Names were edited after they were cached: what was searched may be another collection by now.
+            names = self._cache.at(edits)
+            steps = self._plan(names, dataset_type, data_id, collections, version, timespan)
+
+    def _plan(
+        self,
+        names: Names,
+        dataset_type: DatasetType,
+        data_id: DataId,
+        collections: Sequence[str],
+        version: int | None,
+        timespan: Timespan | None,
+    ) -> list[_Step]:
+        entry = names.type(dataset_type.name)
+        values: dict[str, Any] = {"type_id": entry.id}
+        try:
+            for name, column in entry.group.columns.items():
+                values[column] = data_id[name]
+        except KeyError:
+            raise _incomplete(entry.type, data_id) from None
+        if version is not None:
+            values["version"] = version
+        if timespan is not None:
+            values |= {"begin": timespan.begin_ns, "end": timespan.end_ns}
+        return [
+            _Step(
+                collection,
+                self._statement(entry.group, collection.kind, version is not None),
+                {**values, "collection_id": collection.id},
+            )
+            for collection in names.search(collections)
+            if collection.kind is not CollectionKind.CALIBRATION or timespan is not None
+        ]
+
+    def _search(self, names: Names, steps: list[_Step]) -> tuple[int, StoredDataset | None]:
+        if len(steps) == 1:
+            return self._look(names, self._database.fetch, steps[0])
+        if not steps:
+            return names.edits, None
+        return self._database.snapshot(lambda fetch: self._look_in_turn(names, fetch, steps))
+
+    def _look_in_turn(
+        self, names: Names, fetch: Fetch, steps: list[_Step]
+    ) -> tuple[int, StoredDataset | None]:
+        edits, found = names.edits, None
+        for step in steps:
+            edits, found = self._look(names, fetch, step)
+            if found is not None or edits != names.edits:
+                break
+        return edits, found
+
+    def _look(self, names: Names, fetch: Fetch, step: _Step) -> tuple[int, StoredDataset | None]:
+        rows = fetch(step.statement, step.values)
+        edits = rows[0][0]
+        if edits != names.edits or rows[0][1] is None:
+            return edits, None
+        found = self._assemble(names, [row[1:] for row in rows])
+        if len(found) > 1:
+            raise _ambiguous(step.collection, found)
+        return edits, found[0]
+
+    def _statement(self, group: GroupTables, kind: CollectionKind, versioned: bool) -> Prepared:
+        key = (group.dimensions, kind, versioned)
+        if (known := self._statements.get(key)) is None:
+            known = self._statements[key] = self._database.prepare(_find_statement(group, kind, versioned))
+        return known
+
+    # -- by id
+    def stored(self, ids: Iterable[UUID]) -> dict[UUID, StoredDataset]:
+        """Return committed datasets by id; unknown ids are left out."""
+        wanted = list(dict.fromkeys(ids))
+        if not wanted:
+            return {}
+        groups: dict[tuple[str, ...], list[UUID]] = {}
+        rows = self._by_ids("ids", wanted, self._database.fetch, _type_statement)
+        type_ids = {self._database.rules.uuid_out(row[0]): row[1] for row in rows}
+        names = self._names_with(type_ids.values())
+        for id_ in wanted:
+            if id_ in type_ids:
+                groups.setdefault(names.types_by_id[type_ids[id_]].group.dimensions, []).append(id_)
+        found = self._database.snapshot(lambda fetch: self._fetch_groups(names, groups, fetch))
+        runs = {row[2] for row in found}
+        if not runs <= names.collections_by_id.keys():
+            names = self._cache.current()
+        by_id = {stored.ref.id: stored for stored in self._assemble(names, found)}
+        return {id_: by_id[id_] for id_ in wanted if id_ in by_id}
+
+    def _names_with(self, type_ids: Iterable[int]) -> Names:
+        names = self._cache.last
+        return names if names.types_by_id.keys() >= set(type_ids) else self._cache.current()
+
+    def _fetch_groups(
+        self, names: Names, groups: Mapping[tuple[str, ...], list[UUID]], fetch: Fetch
+    ) -> list[Any]:
+        found: list[Any] = []
+        by_dimensions = {entry.group.dimensions: entry.group for entry in names.types.values()}
+        for dimensions, ids in groups.items():
+            group = by_dimensions[dimensions]
+            found += self._by_ids(dimensions, ids, fetch, partial(_rows_statement, group))
+        return found
+
+    def _by_ids(
+        self, key: object, ids: Sequence[UUID], fetch: Fetch, make: Callable[[int], sa.Select[Any]]
+    ) -> list[Any]:
+        rows: list[Any] = []
+        uuid_in = self._database.rules.uuid_in
+        for start in range(0, len(ids), _CHUNKS[-1]):
+            part = ids[start : start + _CHUNKS[-1]]
+            size = next(size for size in _CHUNKS if size >= len(part))
+            if (statement := self._statements.get((key, size))) is None:
+                statement = self._statements[key, size] = self._database.prepare(make(size))
+            padded = [*part, *[part[-1]] * (size - len(part))]
+            rows += fetch(statement, {f"id_{index}": uuid_in(id_) for index, id_ in enumerate(padded)})
+        return rows
+
+    # -- versions
+    def versions(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[StoredDataset]:
+        """Return all versions, oldest first; none where there is no such run."""
+        names = self._cache.current()
+        entry = names.type(dataset_type.name)
+        collection = names.collections.get(run)
+        if collection is None:
+            return []
+        key = (entry.group.dimensions, "versions")
+        if (statement := self._statements.get(key)) is None:
+            statement = self._statements[key] = self._database.prepare(_versions_statement(entry.group))
+        try:
+            values = {column: data_id[name] for name, column in entry.group.columns.items()}
+        except KeyError:
+            raise _incomplete(entry.type, data_id) from None
+        rows = self._database.fetch(
+            statement, {**values, "type_id": entry.id, "collection_id": collection.id}
+        )
+        return sorted(self._assemble(names, rows), key=lambda stored: stored.ref.version or 0)
+
+    # -- rows to values
+    def _assemble(self, names: Names, rows: Sequence[Any]) -> list[StoredDataset]:
+        """Return the datasets of rows: head, commit time, artifact, dimensions; a row per artifact."""
+        uuid_out = self._database.rules.uuid_out
+        found: dict[Any, list[Any]] = {}
+        for row in rows:
+            found.setdefault(row[0], []).append(row)
+        return [stored_dataset(names, parts, uuid_out) for parts in found.values()]
+
+
+def stored_dataset(names: Names, parts: list[Any], uuid_out: Callable[[Any], UUID]) -> StoredDataset:
+    """Return the dataset of rows of the driver that differ in their artifact.
+
+    Their columns are head, commit time, artifact and dimensions.
+    """
+    head = parts[0]
+    entry = names.types_by_id[head[2]]
+    if len(parts) > 1:
+        parts.sort(key=lambda row: row[7])
+    return StoredDataset(
+        ref=DatasetRef(
+            uuid_out(head[0]),
+            entry.type,
+            DataId(dict(zip(entry.group.dimensions, head[15:], strict=True))),
+            names.collections_by_id[head[1]].name,
+            head[3],
+        ),
+        artifacts=tuple([_artifact(row, uuid_out) for row in parts if row[7] is not None]),
+        txid=uuid_out(head[4]),
+        commit_seq=head[5],
+        committed_ns=head[6],
+    )
+
+
+def _artifact(row: Any, uuid_out: Callable[[Any], UUID]) -> Artifact:
+    return Artifact(
+        destination=row[8],
+        path=row[9],
+        format=row[10],
+        digest=row[11],
+        nbytes=row[12],
+        load_id=None if row[13] is None else uuid_out(row[13]),
+        state=_STATES[row[14]],
+    )
+
+
+def _incomplete(dataset_type: DatasetType, data_id: DataId) -> InvalidInputError:
+    missing = [name for name in dataset_type.dimensions if name not in data_id]
+    return InvalidInputError(
+        f"{dataset_type.name}: the data ID ({data_id}) lacks {', '.join(missing)}",
+        hint=f"give {', '.join(f'{name}=...' for name in missing)}",
+        kind=ErrorKind.DATA_ID,
+    )
+
+
+def _ambiguous(collection: Collection, found: list[StoredDataset]) -> ConflictError:
+    listed = "; ".join(f"{stored.ref} [{stored.ref.id}]" for stored in found)
+    return ConflictError(
+        f"{len(found)} calibrations in {collection.name!r} are valid in this timespan: {listed}",
+        hint="ask with a shorter timespan, or decertify the one that does not belong",
+        kind=ErrorKind.AMBIGUOUS_CALIBRATION,
+    )
+
+
+# -- statements
+
+
+def _same_data_id(group: GroupTables, table: sa.FromClause) -> list[sa.ColumnElement[bool]]:
+    return [table.c[column] == sa.bindparam(column) for column in group.columns.values()]
+
+
+def _with_artifacts(rows: sa.FromClause, group: GroupTables) -> tuple[list[Any], sa.FromClause]:
+    """Return the columns that `Finder` reads, and the joins that bring them to rows of a dataset table."""
+    columns = [
+        *(rows.c[name] for name in _HEAD),
+        TXN.c.decided_at,
+        *ARTIFACT_COLUMNS,
+        *(rows.c[column] for column in group.columns.values()),
+    ]
+    joined = (
+        rows.outerjoin(TXN, TXN.c.txid == rows.c.txid)
+        .outerjoin(ARTIFACT, ARTIFACT.c.dataset_id == rows.c.id)
+        .outerjoin(OBJECT, OBJECT.c.id == ARTIFACT.c.object_id)
+    )
+    return columns, joined
+
+
+def _find_statement(group: GroupTables, kind: CollectionKind, versioned: bool) -> sa.Select[Any]:
+    """Return the statement that always gives a row: the counter of edits, and the dataset if there is one."""
+    dataset = group.dataset
+    wanted = sa.select(dataset).where(dataset.c.removed_seq.is_(None))
+    if versioned:
+        wanted = wanted.where(dataset.c.v == sa.bindparam("version"))
+    if kind is CollectionKind.RUN:
+        wanted = (
+            wanted.where(
+                dataset.c.run_id == sa.bindparam("collection_id"),
+                dataset.c.type_id == sa.bindparam("type_id"),
+            )
+            .where(*_same_data_id(group, dataset))
+            .order_by(dataset.c.v.desc())
+            .limit(sa.literal_column("1"))
+        )
+    else:
+        member = group.tag if kind is CollectionKind.TAGGED else group.calibration
+        ids = sa.select(member.c.dataset_id).where(
+            member.c.collection_id == sa.bindparam("collection_id"),
+            member.c.type_id == sa.bindparam("type_id"),
+            *_same_data_id(group, member),
+            member.c.removed_seq.is_(None),
+        )
+        if kind is CollectionKind.CALIBRATION:
+            ids = ids.where(member.c.begin_ns < sa.bindparam("end"), member.c.end_ns > sa.bindparam("begin"))
+        wanted = wanted.where(dataset.c.id.in_(ids))
+    rows = wanted.subquery("found")
+    columns, joined = _with_artifacts(rows, group)
+    return (
+        sa.select(CLOCK.c.edits, *columns)
+        .select_from(CLOCK.outerjoin(joined, sa.true()))
+        .where(CLOCK.c.id == sa.literal_column("1"))
+    )
+
+
+def _versions_statement(group: GroupTables) -> sa.Select[Any]:
+    dataset = group.dataset
+    columns, joined = _with_artifacts(dataset, group)
+    return (
+        sa.select(*columns)
+        .select_from(joined)
+        .where(
+            dataset.c.run_id == sa.bindparam("collection_id"),
+            dataset.c.type_id == sa.bindparam("type_id"),
+            *_same_data_id(group, dataset),
+            dataset.c.removed_seq.is_(None),
+        )
+    )
+
+
+def _in_ids(column: sa.ColumnElement[Any], size: int) -> sa.ColumnElement[bool]:
+    return column.in_([sa.bindparam(f"id_{index}", type_=column.type) for index in range(size)])
+
+
+def _type_statement(size: int) -> sa.Select[Any]:
+    return sa.select(DATASET.c.id, DATASET.c.type_id).where(_in_ids(DATASET.c.id, size))
+
+
+def _rows_statement(group: GroupTables, size: int) -> sa.Select[Any]:
+    columns, joined = _with_artifacts(group.dataset, group)
+    return (
+        sa.select(*columns)
+        .select_from(joined)
+        .where(_in_ids(group.dataset.c.id, size), group.dataset.c.removed_seq.is_(None))
+    )

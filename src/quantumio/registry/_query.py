@@ -1,0 +1,180 @@
+"""Queries over datasets: one statement per dataset type, read in pages that all show one moment."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from functools import total_ordering
+from itertools import islice
+from typing import Any, Final
+
+import sqlalchemy as sa
+from attrs import frozen
+
+from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.model import StoredDataset, check_data_id_value
+from quantumio.ports import DatasetQuery
+from quantumio.registry._dialect import raw
+from quantumio.registry._engine import Database
+from quantumio.registry._expression import parse
+from quantumio.registry._find import ARTIFACT_COLUMNS, NO_ARTIFACT, stored_dataset
+from quantumio.registry._names import Names, NamesCache
+from quantumio.registry._pages import OrderKey, pages
+from quantumio.registry._schema import ARTIFACT, CLOCK, OBJECT, Tables
+from quantumio.registry._sources import Moment, Source
+
+__all__ = ["Queries"]
+
+_CHUNK: Final = 500
+_HEAD_SIZE: Final = 7
+_WORDS: Final = ("run", "version", "commit_seq", "dataset_type")
+
+
+@frozen(eq=False)
+class _Plan:
+    """A query at one moment: what to read for each dataset type."""
+
+    names: Names
+    sources: tuple[Source, ...]
+    order_by: tuple[tuple[str, bool], ...]
+    limit: int | None
+
+
+@total_ordering
+class _Descending:
+    """A value whose order is turned round."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Descending) and bool(self.value == other.value)
+
+    def __lt__(self, other: _Descending) -> bool:
+        return bool(other.value < self.value)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Queries:
+    """Runs `DatasetQuery`."""
+
+    def __init__(self, database: Database, tables: Tables, names: NamesCache) -> None:
+        self._database = database
+        self._tables = tables
+        self._names = names
+
+    def query(self, query: DatasetQuery) -> Iterator[StoredDataset]:
+        """Check the query now, and return its matches lazily."""
+        plan = self._plan(query)
+        streams = [self._stream(plan, source) for source in plan.sources]
+        if len(streams) > 1 and plan.order_by:
+            merged = heapq.merge(*streams, key=lambda found: found[0])
+        else:
+            merged = (found for stream in streams for found in stream)
+        return islice((stored for _, stored in merged), plan.limit)
+
+    def count(self, query: DatasetQuery) -> int:
+        """Return the number of matches."""
+        plan = self._plan(query)
+
+        def count(connection: sa.Connection) -> int:
+            return sum(connection.execute(source.number()).scalar_one() for source in plan.sources)
+
+        total = self._database.read(count)
+        return total if plan.limit is None else min(total, plan.limit)
+
+    # -- planning
+    def _plan(self, query: DatasetQuery) -> _Plan:
+        order_by = self._checked(query)
+        expression = None if query.where is None else parse(query.where)
+        seq, names = self._database.read(self._moment)
+        collections, in_order = names.search_like(query.collections)
+        moment = Moment(collections, in_order and query.find_first, seq)
+        sources: list[Source] = []
+        refused: InvalidInputError | None = None
+        for entry in names.types_like(query.dataset_types):
+            try:
+                source = Source(self._tables, self._database.rules, query, expression, entry, moment)
+                for word, _ in order_by:
+                    source.order(word)
+            except InvalidInputError as error:
+                # A dataset type that only a glob names, and that has no such dimension, has no match.
+                if entry.type.name in query.dataset_types:
+                    raise
+                refused = refused or error
+            else:
+                sources.append(source)
+        if refused is not None and not sources:
+            raise refused
+        return _Plan(names, tuple(sources), order_by, query.limit)
+
+    def _checked(self, query: DatasetQuery) -> tuple[tuple[str, bool], ...]:
+        """Check what does not depend on the registry, and return the order with its directions."""
+        if query.versions not in ("latest", "all"):
+            raise InvalidInputError(f"versions = {query.versions!r}", hint="use 'latest' or 'all'")
+        if query.limit is not None and (type(query.limit) is not int or query.limit < 0):
+            raise InvalidInputError(f"limit = {query.limit!r}", hint="give a number from 0 on, or None")
+        for name, value in query.data_id.items():
+            check_data_id_value(self._tables.universe, name, value)
+        order_by = tuple((word.removeprefix("-"), word.startswith("-")) for word in query.order_by)
+        for word, _ in order_by:
+            if word not in _WORDS and word not in self._tables.universe.names:
+                raise InvalidInputError(
+                    f"order_by {word!r} is neither a dimension nor one of {', '.join(_WORDS)}",
+                    hint=f"dimensions are {', '.join(self._tables.universe.names)}",
+                    kind=ErrorKind.DIMENSION,
+                )
+        return order_by
+
+    def _moment(self, connection: sa.Connection) -> tuple[int, Names]:
+        seq = connection.execute(sa.select(CLOCK.c.seq).where(CLOCK.c.id == 1)).scalar_one()
+        names = self._names.load(connection)
+        self._names.learn(names)
+        return seq, names
+
+    # -- reading
+    def _stream(self, plan: _Plan, source: Source) -> Iterator[tuple[tuple[Any, ...], StoredDataset]]:
+        keys = [OrderKey(source.order(word), descending) for word, descending in plan.order_by]
+        keys += [OrderKey(column) for column in source.tail]
+
+        def fetch(statement: sa.Select[Any]) -> list[Any]:
+            return self._database.read(
+                lambda connection: self._page(connection, plan.names, statement, len(keys))
+            )
+
+        for page in pages(source.statement(), keys, plan.limit, fetch):
+            for stored, *values in page:
+                ordered = zip(values, plan.order_by, strict=False)  # the tail of the keys has no part in it
+                yield (
+                    tuple(_Descending(value) if descending else value for value, (_, descending) in ordered),
+                    stored,
+                )
+
+    def _page(
+        self, connection: sa.Connection, names: Names, statement: sa.Select[Any], keys: int
+    ) -> list[tuple[Any, ...]]:
+        """Return datasets with the values of their keys behind them."""
+        uuid_out = self._database.rules.uuid_out
+        rows = connection.execute(statement).all()
+        artifacts = _artifacts(connection, [row[0] for row in rows])
+        found = []
+        for row in rows:
+            head, dimensions = row[:_HEAD_SIZE], row[_HEAD_SIZE:-keys]
+            parts = [(*head, *artifact, *dimensions) for artifact in artifacts.get(row[0], NO_ARTIFACT)]
+            found.append((stored_dataset(names, parts, uuid_out), *row[-keys:]))
+        return found
+
+
+def _artifacts(connection: sa.Connection, ids: Sequence[Any]) -> dict[Any, list[tuple[Any, ...]]]:
+    found: dict[Any, list[tuple[Any, ...]]] = {}
+    source = ARTIFACT.outerjoin(OBJECT, OBJECT.c.id == ARTIFACT.c.object_id)
+    dataset_id = raw(ARTIFACT.c.dataset_id)
+    statement = sa.select(dataset_id, *map(raw, ARTIFACT_COLUMNS)).select_from(source)
+    for start in range(0, len(ids), _CHUNK):
+        part = statement.where(dataset_id.in_(ids[start : start + _CHUNK]))
+        for id_, *artifact in connection.execute(part):
+            found.setdefault(id_, []).append(tuple(artifact))
+    return found

@@ -1,0 +1,132 @@
+"""What names mean in one statement: dimensions and fields of their records, joined where they are needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from quantumio.registry._schema import Tables
+
+__all__ = ["Scope", "Unknown"]
+
+
+class Unknown(Exception):
+    """A name means nothing in this scope."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class Scope:
+    """Resolves names for one statement.
+
+    Parameters
+    ----------
+    tables
+        Of the repository's universe.
+    columns
+        Dimensions that the statement has, with their columns.
+    records
+        Record tables that the statement has joined already, by element.
+    what
+        What the statement is about, for messages.
+    """
+
+    def __init__(
+        self,
+        tables: Tables,
+        columns: dict[str, sa.ColumnElement[Any]],
+        *,
+        records: dict[str, sa.FromClause] | None = None,
+        what: str,
+    ) -> None:
+        self._tables = tables
+        self._columns = dict(columns)
+        self._records = dict(records or {})
+        self._what = what
+        self._aliases = 0
+        self._joins: list[tuple[sa.FromClause, sa.ColumnElement[bool]]] = []
+
+    def joined(self, source: sa.FromClause) -> sa.FromClause:
+        """Return the source with the record tables that names needed.
+
+        A record that is not there leaves NULL, which no comparison matches: whoever asks for a property of a
+        dimension without a record gets no match for it.
+        """
+        for table, condition in self._joins:
+            source = source.outerjoin(table, condition)
+        return source
+
+    def column(self, name: str) -> tuple[sa.ColumnElement[Any], str]:
+        """Return the column of a name and its kind (``int``, ``str``, ``float``, ``bool``, ``time``).
+
+        Raises
+        ------
+        Unknown
+            It means nothing here.
+        """
+        first, *rest = name.split(".")
+        element = self._tables.universe.get(first)
+        if element is None:
+            known = ", ".join(self._reachable())
+            raise Unknown(
+                f"{first!r} is no dimension", f"{self._what} has {known}; their fields are dimension.field"
+            )
+        if not rest:
+            if element.is_relation:
+                raise Unknown(
+                    f"{first!r} relates dimensions and has no value", f"use {', '.join(element.requires)}"
+                )
+            return self.dimension(first), str(element.key)
+        return self._field(first, rest)
+
+    def dimension(self, name: str) -> sa.ColumnElement[Any]:
+        """Return the column of a dimension: its own, or one of the record that implies it.
+
+        Raises
+        ------
+        Unknown
+            The statement neither has nor implies it.
+        """
+        if name in self._columns:
+            return self._columns[name]
+        for element in self._tables.universe.values():
+            if name in element.implies and self._has(element.record_keys):
+                column = self._record(element.name).c[self._tables.record(element.name).fields[name]]
+                self._columns[name] = column
+                return column
+        raise Unknown(f"{self._what} has no dimension {name!r}", f"it has {', '.join(self._reachable())}")
+
+    def _field(self, name: str, path: list[str]) -> tuple[sa.ColumnElement[Any], str]:
+        table = self._tables.record(name)
+        if not self._has(table.element.record_keys):
+            raise Unknown(f"{self._what} has no {name}", f"it has {', '.join(self._reachable())}")
+        if table.element.temporal and path in (["timespan", "begin"], ["timespan", "end"]):
+            return self._record(name).c[f"{path[1]}_ns"], "time"
+        field = ".".join(path)
+        if field not in table.fields:
+            fields = [*table.fields, *(("timespan.begin", "timespan.end") if table.element.temporal else ())]
+            raise Unknown(f"{name} has no field {field!r}", f"its fields are {', '.join(fields)}")
+        return self._record(name).c[table.fields[field]], table.kinds[field]
+
+    def _has(self, names: tuple[str, ...]) -> bool:
+        reachable = self._reachable()
+        return all(name in reachable for name in names)
+
+    def _reachable(self) -> tuple[str, ...]:
+        universe = self._tables.universe
+        return universe.sort({*self._columns, *universe.implied(self._columns)})
+
+    def _record(self, element: str) -> sa.FromClause:
+        """Return the record table of an element, joined once."""
+        if element not in self._records:
+            table = self._tables.record(element)
+            self._aliases += 1  # counted before the keys, which may need further joins
+            alias = table.table.alias(f"about_{self._aliases}")
+            keys = [alias.c[table.fields[key]] == self.dimension(key) for key in table.element.record_keys]
+            self._records[element] = alias
+            self._joins.append((alias, sa.and_(*keys, alias.c.removed_seq.is_(None))))
+        return self._records[element]

@@ -1,0 +1,205 @@
+"""The statement of a query for one dataset type: which rows, in which collections, at which moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from attrs import frozen
+
+from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.ports import CollectionKind, DatasetQuery
+from quantumio.registry._dialect import BIG_INTEGER, TEXT, Rules, raw
+from quantumio.registry._expression import Expression
+from quantumio.registry._names import Collection, TypeEntry
+from quantumio.registry._schema import COLLECTION, TXN, Tables
+from quantumio.registry._scope import Scope, Unknown
+from quantumio.registry._where import Where, data_id_condition
+
+__all__ = ["Moment", "Source"]
+
+_HEAD = ("id", "run_id", "type_id", "v", "txid", "commit_seq")
+_LEAST_INTEGER = -(1 << 63)
+
+
+@frozen(eq=False)
+class Moment:
+    """Where a query looks, and when: what came later is not seen by any of its pages."""
+
+    collections: tuple[Collection, ...]
+    find_first: bool
+    seq: int
+
+
+class Source:
+    """The matches of a query for one dataset type.
+
+    Raises
+    ------
+    InvalidInputError
+        The dataset type does not have what the query asks for.
+    """
+
+    def __init__(
+        self,
+        tables: Tables,
+        rules: Rules,
+        query: DatasetQuery,
+        expression: Expression | None,
+        entry: TypeEntry,
+        moment: Moment,
+    ) -> None:
+        self._entry = entry
+        group = entry.group
+        own = {name: value for name, value in query.data_id.items() if name in group.columns}
+        implied = {name: value for name, value in query.data_id.items() if name not in own}
+        self._rows, self._conditions, rank = _Rows(rules, entry, moment, query.versions, own).made()
+        columns: dict[str, Any] = {name: self._rows.c[column] for name, column in group.columns.items()}
+        self._scope = Scope(tables, columns, what=f"a data ID of {entry.type.name}")
+        self._conditions += data_id_condition(tables, self._scope, implied)
+        if expression is not None:
+            where = Where(query.where or "", query.bind, rules, self._scope)
+            self._conditions.append(where.condition(expression))
+        ranked = [] if rank is None else [rank]
+        self.tail = [*columns.values(), *ranked, self._rows.c.v, raw(self._rows.c.id)]
+
+    def statement(self) -> sa.Select[Any]:
+        """Return the statement: head, commit time, dimensions; UUIDs as the driver gives them."""
+        dimensions = (self._rows.c[column] for column in self._entry.group.columns.values())
+        source = self._scope.joined(self._rows).outerjoin(TXN, TXN.c.txid == self._rows.c.txid)
+        return (
+            sa.select(*(raw(self._rows.c[name]) for name in _HEAD), TXN.c.decided_at, *dimensions)
+            .select_from(source)
+            .where(*self._conditions)
+        )
+
+    def number(self) -> sa.Select[Any]:
+        """Return the statement that counts the matches."""
+        source = self._scope.joined(self._rows)
+        return sa.select(sa.func.count()).select_from(source).where(*self._conditions)
+
+    def order(self, word: str) -> sa.ColumnElement[Any]:
+        """Return what to order by for a word of ``order_by``; never NULL. Call it before `statement`."""
+        rows = self._rows
+        match word:
+            case "version":
+                return rows.c.v
+            case "commit_seq":
+                return rows.c.commit_seq
+            case "dataset_type":
+                return sa.literal(self._entry.type.name, TEXT)
+            case "run":
+                return sa.select(COLLECTION.c.name).where(COLLECTION.c.id == rows.c.run_id).scalar_subquery()
+            case _:
+                return self._dimension(word)
+
+    def _dimension(self, word: str) -> sa.ColumnElement[Any]:
+        try:
+            column = self._scope.dimension(word)
+        except Unknown as unknown:
+            raise InvalidInputError(
+                f"order_by: {unknown.message}", hint=unknown.hint, kind=ErrorKind.DIMENSION
+            ) from None
+        if word in self._entry.group.columns:
+            return column
+        least: Any = "" if column.type is TEXT else _LEAST_INTEGER
+        return sa.func.coalesce(column, sa.literal(least, column.type), type_=column.type)
+
+
+class _Rows:
+    """The rows of one dataset type in the collections, before any expression."""
+
+    def __init__(
+        self, rules: Rules, entry: TypeEntry, moment: Moment, versions: str, data_id: Mapping[str, Any]
+    ) -> None:
+        self._rules = rules
+        self._entry = entry
+        self._group = entry.group
+        self._moment = moment
+        self._versions = versions
+        self._data_id = data_id
+
+    def made(self) -> tuple[sa.FromClause, list[sa.ColumnElement[bool]], sa.ColumnElement[Any] | None]:
+        """Return rows, conditions on them, and the column that ranks their collections (None: all in one)."""
+        collections = self._moment.collections
+        table = self._group.dataset
+        if len(collections) == 1 and collections[0].kind is CollectionKind.RUN:
+            # The plain case stays a plain select, so that pages are ranges of the primary key.
+            return (
+                table,
+                [table.c.run_id == sa.literal(collections[0].id, BIG_INTEGER), *self._of_runs()],
+                None,
+            )
+        ranked = [(entry.id, rank) for rank, entry in enumerate(collections)]
+        kinds = {
+            kind: [pair for pair, entry in zip(ranked, collections, strict=True) if entry.kind is kind]
+            for kind in (CollectionKind.RUN, CollectionKind.TAGGED, CollectionKind.CALIBRATION)
+        }
+        parts = [self._part(kind, pairs) for kind, pairs in kinds.items() if pairs]
+        if not parts:
+            return table, [sa.false()], None
+        rows = (parts[0] if len(parts) == 1 else sa.union_all(*parts)).subquery("matches")
+        if not self._moment.find_first and list(filter(None, kinds.values())) == [kinds[CollectionKind.RUN]]:
+            return rows, [], rows.c["rank"]
+        # In an ordered search the first collection that has the data ID decides; otherwise a dataset that is
+        # in several collections counts once.
+        same = list(self._group.columns.values()) if self._moment.find_first else ["id"]
+        first = sa.func.min(rows.c["rank"]).over(partition_by=[rows.c[column] for column in same] or None)
+        decided = sa.select(rows, first.label("first_rank")).subquery("decided")
+        return decided, [decided.c["rank"] == decided.c.first_rank], decided.c["rank"]
+
+    def _part(self, kind: CollectionKind, pairs: Sequence[tuple[int, int]]) -> sa.Select[Any]:
+        types = {"collection_id": "int", "rank": "int"}
+        value = self._rules.rows_value(pairs, types)
+        ranks = self._rules.rows(f"ranks_{kind.lower()}", types, value)
+        table = self._group.dataset
+        columns = [table.c[name] for name in (*_HEAD, *self._group.columns.values())]
+        selected = sa.select(*columns, ranks.c["rank"].label("rank"))
+        if kind is CollectionKind.RUN:
+            joined = ranks.join(table, table.c.run_id == ranks.c.collection_id)
+            return selected.select_from(joined).where(*self._of_runs())
+        member = self._group.tag if kind is CollectionKind.TAGGED else self._group.calibration
+        joined = ranks.join(member, member.c.collection_id == ranks.c.collection_id).join(
+            table, table.c.id == member.c.dataset_id
+        )
+        # A calibration may be certified for several timespans: it is listed once.
+        return (
+            selected.select_from(joined)
+            .where(member.c.type_id == self._type_id, *self._at(member, member.c.added_seq))
+            .where(*self._at(table, table.c.commit_seq), *self._equal(table))
+            .distinct()
+        )
+
+    @property
+    def _type_id(self) -> sa.ColumnElement[int]:
+        return sa.literal(self._entry.id, BIG_INTEGER)
+
+    def _of_runs(self) -> list[sa.ColumnElement[bool]]:
+        table = self._group.dataset
+        conditions = [
+            table.c.type_id == self._type_id,
+            *self._equal(table),
+            *self._at(table, table.c.commit_seq),
+        ]
+        if self._versions == "latest":
+            later = table.alias("later")
+            keys = ("run_id", "type_id", *self._group.columns.values())
+            newer: sa.Select[Any] = sa.select(sa.literal_column("1")).where(
+                *(later.c[key] == table.c[key] for key in keys),
+                later.c.v > table.c.v,
+                *self._at(later, later.c.commit_seq),
+            )
+            conditions.append(~sa.exists(newer.correlate(table)))
+        return conditions
+
+    def _at(self, table: sa.FromClause, since: sa.ColumnElement[Any]) -> list[sa.ColumnElement[bool]]:
+        seq = sa.literal(self._moment.seq, BIG_INTEGER)
+        return [since <= seq, sa.or_(table.c.removed_seq.is_(None), table.c.removed_seq > seq)]
+
+    def _equal(self, table: sa.FromClause) -> list[sa.ColumnElement[bool]]:
+        return [
+            table.c[self._group.columns[name]]
+            == sa.literal(value, TEXT if isinstance(value, str) else BIG_INTEGER)
+            for name, value in self._data_id.items()
+        ]

@@ -1,0 +1,284 @@
+"""The tree of an expression as a condition of SQL, with every value bound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from quantumio.errors import ErrorKind, InvalidInputError, QuantumioError
+from quantumio.model import Region, Timespan, check_data_id_value, tai_ns
+from quantumio.registry._dialect import BIG_INTEGER, FLAG, REAL, TEXT, Rules
+from quantumio.registry._expression import (
+    And,
+    Bind,
+    Comparison,
+    Expression,
+    IsNull,
+    Literal,
+    Membership,
+    Name,
+    Not,
+    Or,
+    Pattern,
+    Range,
+    Time,
+    Value,
+    expression_error,
+)
+from quantumio.registry._schema import Tables
+from quantumio.registry._scope import Scope, Unknown
+
+__all__ = ["Where", "data_id_condition"]
+
+_TYPES: Final[Mapping[str, sa.types.TypeEngine[Any]]] = {
+    "int": BIG_INTEGER,
+    "float": REAL,
+    "str": TEXT,
+    "bool": FLAG,
+    "time": BIG_INTEGER,
+}
+_WORDS: Final = {
+    "int": "an integer",
+    "float": "a number",
+    "str": "a text",
+    "bool": "a truth value",
+    "time": "a time",
+}
+_SET_IN_ONE_PARAMETER: Final = 32
+_SCALARS = (bool, int, float, str, Time)
+
+
+class Where:
+    """Compiles one expression for one statement.
+
+    Parameters
+    ----------
+    text
+        The expression, for messages.
+    bind
+        Values of its ``:name`` parameters.
+    rules, scope
+        Of the database and of the statement.
+    """
+
+    def __init__(self, text: str, bind: Mapping[str, object], rules: Rules, scope: Scope) -> None:
+        self._text = text
+        self._bind = bind
+        self._rules = rules
+        self._scope = scope
+
+    def condition(self, expression: Expression) -> sa.ColumnElement[bool]:
+        """Return the condition.
+
+        Raises
+        ------
+        InvalidInputError
+            A name or a value does not fit (``kind="expression"``); the message points at it.
+        """
+        match expression:
+            case And(parts):
+                return sa.and_(*map(self.condition, parts))
+            case Or(parts):
+                return sa.or_(*map(self.condition, parts))
+            case Not(of):
+                return sa.not_(self.condition(of))
+            case Comparison():
+                return self._comparison(expression)
+            case Membership():
+                return self._membership(expression)
+            case Pattern():
+                return self._pattern(expression)
+            case IsNull(value):
+                return self._column(value)[0].is_(None)
+
+    def _error(self, at: int, what: str, hint: str | None = None) -> InvalidInputError:
+        return expression_error(self._text, at, what, hint)
+
+    # -- values
+    def _column(self, value: Value) -> tuple[sa.ColumnElement[Any], str]:
+        """Return the SQL of a value and its kind."""
+        if isinstance(value, Name):
+            try:
+                return self._scope.column(value.text)
+            except Unknown as unknown:
+                raise self._error(value.at, unknown.message, unknown.hint) from None
+        return self._literal(self._scalar(value))
+
+    def _literal(self, value: Any) -> tuple[sa.ColumnElement[Any], str]:
+        kind = _kind(value)
+        return sa.literal(value.ns if isinstance(value, Time) else value, _TYPES[kind]), kind
+
+    def _scalar(self, value: Literal | Bind) -> Any:
+        if isinstance(value, Literal):
+            return value.value
+        return self._checked(value, self._given(value))
+
+    def _given(self, bind: Bind) -> object:
+        try:
+            return self._bind[bind.name]
+        except KeyError:
+            names = ", ".join(map(repr, self._bind)) or "none"
+            raise self._error(
+                bind.at, f"there is no value for :{bind.name}", f"values are given for {names}"
+            ) from None
+
+    def _checked(self, bind: Bind, given: object) -> Any:
+        """Return a bound value in the type that it has in the language."""
+        value = given.item() if type(given).__module__ == "numpy" and hasattr(given, "item") else given
+        if hasattr(value, "tai"):
+            try:
+                return Time(tai_ns(value))
+            except QuantumioError as error:
+                raise self._error(bind.at, f":{bind.name}: {error.message}", error.hint) from error
+        if isinstance(value, (Region, Timespan)):
+            raise self._error(
+                bind.at,
+                f":{bind.name} is a {type(value).__name__}, and this version of quantumio knows no overlaps",
+            )
+        if not isinstance(value, _SCALARS):
+            hint = (
+                "use IS NULL" if value is None else "give a number, a text, a Time, or for IN a list of them"
+            )
+            raise self._error(bind.at, f":{bind.name} = {value!r:.60} is no value", hint)
+        if isinstance(value, float) and math.isnan(value):
+            raise self._error(bind.at, f":{bind.name} is not a number", "use IS NULL")
+        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            raise self._error(bind.at, f":{bind.name} = {value} does not fit 64 bits")
+        if isinstance(value, str) and ("\0" in value or not _encodes(value)):
+            raise self._error(bind.at, f":{bind.name} = {value!r:.60} is no valid text")
+        return value
+
+    # -- tests
+    def _comparison(self, test: Comparison) -> sa.ColumnElement[bool]:
+        left, left_kind = self._column(test.left)
+        right, right_kind = self._column(test.right)
+        self._check_kinds(test.left, left_kind, test.right, right_kind)
+        if left_kind == "bool" and test.operator not in ("=", "!="):
+            raise self._error(test.at, "truth values have no order", "use = or !=")
+        match test.operator:
+            case "=":
+                return left == right
+            case "!=":
+                return left != right
+            case "<":
+                return left < right
+            case "<=":
+                return left <= right
+            case ">":
+                return left > right
+            case _:
+                return left >= right
+
+    def _check_kinds(self, left: Value, left_kind: str, right: Value, right_kind: str) -> None:
+        if left_kind == right_kind or {left_kind, right_kind} == {"int", "float"}:
+            return
+        at, named = (right, left) if isinstance(left, Name) else (left, right)
+        at_kind, named_kind = (right_kind, left_kind) if at is right else (left_kind, right_kind)
+        what = f"{named.text} is" if isinstance(named, Name) else "the other side is"
+        hint = {"str": "write texts as 'text'", "time": "write times as T'2025-06-24'"}.get(named_kind)
+        raise self._error(at.at, f"{what} {_WORDS[named_kind]}, this is {_WORDS[at_kind]}", hint)
+
+    def _membership(self, test: Membership) -> sa.ColumnElement[bool]:
+        column, kind = self._column(test.value)
+        values: list[Any] = []
+        others: list[sa.ColumnElement[bool]] = []
+        for item in test.items:
+            if isinstance(item, Range):
+                self._check_kinds(test.value, kind, Literal(item.first, item.at), "int")
+                others.append(_in_range(column, item))
+            elif isinstance(item, Name):
+                other, other_kind = self._column(item)
+                self._check_kinds(test.value, kind, item, other_kind)
+                others.append(column == other)
+            else:
+                for value in self._listed(item):
+                    self._check_kinds(test.value, kind, Literal(value, item.at), _kind(value))
+                    values.append(value.ns if isinstance(value, Time) else value)
+        tests = [*others, *([self._in_values(column, kind, values)] if values else [])]
+        return sa.or_(*tests) if tests else sa.false()
+
+    def _listed(self, item: Literal | Bind) -> list[Any]:
+        if isinstance(item, Bind):
+            given = self._given(item)
+            if type(given).__module__ == "numpy" and hasattr(given, "tolist"):
+                given = given.tolist()
+            if (
+                isinstance(given, Iterable)
+                and not isinstance(given, (str, bytes))
+                and not hasattr(given, "tai")
+            ):
+                return [self._checked(item, value) for value in given]
+        return [self._scalar(item)]
+
+    def _in_values(
+        self, column: sa.ColumnElement[Any], kind: str, values: list[Any]
+    ) -> sa.ColumnElement[bool]:
+        kinds = {type(value) for value in values}
+        if len(values) <= _SET_IN_ONE_PARAMETER:
+            return column.in_([sa.literal(value, _TYPES[_kind(value)]) for value in values])
+        if kinds <= {int} or kinds == {str}:
+            types = {"x": "int" if kinds <= {int} else "str"}
+            value = self._rules.rows_value(([value] for value in dict.fromkeys(values)), types)
+            return column.in_(sa.select(self._rules.rows("listed", types, value).c.x))
+        return column.in_(values)
+
+    def _pattern(self, test: Pattern) -> sa.ColumnElement[bool]:
+        column, kind = self._column(test.value)
+        if kind != "str":
+            raise self._error(test.value.at, f"{test.operator} takes texts, this is {_WORDS[kind]}")
+        pattern = None if isinstance(test.pattern, Name) else self._scalar(test.pattern)
+        if not isinstance(pattern, str):
+            raise self._error(
+                test.pattern.at, f"{test.operator} takes a pattern", "write it as 'text', or bind one"
+            )
+        return (
+            self._rules.like(column, pattern)
+            if test.operator == "LIKE"
+            else self._rules.glob(column, pattern)
+        )
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, Time):
+        return "time"
+    return type(value).__name__ if type(value) in (bool, int, float, str) else "str"
+
+
+def _in_range(column: sa.ColumnElement[Any], item: Range) -> sa.ColumnElement[bool]:
+    first, last = sa.literal(item.first, BIG_INTEGER), sa.literal(item.last, BIG_INTEGER)
+    inside = sa.and_(column >= first, column <= last)
+    if item.step == 1:
+        return inside
+    return sa.and_(inside, (column - first) % sa.literal(item.step, BIG_INTEGER) == sa.literal_column("0"))
+
+
+def data_id_condition(
+    tables: Tables, scope: Scope, data_id: Mapping[str, Any]
+) -> list[sa.ColumnElement[bool]]:
+    """Return conditions for the values of dimensions, required or implied ones.
+
+    Raises
+    ------
+    InvalidInputError
+        A name is no dimension of the statement, or a value is of the wrong type.
+    """
+    conditions = []
+    for name, given in data_id.items():
+        value = check_data_id_value(tables.universe, name, given)
+        try:
+            column = scope.dimension(name)
+        except Unknown as unknown:
+            raise InvalidInputError(unknown.message, hint=unknown.hint, kind=ErrorKind.DATA_ID) from None
+        conditions.append(column == sa.literal(value, TEXT if isinstance(value, str) else BIG_INTEGER))
+    return conditions

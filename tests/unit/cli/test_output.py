@@ -1,0 +1,53 @@
+"""What commands write."""
+
+import json
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quantumio.cli._output import json_text, print_pairs, print_table, printable
+
+
+def test_columns_are_aligned_and_numbers_stand_right(capsys):
+    print_table(("name", "size"), [("a", 1), ("longer", 1000), (None, 2.0)], right=("size",), title="Things")
+    assert capsys.readouterr().out == "Things\nNAME    SIZE\na          1\nlonger  1000\n           2\n"
+
+
+def test_table_without_rows_shows_its_headings(capsys):
+    print_table(("name", "size"), [])
+    assert capsys.readouterr().out == "NAME  SIZE\n"
+
+
+def test_pairs_are_aligned(capsys):
+    print_pairs({"a": [1, "x"], "longer": datetime(2025, 6, 24, 3, 16, tzinfo=UTC)}, title="Pairs")
+    assert capsys.readouterr().out == "Pairs\na       1, x\nlonger  2025-06-24 03:16:00\n"
+
+
+def test_json_has_iso_moments_and_no_nan():
+    document = {
+        "when": datetime(2025, 6, 24, 3, 16, tzinfo=UTC),
+        "nan": float("nan"),
+        "list": (1.5, [float("inf")]),
+        3: UUID(int=0),
+    }
+    assert json.loads(json_text(document)) == {
+        "when": "2025-06-24T03:16:00Z",
+        "nan": "nan",
+        "list": [1.5, ["inf"]],
+        "3": "00000000-0000-0000-0000-000000000000",
+    }
+
+
+@given(st.text())
+def test_no_control_character_reaches_the_terminal(text):
+    assert printable(text).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("M 13 ±", "M 13 ±"), ("\x1b[2J\n", "\\x1b[2J\\n"), ("\x00", "\\x00")]
+)
+def test_control_characters_are_escaped_and_the_rest_is_left(text, shown):
+    assert printable(text) == shown

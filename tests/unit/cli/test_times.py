@@ -1,0 +1,48 @@
+"""Moments as people write them mean what astropy says they mean."""
+
+from datetime import UTC, datetime
+
+import pytest
+from astropy.time import Time
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quantumio.cli._times import parse_timespan
+from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.model import Timespan, tai_ns
+
+
+@given(st.datetimes(datetime(1973, 1, 1), datetime(2025, 1, 1)))
+def test_moments_are_utc_unless_they_say_tai(moment):
+    text = moment.isoformat()
+    assert parse_timespan(text, None).begin_ns == tai_ns(Time(text, scale="utc"))
+    assert parse_timespan(f"{text}Z", None).begin_ns == tai_ns(Time(text, scale="utc"))
+    assert parse_timespan(f"{text}/tai", None).begin_ns == tai_ns(Time(text, scale="tai"))
+
+
+def test_dates_minutes_nanoseconds_and_offsets_are_moments():
+    def begin(text: object) -> int:
+        return parse_timespan(text, None).begin_ns
+
+    midnight = begin("2025-06-24T00:00:00")
+    assert begin("2025-06-24") == begin("2025-06-24 00:00") == begin("2025-06-24T02:00+02:00") == midnight
+    assert begin("2025-06-24T00:00:00.000000001") == midnight + 1
+    assert begin(datetime(2025, 6, 24, tzinfo=UTC)) == begin(datetime(2025, 6, 24).date()) == midnight
+
+
+def test_nothing_is_unbounded():
+    assert parse_timespan(None, "") == Timespan()
+
+
+@pytest.mark.parametrize(
+    "text", ["yesterday", "2025-06-24T03:16:00/tdb", "2025-13-01", "2025-06-24T03:16:00.x"]
+)
+def test_what_is_no_moment_is_refused_by_name(text):
+    with pytest.raises(InvalidInputError, match=r"is no moment .*2025-06-24T03:16:00") as caught:
+        parse_timespan(text, None)
+    assert caught.value.kind is ErrorKind.TIMESPAN
+
+
+def test_end_before_begin_is_refused():
+    with pytest.raises(InvalidInputError, match="ends before it begins"):
+        parse_timespan("2025-06-25", "2025-06-24")

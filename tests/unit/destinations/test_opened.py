@@ -1,0 +1,210 @@
+"""Destinations are opened once, at first use, whoever comes first."""
+
+import subprocess
+import sys
+import threading
+import types
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from quantumio.destinations import OpenedDestinations, _kinds
+from quantumio.destinations.memory import MemoryDestination
+from quantumio.errors import DestinationError, ErrorKind, InvalidInputError, NotFoundError, StateError
+from quantumio.model import DestinationSettings
+from quantumio.testing import make_placement
+
+
+def destinations(tmp_path, *tables, repository_id=None, readonly=False):
+    return OpenedDestinations(
+        {table.name: table for table in tables},
+        repository_root=tmp_path,
+        repository_id=repository_id or uuid.uuid4(),
+        readonly=readonly,
+    )
+
+
+def table(name, kind, **options):
+    return DestinationSettings(name=name, kind=kind, options=options)
+
+
+@pytest.fixture
+def plugin(monkeypatch):
+    """A kind ``counted`` that an installed package brings."""
+    module = types.ModuleType("counted_plugin")
+    module.opened = 0
+    module.IS_TABLE = True
+
+    def open_destination(settings, opening):
+        module.opened += 1
+        module.opening = opening
+        return MemoryDestination(settings.name)
+
+    module.open_destination = open_destination
+    monkeypatch.setitem(sys.modules, "counted_plugin", module)
+    points = [EntryPoint("counted", "counted_plugin:open_destination", "quantumio.destinations")]
+    monkeypatch.setattr(_kinds, "entry_points", lambda group: points)
+    module.points = points
+    return module
+
+
+def test_a_plugin_is_opened_once_by_many_threads(tmp_path, plugin):
+    opened = destinations(tmp_path, table("mine", "counted", anything="goes"))
+    assert opened.is_table("mine")
+    assert plugin.opened == 0
+    barrier = threading.Barrier(8)
+
+    def get(_):
+        barrier.wait()
+        return opened.get("mine")
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(map(id, pool.map(get, range(8))))) == 1
+    assert plugin.opened == 1
+    assert plugin.opening.repository_root == tmp_path
+    opened.close()
+
+
+def test_two_packages_with_one_kind_are_refused(tmp_path, plugin):
+    plugin.points.append(EntryPoint("counted", "other:open", "quantumio.destinations"))
+    with pytest.raises(InvalidInputError, match="several packages"):
+        destinations(tmp_path, table("mine", "counted"))
+
+
+def test_a_plugin_that_cannot_be_loaded_is_named(tmp_path, plugin):
+    plugin.points[:] = [EntryPoint("counted", "no_such_module:open", "quantumio.destinations")]
+    with pytest.raises(InvalidInputError, match="no_such_module"):
+        destinations(tmp_path, table("mine", "counted"))
+
+
+def test_a_plugin_cannot_replace_a_built_in_kind(tmp_path, plugin):
+    plugin.points[:] = [EntryPoint("files", "counted_plugin:open_destination", "quantumio.destinations")]
+    opened = destinations(tmp_path, table("mine", "files", root="data"))
+    assert opened.get("mine").kind == "files"
+    assert plugin.opened == 0
+    opened.close()
+
+
+def test_nothing_is_made_before_it_is_used(tmp_path):
+    opened = destinations(
+        tmp_path, table("local", "files", root="data"), table("rows", "database", url="sqlite:///l.db")
+    )
+    assert opened.names() == ("local", "rows")
+    assert [opened.is_table(name) for name in opened.names()] == [False, True]
+    assert list(tmp_path.iterdir()) == []
+    opened.get("local")
+    assert (tmp_path / "data" / "_qio" / "store.json").exists()
+    opened.close()
+
+
+def test_unknown_names_list_those_there_are(tmp_path):
+    opened = destinations(tmp_path, table("local", "files", root="data"))
+    with pytest.raises(InvalidInputError, match=r"'archive'.*local"):
+        opened.get("archive")
+    with pytest.raises(InvalidInputError, match=r"'archive'.*local"):
+        opened.is_table("archive")
+
+
+def test_closed_destinations_are_not_opened(tmp_path):
+    opened = destinations(tmp_path, table("local", "files", root="data"))
+    opened.close()
+    opened.close()
+    for name in ("local", "direct"):
+        with pytest.raises(StateError):
+            opened.get(name)
+
+
+def test_a_store_of_another_repository_is_refused(tmp_path):
+    local = table("local", "files", root="data")
+    first = destinations(tmp_path, local, repository_id=uuid.UUID(int=1))
+    first.get("local")
+    other = destinations(tmp_path, local, repository_id=uuid.UUID(int=2))
+    for _ in range(2):
+        with pytest.raises(InvalidInputError, match=r"\[destinations\.local\].*belongs to the repository"):
+            other.get("local")
+    first.close()
+    other.close()
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"version": 1, "registry": "x"}'])
+def test_a_damaged_identity_is_corrupt(tmp_path, content):
+    (tmp_path / "data" / "_qio").mkdir(parents=True)
+    (tmp_path / "data" / "_qio" / "store.json").write_text(content)
+    with pytest.raises(DestinationError) as caught:
+        destinations(tmp_path, table("local", "files", root="data")).get("local")
+    assert caught.value.kind is ErrorKind.CORRUPT
+
+
+def test_read_only_writes_nothing(tmp_path):
+    tables = (
+        table("local", "files", root="data"),
+        table("space", "workspace", root="ws/{user}"),
+        table("rows", "database", url="sqlite:///level3.db"),
+        table("held", "memory"),
+    )
+    opened = destinations(tmp_path, *tables, readonly=True)
+    for name in ("local", "space", "held"):
+        destination = opened.get(name)
+        assert destination.stat("a") is None
+        assert list(destination.objects()) == []
+        for change in (
+            lambda destination=destination: destination.place([make_placement("a", b"1")]),
+            lambda destination=destination: destination.remove(["a"]),
+            lambda destination=destination: destination.adopt(__file__, "a", "copy"),
+        ):
+            with pytest.raises(StateError) as caught:
+                change()
+            assert caught.value.kind is ErrorKind.READ_ONLY
+    with pytest.raises(NotFoundError):
+        opened.get("rows").read("stars", uuid.uuid4())
+    opened.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_in_place_are_read(tmp_path):
+    source = tmp_path / "ä raw.fits"
+    source.write_bytes(b"0123456789")
+    (tmp_path / "link").symlink_to(source)
+    opened = destinations(tmp_path)
+    direct = opened.get("direct")
+    assert not opened.is_table("direct")
+    for path in (str(source), source.as_uri(), str(tmp_path / "link")):
+        assert direct.read(path) == b"0123456789"
+        assert direct.read(path, (2, 3)) == b"234"
+        assert direct.stat(path).nbytes == 10
+    assert direct.url(str(source)) == source.as_uri()
+    assert direct.stat(str(tmp_path / "none")) is None
+    with pytest.raises(NotFoundError):
+        direct.read(str(tmp_path / "none"))
+    for bad in ("relative", "../x", "", "https://user:pw@host/x", "s3://bucket/x?token=1"):
+        with pytest.raises(InvalidInputError):
+            direct.read(bad)
+    with pytest.raises(StateError):
+        direct.remove([str(source)])
+    opened.close()
+
+
+def test_urls_in_place_are_read(tmp_path, s3_server, s3_bucket):
+    client = s3_server.client()
+    client.put_object(Bucket=s3_bucket, Key="raw.fits", Body=b"0123456789")
+    client.close()
+    opened = destinations(tmp_path)
+    direct = opened.get("direct")
+    assert direct.read(f"s3://{s3_bucket}/raw.fits", (2, 3)) == b"234"
+    assert direct.stat(f"s3://{s3_bucket}/raw.fits").nbytes == 10
+    assert direct.stat(f"s3://{s3_bucket}/none.fits") is None
+    with pytest.raises(NotFoundError):
+        direct.read(f"s3://{s3_bucket}/none.fits")
+    opened.close()
+
+
+def test_the_room_loads_no_library():
+    code = (
+        "import sys; import quantumio.destinations, quantumio.destinations.database, "
+        "quantumio.destinations.objects, quantumio.destinations.workspace; "
+        "heavy = {'fsspec', 's3fs', 'sqlalchemy', 'pyarrow', 'psycopg', 'astropy'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,90 @@
+"""A workspace belongs to its user, keeps to its quota, and shows names for people."""
+
+import uuid
+from urllib.parse import unquote
+
+import pytest
+
+from quantumio.destinations import OpenedDestinations
+from quantumio.errors import ConflictError, DestinationError, ErrorKind, InvalidInputError, NotFoundError
+from quantumio.model import DestinationSettings
+from quantumio.ports import ExportingDestination
+from quantumio.system import environment
+from quantumio.testing import make_placement
+
+HUMAN = "u/ada/isr/calexp/visit=33,detector=0.v1.fits".replace(",", "+")
+
+
+@pytest.fixture(params=["files", "memory"])
+def workspace(request, tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "user", lambda: "ada l/../x")
+    root = "ws/{user}" if request.param == "files" else f"memory://{uuid.uuid4().hex}/ws/{{user}}"
+    settings = DestinationSettings(name="space", kind="workspace", options={"root": root, "quota": "1 kB"})
+    opened = OpenedDestinations({"space": settings}, repository_root=tmp_path, repository_id=uuid.uuid4())
+    yield opened.get("space")
+    opened.close()
+
+
+def test_the_user_is_one_component_of_the_root(workspace):
+    assert "/ws/ada%20l%2F..%2Fx/.quantumio/" in workspace.url("a").replace("%25", "%")
+
+
+def test_quota_is_refused_before_writing_and_named(workspace):
+    workspace.place([make_placement("a", b"x" * 600)])
+    with pytest.raises(DestinationError, match="quota of 1,000 bytes") as caught:
+        workspace.place([make_placement("b", b"x" * 300), make_placement("c", b"x" * 101)])
+    assert caught.value.kind is ErrorKind.DISK_FULL
+    assert workspace.stat("b") is None
+    workspace.place([make_placement("b", b"x" * 400)])
+    workspace.remove(["a"])
+    workspace.place([make_placement("c", b"x" * 600)])
+
+
+def test_quota_holds_for_adopted_files(workspace, tmp_path):
+    source = tmp_path / "large"
+    source.write_bytes(b"x" * 1001)
+    with pytest.raises(DestinationError) as caught:
+        workspace.adopt(str(source), "a", "copy")
+    assert caught.value.kind is ErrorKind.DISK_FULL
+
+
+def test_what_failed_does_not_count(workspace):
+    workspace.place([make_placement("a", b"x" * 100)])
+    for _ in range(5):
+        with pytest.raises(DestinationError):
+            workspace.place([make_placement("a", b"y" * 500)])
+    workspace.place([make_placement("b", b"x" * 900)])
+
+
+def test_export_shows_a_name_for_people(workspace):
+    assert isinstance(workspace, ExportingDestination)
+    workspace.place([make_placement("calexp/u/1.0.fits", b"frame")])
+    for _ in range(2):
+        workspace.export("calexp/u/1.0.fits", HUMAN)
+    assert unquote(workspace.export_url(HUMAN)).endswith(HUMAN)
+    assert [item.path for item in workspace.objects()] == ["calexp/u/1.0.fits"]
+
+
+def test_export_never_replaces_another_file(workspace):
+    workspace.place([make_placement("one", b"frame"), make_placement("other", b"another frame")])
+    workspace.export("one", HUMAN)
+    with pytest.raises(ConflictError) as caught:
+        workspace.export("other", HUMAN)
+    assert caught.value.kind is ErrorKind.EXISTS
+
+
+def test_export_of_nothing_is_not_found(workspace):
+    with pytest.raises(NotFoundError):
+        workspace.export("none", HUMAN)
+    with pytest.raises(InvalidInputError):
+        workspace.export("none", "../outside")
+
+
+def test_exports_on_disk_cost_no_bytes(tmp_path):
+    settings = DestinationSettings(name="space", kind="workspace", options={"root": "ws"})
+    opened = OpenedDestinations({"space": settings}, repository_root=tmp_path, repository_id=uuid.uuid4())
+    workspace = opened.get("space")
+    workspace.place([make_placement("one", b"frame")])
+    workspace.export("one", HUMAN)
+    assert (tmp_path / "ws" / HUMAN).samefile(tmp_path / "ws" / ".quantumio" / "one")
+    opened.close()
