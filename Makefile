@@ -106,7 +106,7 @@ types: $(STAMP_CHECK) ## mypy, strict
 .PHONY: layers
 layers: $(STAMP_CHECK) ## import-linter: who may import whom
 	@echo "==> import-linter"
-	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/lint-imports --no-logo --no-cache
 
 .PHONY: docs
 docs: $(STAMP_DOCS) ## Build the documentation; every warning is an error

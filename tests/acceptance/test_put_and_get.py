@@ -258,7 +258,7 @@ def test_components_columns_and_forms(butler):
     assert len(butler.get("source", visit=1, detector=0, as_="pandas")) == 20
     mask = butler.get("calexp", visit=1, detector=0, component="mask")
     assert np.array_equal(mask, image().mask)
-    for wrong in ({"as_": "pandas"}, {"component": "psf"}, {"columns": ["x"]}):
+    for wrong in ({"as_": "pandas"}, {"component": "sky"}, {"columns": ["x"]}):
         with pytest.raises(quantumio.InvalidInputError):
             butler.get("calexp", visit=1, detector=0, **wrong)
 

@@ -18,7 +18,7 @@ from quantumio.butler._lookup import resolve_output
 from quantumio.butler._query import Query, parse_order
 from quantumio.butler._reading import ReadRequest
 from quantumio.butler._records import DatasetVersion, Location, dataset_version, locations, records_of
-from quantumio.butler._repository import Repository, acquire, create, release
+from quantumio.butler._repository import Repository, abandon, acquire, create, release
 from quantumio.butler._session import Collections, Session, as_collections, is_glob
 from quantumio.butler._settings import load_toml, operator_layer
 from quantumio.engine import Context, PlanScope, PolicyResolver, RuntimeStatus
@@ -106,6 +106,7 @@ class Butler:
                 _defaults(repositories, data_id_defaults),
                 _policies(repositories, None if policy is None else Path(policy)),
             )
+            self._session.abandon_when_collected(abandon)
         except BaseException:
             for repository in repositories:
                 release(repository, 0)
@@ -893,6 +894,7 @@ def _close_session(session: Session, timeout_s: float | None) -> None:
     if session.is_closed:
         return
     session.is_closed = True
+    session.keep()
     failures: list[Exception] = []
     for repository in session.repositories:
         try:

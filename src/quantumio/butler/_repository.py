@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +17,7 @@ from quantumio.errors import ConflictError, DestinationError, ErrorKind, Invalid
 from quantumio.ports import Catalog, Destinations, Formats
 from quantumio.system import environment, files
 
-__all__ = ["Repository", "acquire", "create", "release"]
+__all__ = ["Repository", "abandon", "acquire", "create", "release"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ CONFIG_NAME: Final = "butler.toml"
 _REGISTRY_NAME: Final = "registry.sqlite3"
 _LOCK_NAME: Final = "registry.lock"
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # the garbage collector may abandon a Butler while its thread holds it
 _open: dict[tuple[Path, bool], Repository] = {}
 
 
@@ -149,6 +149,17 @@ def release(repository: Repository, timeout_s: float | None) -> None:
         if _open.get(key) is repository:
             del _open[key]
     _close(repository, timeout_s)
+
+
+def abandon(repositories: Iterable[Repository]) -> None:
+    """Note that a Butler is gone that was never closed; what it committed goes on in the background.
+
+    The last one leaves its repository open until another Butler closes it or the interpreter exits: this
+    runs in the garbage collector, which must not wait.
+    """
+    with _lock:
+        for repository in repositories:
+            repository.users -= 1
 
 
 def _close(repository: Repository, timeout_s: float | None) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 from attrs import define, field
@@ -59,6 +60,17 @@ class Session:
     policies: dict[str, PolicyResolver]
     new_runs: set[str] = field(factory=set)
     is_closed: bool = False
+    _finalizer: weakref.finalize[..., Session] | None = None
+
+    def abandon_when_collected(self, abandon: Callable[[list[Repository]], None]) -> None:
+        """Have its repositories abandoned when nothing refers to the session any more."""
+        self._finalizer = weakref.finalize(self, abandon, self.repositories)
+        self._finalizer.atexit = False
+
+    def keep(self) -> None:
+        """Have nothing abandoned: it is closed in order."""
+        if self._finalizer is not None:
+            self._finalizer.detach()
 
     def check_open(self) -> None:
         """Refuse to be used after closing.

@@ -78,6 +78,9 @@ class _QuantumioGroup(click.Group):
         with_traceback = "--traceback" in arguments or _is_true(environment.variable("QUANTUMIO_TRACEBACK"))
         try:
             result = super().main(arguments, *rest, **options | {"standalone_mode": False})
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            return error.exit_code
         except (click.Abort, KeyboardInterrupt):
             click.echo("Interrupted.", err=True)
             return EXIT_INTERRUPTED

@@ -122,7 +122,12 @@ def _draw(headings: Sequence[str], cells: list[list[str]], right: set[str], titl
     from rich.text import Text
 
     table = Table(
-        box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, expand=False
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        title=title or None,
+        title_justify="left",
+        pad_edge=False,
+        expand=False,
     )
     for heading in headings:
         table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")

@@ -12,7 +12,7 @@ from uuid import UUID
 from quantumio.engine._output import Output
 from quantumio.engine._ownership import choose_ownership, take_snapshot
 from quantumio.engine._plan_scope import PlanScope
-from quantumio.engine._policy import PolicyResolver
+from quantumio.engine._policy import ROWS, PolicyResolver
 from quantumio.engine._progress import Progress
 from quantumio.errors import (
     CommitConflictError,
@@ -227,9 +227,7 @@ class Context:
             runtime.budget.release(nbytes)
             raise
         load_ids = {
-            target.destination: environment.uuid7()
-            for target in resolution.targets
-            if target.destination != TEMPORARY and runtime.destinations.is_table(target.destination)
+            name: environment.uuid7() for name, choice in resolution.formats.items() if choice is ROWS
         }
         output = Output(
             DatasetRef(ref_id or environment.uuid7(), dataset_type, data_id, self.run),

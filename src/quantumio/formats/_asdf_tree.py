@@ -17,7 +17,7 @@ __all__ = ["ARRAY_KINDS", "Tree", "as_block", "check_mapping", "key_order", "reo
 ARRAY_KINDS = frozenset("biufcSU")
 """Kinds of dtypes that ASDF arrays have."""
 
-_WIDEST_INTEGER = 1 << 63
+_LARGEST_INTEGER = (1 << 63) - 2  # asdf takes none beyond, on either side
 
 
 class Tree:
@@ -82,9 +82,9 @@ def check_mapping(value: object, path: str) -> None:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             check_mapping(item, f"{path}[{index}]")
-    elif isinstance(value, int) and not -_WIDEST_INTEGER <= value < _WIDEST_INTEGER:
+    elif isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
         raise FormatError(
-            f"{path} is an integer of more than 64 bits",
+            f"{path} is an integer beyond 64 bits",
             hint="store it as json or yaml",
             kind=ErrorKind.VALUE,
         )

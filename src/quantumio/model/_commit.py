@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import Literal
 from uuid import UUID
 
 from attrs import frozen
@@ -88,7 +87,7 @@ Expectation = int | None
 """What the latest version must be at commit: None = any, 0 = there must be none, n = version n."""
 
 
-def check_expectation(expect: int | Literal["create"] | None) -> Expectation:
+def check_expectation(expect: object) -> Expectation:
     """Return the expectation as a number or None.
 
     Raises

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.resources import files
 from typing import Literal
@@ -201,7 +201,7 @@ def _from_table(name: str, table: Mapping[str, object], is_relation: bool) -> Di
     spatial = table.get("spatial")
     return Dimension(
         name=name,
-        key=key,  # type: ignore[arg-type]  # checked just above
+        key=key,
         requires=_names(table.get("requires", ()), wrong),
         implies=_names(table.get("implies", ()), wrong),
         metadata=dict(metadata),
@@ -211,10 +211,10 @@ def _from_table(name: str, table: Mapping[str, object], is_relation: bool) -> Di
     )
 
 
-def _names(value: object, wrong: object) -> tuple[str, ...]:
+def _names(value: object, wrong: Callable[[str, str], InvalidInputError]) -> tuple[str, ...]:
     if isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value):
         return tuple(value)
-    raise wrong(f"{value!r} is no list of names", 'write ["instrument", ...]')  # type: ignore[operator]
+    raise wrong(f"{value!r} is no list of names", 'write ["instrument", ...]')
 
 
 @lru_cache(maxsize=1)

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, Final
 
 import sqlalchemy as sa
-from attrs import frozen
+from attrs import evolve, frozen
 
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import StoredDataset, check_data_id_value
@@ -89,6 +89,9 @@ class Queries:
     # -- planning
     def _plan(self, query: DatasetQuery) -> _Plan:
         order_by = self._checked(query)
+        universe = self._tables.universe
+        data_id = {name: check_data_id_value(universe, name, value) for name, value in query.data_id.items()}
+        query = evolve(query, data_id=data_id)
         expression = None if query.where is None else parse(query.where)
         seq, names = self._database.read(self._moment)
         collections, in_order = names.search_like(query.collections)
@@ -117,8 +120,6 @@ class Queries:
             raise InvalidInputError(f"versions = {query.versions!r}", hint="use 'latest' or 'all'")
         if query.limit is not None and (type(query.limit) is not int or query.limit < 0):
             raise InvalidInputError(f"limit = {query.limit!r}", hint="give a number from 0 on, or None")
-        for name, value in query.data_id.items():
-            check_data_id_value(self._tables.universe, name, value)
         order_by = tuple((word.removeprefix("-"), word.startswith("-")) for word in query.order_by)
         for word, _ in order_by:
             if word not in _WORDS and word not in self._tables.universe.names:

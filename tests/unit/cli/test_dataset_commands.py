@@ -226,7 +226,7 @@ def test_put_refuses_bad_input_and_stores_nothing(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken.json").write_text('{"a": ')
-    (tmp_path / "truncated.fits").write_bytes(image.read_bytes()[:3000])
+    (tmp_path / "truncated.fits").write_bytes(image.read_bytes()[:2900])
     run = () if "--run" in arguments else ("--run", "u/ada")
     done = quantumio("put", *arguments, *run, "--json", fails=True)
     assert (done.exit_code, done.error["kind"]) == (code, kind)

@@ -42,7 +42,7 @@ def test_create_refuses_wrong_dimensions_and_makes_nothing(command, tmp_path, te
     path.write_text(text)
     done = command("create", tmp_path / "x", "--dimensions", path, "--json", fails=True)
     assert (done.exit_code, done.error["kind"]) == (code, kind)
-    assert not (tmp_path / "x").exists()
+    assert not (tmp_path / "x" / "butler.toml").exists()
 
 
 def test_create_again_is_a_conflict(command, repository):

@@ -22,7 +22,7 @@ names = st.text(string.ascii_letters + string.digits + "_ -", min_size=1, max_si
     lambda s: s.strip() or "x"
 )
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6)
-plain_texts = st.text(string.ascii_letters + string.digits + "äß '\",;", max_size=6).map(str.strip)
+plain_texts = st.text(string.ascii_letters + string.digits + "äß'\",;", max_size=6).map(str.strip)
 
 
 @st.composite

@@ -18,7 +18,11 @@ from quantumio.registry import SqlCatalog, create_registry, open_registry, sqlit
 from quantumio.system import environment
 
 TABLES: dict[str, dict[str, object]] = {
-    "beam": {"key": "int", "requires": ["instrument"], "metadata": {"label": "str", "gain": "float", "good": "bool"}},
+    "beam": {
+        "key": "int",
+        "requires": ["instrument"],
+        "metadata": {"label": "str", "gain": "float", "good": "bool"},
+    },
     "Beam": {"key": "str", "requires": []},  # SQLite does not tell it from the other one by itself
 }
 CALEXP = DatasetType("calexp", dimensions=("instrument", "detector", "visit"), storage_class="CCDData")
@@ -60,7 +64,7 @@ def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def _postgresql_template(postgresql_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with _database(postgresql_url, None) as url:
+    with Database(postgresql_url, None) as url:
         lock = tmp_path_factory.mktemp("registry") / "lock"
         with_types(create_registry(url, universe_tables=TABLES, lock_path=lock))
         yield url
@@ -72,7 +76,7 @@ def with_types(catalog: SqlCatalog) -> None:
     catalog.close()
 
 
-class _database:
+class Database:
     """A database of the server that only one test uses."""
 
     def __init__(self, server_url: str, template: str | None) -> None:
@@ -83,7 +87,9 @@ class _database:
     def _run(self, statement: str) -> None:
         import psycopg
 
-        with psycopg.connect(urlunsplit(self._parts._replace(scheme="postgresql")), autocommit=True) as connection:
+        with psycopg.connect(
+            urlunsplit(self._parts._replace(scheme="postgresql")), autocommit=True
+        ) as connection:
             connection.execute(statement)
 
     def __enter__(self) -> str:
@@ -103,7 +109,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         yield Place(f"sqlite:///{path}", tmp_path / "lock")
         return
     server = request.getfixturevalue("postgresql_url")
-    with _database(server, request.getfixturevalue("_postgresql_template")) as url:
+    with Database(server, request.getfixturevalue("_postgresql_template")) as url:
         yield Place(url, tmp_path / "lock")
 
 
@@ -125,7 +131,9 @@ def sqlite_catalog(sqlite_place: Place) -> Iterator[SqlCatalog]:
 
 
 def artifact(path: str, *, store: str = "local", **options: Any) -> Artifact:
-    return Artifact(destination=store, path=path, format="fits", digest="ab" * 32, nbytes=len(path), **options)
+    return Artifact(
+        destination=store, path=path, format="fits", digest="ab" * 32, nbytes=len(path), **options
+    )
 
 
 def make_transaction(
@@ -165,7 +173,9 @@ Commit = Callable[..., list[DatasetRef]]
 def commit(catalog: SqlCatalog) -> Commit:
     """Commit outputs and return their refs."""
 
-    def run(dataset_type: DatasetType, data_ids: Sequence[dict[str, Any]], **options: Any) -> list[DatasetRef]:
+    def run(
+        dataset_type: DatasetType, data_ids: Sequence[dict[str, Any]], **options: Any
+    ) -> list[DatasetRef]:
         (outcome,) = catalog.flip([make_transaction(dataset_type, data_ids, **options)])
         return list(outcome.refs)
 

@@ -16,7 +16,9 @@ def flat(detector: int = 0) -> dict[str, int | str]:
     return {"instrument": "ST8", "physical_filter": "R", "detector": detector}
 
 
-def valid(catalog: SqlCatalog, begin: int, end: int, detector: int = 0, name: str = "calib") -> DatasetRef | None:
+def valid(
+    catalog: SqlCatalog, begin: int, end: int, detector: int = 0, name: str = "calib"
+) -> DatasetRef | None:
     found = catalog.find(FLAT, DataId(flat(detector)), [name], timespan=Timespan(begin, end))
     return None if found is None else found.ref
 
@@ -131,7 +133,9 @@ def test_wrong_certification_is_refused(catalog: SqlCatalog, commit: Commit) -> 
 
 
 Edits = st.lists(
-    st.tuples(st.booleans(), st.integers(0, 2), st.integers(0, 12), st.integers(1, 6)), min_size=1, max_size=12
+    st.tuples(st.booleans(), st.integers(0, 2), st.integers(0, 12), st.integers(1, 6)),
+    min_size=1,
+    max_size=12,
 )
 
 

@@ -9,7 +9,6 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.registry.conftest import CALEXP, NOTE, RAW, Commit, Place, artifact, exposure, make_transaction, visit
 
 from quantumio.errors import CommitUnknownError, DestinationError, ErrorKind, NotFoundError
 from quantumio.model import (
@@ -27,6 +26,17 @@ from quantumio.model import (
 from quantumio.ports import CollectionKind, DatasetQuery
 from quantumio.registry import SqlCatalog
 from quantumio.system import environment
+from tests.unit.registry.conftest import (
+    CALEXP,
+    NOTE,
+    RAW,
+    Commit,
+    Place,
+    artifact,
+    exposure,
+    make_transaction,
+    visit,
+)
 
 
 def versions(outcomes: list[object]) -> list[object]:
@@ -229,7 +239,9 @@ def test_types_of_several_dimension_groups_commit_together(catalog: SqlCatalog) 
 
 
 def test_large_transaction_is_one_commit(catalog: SqlCatalog) -> None:
-    transaction = make_transaction(CALEXP, [visit(number, detector) for number in range(200) for detector in range(10)])
+    transaction = make_transaction(
+        CALEXP, [visit(number, detector) for number in range(200) for detector in range(10)]
+    )
     (outcome,) = catalog.flip([transaction])
     assert len(catalog.stored([ref.id for ref in outcome.refs])) == 2000
     again = make_transaction(CALEXP, [visit(number, 3) for number in range(200)])
@@ -259,7 +271,9 @@ def test_artifacts_are_added_and_updated_and_keep_their_order(catalog: SqlCatalo
     catalog.record_artifacts({refs[0].id: [pending, rows]})
     assert catalog.stored([refs[0].id])[refs[0].id].artifacts == (first, pending, rows)
     placed = attrs.evolve(pending, state=ArtifactState.OK, digest="cd" * 32, nbytes=99)
-    catalog.record_artifacts({refs[0].id: [placed], refs[1].id: [attrs.evolve(rows, load_id=environment.uuid7())]})
+    catalog.record_artifacts(
+        {refs[0].id: [placed], refs[1].id: [attrs.evolve(rows, load_id=environment.uuid7())]}
+    )
     catalog.record_artifacts({refs[0].id: [placed]})
     assert catalog.stored([refs[0].id])[refs[0].id].artifacts == (first, placed, rows)
     found = catalog.find(CALEXP, DataId(visit(1)), ["u/ada/isr"])
@@ -343,7 +357,10 @@ def test_after_a_lost_commit_nothing_is_told_before_the_disk_has_it(
     database = sqlite_catalog._database
     with monkeypatch.context() as patch:
         patch.setattr(database, "_checkpoint", lambda _: False)
-        for call in (lambda: sqlite_catalog.outcome(transaction.txid), lambda: sqlite_catalog.flip([transaction])):
+        for call in (
+            lambda: sqlite_catalog.outcome(transaction.txid),
+            lambda: sqlite_catalog.flip([transaction]),
+        ):
             with pytest.raises(DestinationError) as error:
                 call()
             assert error.value.kind is ErrorKind.REGISTRY
@@ -366,7 +383,9 @@ def test_contexts_of_many_threads_get_every_version_once(place: Place) -> None:
 
     def work(catalog: SqlCatalog) -> None:
         for _ in range(8):
-            outcomes.extend(catalog.flip([make_transaction(CALEXP, [visit(1)]), make_transaction(CALEXP, [visit(2)])]))
+            outcomes.extend(
+                catalog.flip([make_transaction(CALEXP, [visit(1)]), make_transaction(CALEXP, [visit(2)])])
+            )
             found = catalog.find(CALEXP, DataId(visit(1)), ["u/ada/isr"])
             other = catalog.find(CALEXP, DataId(visit(2)), ["u/ada/isr"])
             assert found is not None
@@ -434,7 +453,9 @@ def test_any_groups_are_decided_as_a_model_decides(sqlite_catalog: SqlCatalog) -
                     expected.append([latest[output] for output in outputs])
             outcomes = sqlite_catalog.flip(
                 [
-                    make_transaction(CALEXP, [visit(*output) for output in outputs], run=run, expect=expect, key=key)
+                    make_transaction(
+                        CALEXP, [visit(*output) for output in outputs], run=run, expect=expect, key=key
+                    )
                     for outputs, expect, key in group
                 ]
             )

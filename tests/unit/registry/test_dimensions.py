@@ -7,25 +7,27 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from tests.unit.registry.conftest import Place
 
 from quantumio.errors import ConflictError, ErrorKind, InvalidInputError
 from quantumio.model import DataId, Region, Timespan
 from quantumio.registry import SqlCatalog
+from tests.unit.registry.conftest import Place
 
 VISIT = {
     "instrument": "ST8",
     "visit": 33,
     "physical_filter": "R",
     "day_obs": 20250624,
-    "name": "ada's \"visit\"; DROP TABLE txn; -- 100% ü",
+    "name": 'ada\'s "visit"; DROP TABLE txn; -- 100% ü',
     "exposure_time_s": 30.0,
     "timespan": Timespan(10, 20),
     "region": Region.make("CIRCLE 10 2 0.5"),
 }
 
 
-def records(catalog: SqlCatalog, element: str, where: str | None = None, **data_id: Any) -> list[dict[str, Any]]:
+def records(
+    catalog: SqlCatalog, element: str, where: str | None = None, **data_id: Any
+) -> list[dict[str, Any]]:
     return list(catalog.dimension_records(element, data_id, where, {}))
 
 
@@ -35,7 +37,15 @@ def test_record_comes_back_with_all_its_fields(catalog: SqlCatalog) -> None:
     assert {key: found[key] for key in VISIT} == VISIT
     assert found["seq_num"] is None
     assert set(found) == {
-        *("instrument", "visit", "physical_filter", "day_obs", "name", "exposure_time_s", "observation_reason"),
+        *(
+            "instrument",
+            "visit",
+            "physical_filter",
+            "day_obs",
+            "name",
+            "exposure_time_s",
+            "observation_reason",
+        ),
         *("science_program", "target_name", "seq_num", "zenith_angle_deg", "timespan", "region"),
     }
 
@@ -62,7 +72,9 @@ def test_same_record_again_is_no_error_and_a_different_one_changes_nothing(catal
 
 def test_metadata_that_identifies_belongs_to_one_record(catalog: SqlCatalog) -> None:
     first = {"instrument": "ST8", "exposure": 1, "obs_id": "a"}
-    catalog.insert_dimension("exposure", [first, {"instrument": "ST8", "exposure": 2}, {**first, "instrument": "X"}])
+    catalog.insert_dimension(
+        "exposure", [first, {"instrument": "ST8", "exposure": 2}, {**first, "instrument": "X"}]
+    )
     with pytest.raises(ConflictError, match=r"obs_id 'a' .*exposure=3.*belongs to .*exposure=1"):
         catalog.insert_dimension("exposure", [{**first, "exposure": 3}])
     with pytest.raises(ConflictError, match="obs_id 'b'"):
@@ -110,7 +122,13 @@ def test_wrong_element_or_records_are_refused(sqlite_catalog: SqlCatalog) -> Non
 
 
 def test_records_of_a_repositorys_own_dimension_keep_their_types(catalog: SqlCatalog) -> None:
-    given = {"instrument": "ST8", "beam": np.int32(3), "label": np.str_("é"), "gain": np.float32(0.5), "good": np.True_}
+    given = {
+        "instrument": "ST8",
+        "beam": np.int32(3),
+        "label": np.str_("é"),
+        "gain": np.float32(0.5),
+        "good": np.True_,
+    }
     catalog.insert_dimension("beam", [given, {"instrument": "ST8", "beam": 4, "gain": 2, "good": False}])
     first, second = records(catalog, "beam")
     assert first == {"instrument": "ST8", "beam": 3, "label": "é", "gain": 0.5, "good": True}
@@ -145,7 +163,9 @@ def test_same_records_from_two_threads_are_inserted_once(place: Place) -> None:
     given = [{"instrument": "ST8", "detector": number} for number in range(300)]
     counts: list[int] = []
     threads = [
-        threading.Thread(target=lambda catalog=catalog: counts.append(catalog.insert_dimension("detector", given)))
+        threading.Thread(
+            target=lambda catalog=catalog: counts.append(catalog.insert_dimension("detector", given))
+        )
         for catalog in catalogs
     ]
     for thread in threads:
@@ -179,12 +199,16 @@ def test_timespan_is_that_of_what_the_data_id_names(catalog: SqlCatalog) -> None
 # -- data IDs
 
 
-def ids(catalog: SqlCatalog, dimensions: list[str], where: str | None = None, **data_id: Any) -> list[tuple[Any, ...]]:
+def ids(
+    catalog: SqlCatalog, dimensions: list[str], where: str | None = None, **data_id: Any
+) -> list[tuple[Any, ...]]:
     return [tuple(found.values()) for found in catalog.data_ids(dimensions, data_id, where, {})]
 
 
 def insert_night(catalog: SqlCatalog) -> None:
-    catalog.insert_dimension("detector", [{"instrument": "ST8", "detector": n, "purpose": "S"} for n in (0, 1)])
+    catalog.insert_dimension(
+        "detector", [{"instrument": "ST8", "detector": n, "purpose": "S"} for n in (0, 1)]
+    )
     catalog.insert_dimension("detector", [{"instrument": "X", "detector": 0}])
     catalog.insert_dimension(
         "exposure",
@@ -194,15 +218,23 @@ def insert_night(catalog: SqlCatalog) -> None:
         ],
     )
     catalog.insert_dimension(
-        "physical_filter", [{"instrument": "ST8", "physical_filter": f, "band": f.lower()} for f in ("R", "G")]
+        "physical_filter",
+        [{"instrument": "ST8", "physical_filter": f, "band": f.lower()} for f in ("R", "G")],
     )
 
 
 def test_data_ids_join_records_on_shared_keys(catalog: SqlCatalog) -> None:
     insert_night(catalog)
-    assert ids(catalog, ["exposure", "detector"]) == [("ST8", 0, 1), ("ST8", 0, 2), ("ST8", 1, 1), ("ST8", 1, 2)]
+    assert ids(catalog, ["exposure", "detector"]) == [
+        ("ST8", 0, 1),
+        ("ST8", 0, 2),
+        ("ST8", 1, 1),
+        ("ST8", 1, 2),
+    ]
     assert ids(catalog, ["detector"]) == [("ST8", 0), ("ST8", 1), ("X", 0)]
-    assert ids(catalog, ["exposure", "detector"], "band = 'g' AND detector.purpose = 'S'", detector=1) == [("ST8", 1, 2)]
+    assert ids(catalog, ["exposure", "detector"], "band = 'g' AND detector.purpose = 'S'", detector=1) == [
+        ("ST8", 1, 2)
+    ]
     assert ids(catalog, ["exposure"], "exposure.exposure_time_s > 30") == [("ST8", 2)]
     assert ids(catalog, ["exposure"], band="r") == [("ST8", 1)]
     assert ids(catalog, []) == [()]

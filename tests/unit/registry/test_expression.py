@@ -104,7 +104,11 @@ def test_patterns_and_null() -> None:
     [
         ("", 1, "a name or a value was expected, not the end"),
         ("   ", 1, "a name or a value was expected, not the end"),
-        ("visit", 6, "a comparison (=, !=, <, <=, >, >=, IN, LIKE, GLOB or IS NULL) was expected, not the end"),
+        (
+            "visit",
+            6,
+            "a comparison (=, !=, <, <=, >, >=, IN, LIKE, GLOB or IS NULL) was expected, not the end",
+        ),
         ("visit > ", 8, "a name or a value was expected, not the end"),
         ("visit > > 5", 9, "a name or a value was expected, not '>'"),
         ("visit > 5 6", 11, "AND, OR or the end was expected, not '6'"),
@@ -119,7 +123,7 @@ def test_patterns_and_null() -> None:
         ("visit IN (1..2.5)", 11, "a range takes integers and a step from 1 on"),
         ("band = 'g", 8, "a text does not end"),
         ("band = T'2025", 8, "a text does not end"),
-        ("band = \"g\"", 8, "'\"' has no meaning here"),
+        ('band = "g"', 8, "'\"' has no meaning here"),
         ("visit; DROP TABLE txn", 6, "';' has no meaning here"),
         ("visit = 5 -- x", 11, "'-' has no meaning here"),
         ("visit + 1 = 2", 7, "'+' has no meaning here"),
@@ -142,7 +146,7 @@ def test_errors_point_at_the_character(text: str, at: int, words: str) -> None:
     assert f"at character {at} of the expression" in error.value.message
     _, shown, caret, *_ = error.value.message.split("\n")
     assert caret.index("^") - 2 == at - 1
-    assert shown[2:] == text
+    assert shown[2:] == text[:120]
 
 
 def test_error_in_a_long_text_of_many_lines_shows_its_line() -> None:
@@ -160,8 +164,41 @@ def test_what_is_no_text_is_refused(value: object) -> None:
     assert error.value.kind is ErrorKind.EXPRESSION
 
 
-PIECES = ["visit", "band", "exposure.seq_num", "5", "1..3", "'x'", "T'2025-06-24'", "T'", "'", ":b", "(", ")", ","]
-PIECES += ["AND", "OR", "NOT", "IN", "LIKE", "GLOB", "IS", "NULL", "=", "<", ">=", "..", ":", "\n", "\t", "-", "é", ";"]
+PIECES = [
+    "visit",
+    "band",
+    "exposure.seq_num",
+    "5",
+    "1..3",
+    "'x'",
+    "T'2025-06-24'",
+    "T'",
+    "'",
+    ":b",
+    "(",
+    ")",
+    ",",
+]
+PIECES += [
+    "AND",
+    "OR",
+    "NOT",
+    "IN",
+    "LIKE",
+    "GLOB",
+    "IS",
+    "NULL",
+    "=",
+    "<",
+    ">=",
+    "..",
+    ":",
+    "\n",
+    "\t",
+    "-",
+    "é",
+    ";",
+]
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=14).map(" ".join) | st.text(max_size=30))
@@ -169,7 +206,7 @@ def test_any_text_is_a_tree_or_an_error_that_points_into_it(text: str) -> None:
     try:
         tree = parse(text)
     except InvalidInputError as error:
-        assert error.kind is ErrorKind.EXPRESSION
-        assert "^" in error.message
+        found: object = (error.kind, "^" in error.message)
     else:
-        assert tree is not None
+        found = tree and (ErrorKind.EXPRESSION, True)
+    assert found == (ErrorKind.EXPRESSION, True)

@@ -62,7 +62,9 @@ def test_dimensions_that_differ_in_case_alone_stay_apart(catalog: SqlCatalog) ->
     catalog.register_dataset_type(both)
     catalog.insert_dimension("Beam", [{"Beam": "one"}])
     catalog.insert_dimension("beam", [{"instrument": "ST8", "beam": 1}])
-    assert catalog.data_ids(["Beam", "beam"], {}, None, {}) == [{"instrument": "ST8", "beam": 1, "Beam": "one"}]
+    assert catalog.data_ids(["Beam", "beam"], {}, None, {}) == [
+        {"instrument": "ST8", "beam": 1, "Beam": "one"}
+    ]
 
 
 def test_one_dataset_type_from_many_threads_is_registered_once(catalog: SqlCatalog) -> None:
@@ -108,7 +110,9 @@ def test_chain_is_defined_and_defined_anew(catalog: SqlCatalog) -> None:
     catalog.set_chain("best", ["b", "a"])
     catalog.set_chain("best", ["c", "b"])
     catalog.set_chain("empty", [])
-    chains = {found.name: found.children for found in catalog.collections() if found.kind is CollectionKind.CHAINED}
+    chains = {
+        found.name: found.children for found in catalog.collections() if found.kind is CollectionKind.CHAINED
+    }
     assert chains == {"best": ("c", "b"), "empty": ()}
 
 

@@ -65,7 +65,8 @@ def test_file_that_is_no_registry_is_refused(sqlite_place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["registry.sqlite3", "sqlite://", "sqlite:///:memory:", "mysql://host/x", "sqlite:////a/b?mode=ro", "::"]
+    "url",
+    ["registry.sqlite3", "sqlite://", "sqlite:///:memory:", "mysql://host/x", "sqlite:////a/b?mode=ro", "::"],
 )
 def test_url_that_can_be_no_registry_is_refused(url: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError):
@@ -146,7 +147,9 @@ def test_every_change_of_a_readonly_registry_is_refused(place: Place) -> None:
     catalog.close()
 
 
-def test_readonly_registry_makes_no_file_and_changes_none(sqlite_catalog: SqlCatalog, sqlite_place: Place) -> None:
+def test_readonly_registry_makes_no_file_and_changes_none(
+    sqlite_catalog: SqlCatalog, sqlite_place: Place
+) -> None:
     sqlite_catalog.flip([make_transaction(CALEXP, [visit(1)])])
     sqlite_catalog.close()
     directory = sqlite_place.lock_path.parent
@@ -185,7 +188,13 @@ def test_write_connection_is_durable_and_checked(sqlite_catalog: SqlCatalog) -> 
     with database.edit("looking") as connection:
         settings = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
-            for name in ("journal_mode", "synchronous", "wal_autocheckpoint", "foreign_keys", "trusted_schema")
+            for name in (
+                "journal_mode",
+                "synchronous",
+                "wal_autocheckpoint",
+                "foreign_keys",
+                "trusted_schema",
+            )
         }
     assert settings == {
         "journal_mode": "wal",
@@ -196,7 +205,9 @@ def test_write_connection_is_durable_and_checked(sqlite_catalog: SqlCatalog) -> 
     }
 
 
-def test_setting_that_sqlite_does_not_take_is_refused(sqlite_place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setting_that_sqlite_does_not_take_is_refused(
+    sqlite_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sqlite_place.create().close()
     monkeypatch.setattr("quantumio.registry._sqlite._WRITER", (("journal_mode", "WAL", "never"),))
     with pytest.raises(StateError, match="did not take journal_mode=WAL: it says 'wal'"):
@@ -334,6 +345,8 @@ def test_writers_of_two_connections_take_turns(place: Place) -> None:
 
 def test_database_prepares_statements_for_their_own_dialect(place: Place) -> None:
     database = Database(place.url, place.lock_path, readonly=True)
-    prepared = database.prepare(sa.select(sa.bindparam("b", type_=sa.Text()), sa.bindparam("a", type_=sa.Text())))
+    prepared = database.prepare(
+        sa.select(sa.bindparam("b", type_=sa.Text()), sa.bindparam("a", type_=sa.Text()))
+    )
     assert [tuple(row) for row in database.fetch(prepared, {"a": "1", "b": "2"})] == [("2", "1")]
     database.close()

@@ -1,0 +1,186 @@
+"""The command as a process: how it starts, what it writes where, and how it ends."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "quantumio"]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return the environment without settings of quantumio."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("QUANTUMIO_")}
+    return kept | {"PYTHONWARNINGS": "default"} | more
+
+
+def run(*arguments: object, cwd: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the command and wait for it."""
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment(**more),
+        stdin=subprocess.DEVNULL,
+        timeout=120,
+    )
+
+
+def on_terminal(*arguments: object, columns: int, **more: str) -> str:
+    """Run the command on a terminal of its own, and return what it shows."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(COLUMNS=str(columns), TERM="xterm-256color", NO_COLOR="1", **more),
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # the other end was closed
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(ours)
+    assert process.wait(60) == 0, shown.decode()
+    return shown.decode().replace("\r\n", "\n")
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """Make a repository with one dataset by the command itself."""
+    root = tmp_path / "night1"
+    assert run("create", root).returncode == 0
+    assert run("register", "stats", "-d", "visit", "-s", "Mapping", "-r", root).returncode == 0
+    (tmp_path / "stats.json").write_text('{"seeing": 1.5}')
+    done = run(
+        "put", tmp_path / "stats.json", "stats", "instrument=ST8", "visit=33", "--run", "u/ada", "-r", root
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return root
+
+
+def test_documents_go_to_standard_output_and_errors_to_standard_error(repository):
+    done = run("query", "--json", "-r", repository)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["count"] == 1
+    done = run("get", "stats", "instrument=ST8", "visit=34", "-c", "u/ada", "--json", "-r", repository)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert json.loads(done.stderr)["error"]["kind"] == "no_dataset"
+    done = run("get", "stats", "instrument=ST8", "visit=34", "-c", "u/ada", "-r", repository)
+    assert done.stderr.startswith("Error: there is no stats(instrument='ST8', visit=34) in u/ada")
+    assert done.stderr.count("\n") == 1
+
+
+def test_traceback_is_shown_only_if_wanted(tmp_path):
+    arguments = ("ls", "-r", tmp_path)
+    assert "Traceback" not in run(*arguments).stderr
+    assert "Traceback" in run(*arguments, "--traceback").stderr
+    assert "Traceback" in run(*arguments, QUANTUMIO_TRACEBACK="1").stderr
+    assert "Traceback" not in run(*arguments, QUANTUMIO_TRACEBACK="0").stderr
+
+
+def test_repository_of_a_newer_schema_is_refused(repository):
+    import sqlite3
+
+    (registry,) = repository.glob("*.sqlite3")
+    connection = sqlite3.connect(registry)
+    connection.execute("UPDATE alembic_version SET version_num = '9999_from_the_future'")
+    connection.commit()
+    connection.close()
+    done = run("query", "--json", "-r", repository)
+    assert done.returncode == 5
+    error = json.loads(done.stderr)["error"]
+    assert error["kind"] == "newer_schema"
+    assert "pgrade quantumio" in error["hint"]
+
+
+def test_reader_that_goes_away_is_no_traceback(repository):
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{' '.join(COMMAND)} ls dimensions -r '{repository}' | true"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=60,
+    )
+    assert done.stderr == ""
+
+
+def test_interrupt_ends_quietly_with_130(repository, tmp_path):
+    fifo = tmp_path / "slow.json"
+    os.mkfifo(fifo)
+    process = subprocess.Popen(
+        [
+            *COMMAND,
+            "put",
+            str(fifo),
+            "stats",
+            "instrument=ST8",
+            "visit=1",
+            "--run",
+            "u/ada",
+            "-r",
+            str(repository),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    with open(fifo, "wb"):  # returns when the command waits for what comes through it
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err.strip() == "Interrupted."
+    assert run("query", "visit=1", "--json", "-r", repository).stdout.count('"id"') == 0
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["ls"],
+        ["ls", "dataset-types"],
+        ["ls", "dimensions"],
+        ["query"],
+        ["query", "-l"],
+        ["versions", "stats", "instrument=ST8", "visit=33"],
+        ["show", "stats", "instrument=ST8", "visit=33", "-c", "u/ada"],
+        ["status"],
+        ["policy", "explain", "stats"],
+        ["destinations"],
+    ],
+)
+def test_tables_fit_the_terminal(repository, columns, arguments):
+    shown = on_terminal(*arguments, columns=columns, QUANTUMIO_REPOSITORY=str(repository))
+    assert max(map(len, shown.splitlines())) <= columns
+    assert "\x1b[3" not in shown, "NO_COLOR was asked for"
+
+
+def test_completion_knows_the_commands(repository):
+    done = run(
+        _QUANTUMIO_COMPLETE="bash_complete", _PYTHON_M_QUANTUMIO_COMPLETE="bash_complete",
+        COMP_WORDS="quantumio que", COMP_CWORD="1",
+    )  # fmt: skip
+    assert "query" in done.stdout
+
+
+def test_installed_command_is_the_same(repository):
+    script = Path(sys.executable).with_name("quantumio")
+    if not script.exists():
+        pytest.skip("the package is not installed, only found")
+    done = subprocess.run([script, "--version"], check=True, capture_output=True, text=True)
+    assert done.stdout == run("--version").stdout

@@ -1,0 +1,84 @@
+"""Commands that say which datasets belong together, and when calibrations are valid."""
+
+import pytest
+
+
+@pytest.fixture
+def biases(quantumio, image):
+    """Put a bias of two detectors."""
+    for detector in (0, 1):
+        quantumio("put", image, "bias", "instrument=ST8", f"detector={detector}", "--run", "u/ada/bias")
+
+
+def count(quantumio, collection: str) -> int:
+    """Return the number of datasets in a collection."""
+    return quantumio("query", "-c", collection, "--json").document["count"]
+
+
+@pytest.mark.usefixtures("biases")
+def test_certified_calibrations_are_found_in_their_time_only(quantumio, tmp_path):
+    arguments = ("--begin", "2025-06-24T00:00", "--end", "2025-06-25", "--json")
+    document = quantumio(
+        "certify", "calib", "bias", "instrument=ST8", "-c", "u/ada/bias", *arguments
+    ).document
+    assert [one["data_id"]["detector"] for one in document["datasets"]] == [0, 1]
+    for visit, begin in ((1, "2025-06-24T03:00:00"), (2, "2025-06-25T00:00:00")):
+        quantumio(
+            "insert-dimension", "visit", "instrument=ST8", f"visit={visit}",
+            f"timespan_begin={begin}", f"timespan_end={begin}.5",
+        )  # fmt: skip
+    get = ("get", "bias", "instrument=ST8", "detector=1", "-c", "calib", "--json")
+    assert quantumio(*get, "visit=1").document["dataset_type"] == "bias"
+    assert quantumio(*get, "visit=2", fails=True).exit_code == 3
+    quantumio("decertify", "calib", "bias", "instrument=ST8", "detector=1", "--begin", "2025-06-24T02:00")
+    assert quantumio(*get, "visit=1", fails=True).exit_code == 3
+    assert quantumio("get", "bias", "instrument=ST8", "detector=0", "visit=1", "-c", "calib").exit_code == 0
+
+
+@pytest.mark.usefixtures("biases")
+def test_overlapping_validity_is_a_conflict(quantumio, image):
+    quantumio("put", image, "bias", "instrument=ST8", "detector=0", "--run", "u/ada/bias2")
+    quantumio("certify", "calib", "bias", "-c", "u/ada/bias")
+    done = quantumio("certify", "calib", "bias", "-c", "u/ada/bias2", "--json", fails=True)
+    assert (done.exit_code, done.error["kind"]) == (4, "validity_overlap")
+
+
+@pytest.mark.usefixtures("biases")
+def test_tags_hold_what_was_associated(quantumio):
+    ids = [one["id"] for one in quantumio("query", "bias", "--json").document["datasets"]]
+    quantumio("associate", "paper/fig3", "bias", "instrument=ST8", "detector=1")
+    assert count(quantumio, "paper/fig3") == 1
+    done = quantumio("associate", "paper/fig3", *ids)
+    assert done.lines[-1] == "Added 2 to paper/fig3."
+    assert count(quantumio, "paper/fig3") == 2
+    quantumio("disassociate", "paper/fig3", "bias", "-c", "paper/fig3")
+    assert count(quantumio, "paper/fig3") == 0
+
+
+@pytest.mark.usefixtures("biases")
+def test_chains_search_in_order_and_may_be_redefined(quantumio):
+    document = quantumio("chain", "best", "u/ada/bias", "--json").document
+    assert document == {"collection": "best", "children": ["u/ada/bias"]}
+    assert count(quantumio, "best") == 2
+    quantumio("chain", "outer", "best,u/ada/bias")
+    done = quantumio("chain", "best", "outer", "--json", fails=True)
+    assert (done.exit_code, done.error["kind"]) == (4, "cycle")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "kind"),
+    [
+        (["associate", "tag", "bias", "detector=9"], 3, "no_dataset"),
+        (["associate", "tag", "detector=1"], 2, "argument"),
+        (["associate", "two words", "bias"], 2, "name"),
+        (["associate", "u/ada/bias", "bias"], 4, "exists"),
+        (["chain", "best", "u/nobody"], 3, "no_collection"),
+        (["certify", "calib", "bias", "--begin", "noon"], 2, "timespan"),
+        (["certify", "calib", "bias", "--begin", "2025-06-25", "--end", "2025-06-24"], 2, "timespan"),
+        (["decertify", "nowhere", "bias"], 3, "no_collection"),
+    ],
+)
+@pytest.mark.usefixtures("biases")
+def test_what_cannot_be_is_refused(quantumio, arguments, code, kind):
+    done = quantumio(*arguments, "--json", fails=True)
+    assert (done.exit_code, done.error["kind"]) == (code, kind)

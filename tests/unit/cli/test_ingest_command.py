@@ -1,0 +1,121 @@
+"""The command that makes existing files datasets."""
+
+import json
+import shutil
+
+import pytest
+from astropy.io import fits
+
+
+@pytest.fixture
+def frames(image, tmp_path):
+    """Write three frames, numbered in their names."""
+    directory = tmp_path / "frames"
+    directory.mkdir()
+    paths = [directory / f"ST8-{number:03d}-c.fits" for number in (1, 2, 33)]
+    for path in paths:
+        shutil.copy(image, path)
+    return paths
+
+
+def exposures(quantumio) -> list[int]:
+    """Exposures of the raws, in order."""
+    found = quantumio("query", "raw", "--order-by", "exposure", "--json").document["datasets"]
+    return [one["data_id"]["exposure"] for one in found]
+
+
+def test_data_ids_come_from_names(quantumio, frames):
+    arguments = (
+        "ingest",
+        *frames,
+        "raw",
+        "detector=0",
+        "--pattern",
+        "{instrument}-{exposure}-*",
+        "--run",
+        "raw/n1",
+    )
+    done = quantumio(*arguments)
+    assert done.lines[-1] == "Ingested 3 files into raw/n1."
+    assert str(frames[0]) in done.lines[1]
+    assert exposures(quantumio) == [1, 2, 33]
+    get = ("get", "raw", "instrument=ST8", "detector=0", "exposure=33", "-c", "raw/n1", "--json")
+    assert quantumio(*get).document["summary"]["shape"] == [3, 4]
+    assert all(path.exists() for path in frames)
+
+
+@pytest.mark.parametrize("name", ["list.json", "list.csv"])
+def test_data_ids_come_from_a_list(quantumio, frames, tmp_path, name):
+    path = tmp_path / name
+    if name.endswith("json"):
+        path.write_text(json.dumps([{"path": str(one), "exposure": 10 + n} for n, one in enumerate(frames)]))
+    else:
+        path.write_text("path,exposure\n" + "".join(f"{one},{10 + n}\n" for n, one in enumerate(frames)))
+    done = quantumio(
+        "ingest", "raw", "instrument=ST8", "detector=0", "--list", path, "--run", "raw/n1", "--json"
+    )
+    assert set(done.document) == {"run", "transfer", "datasets"}
+    assert [one["data_id"]["exposure"] for one in done.document["datasets"]] == [10, 11, 12]
+
+
+@pytest.mark.parametrize("transfer", ["copy", "link", "move", "direct"])
+def test_transfers_leave_the_bytes_as_they_are(quantumio, frames, transfer, tmp_path):
+    before = frames[0].read_bytes()
+    quantumio(
+        "ingest", frames[0], "raw", "instrument=ST8", "detector=0", "exposure=1",
+        "--run", "raw/n1", "--transfer", transfer,
+    )  # fmt: skip
+    assert frames[0].exists() is (transfer != "move")
+    show = quantumio(
+        "show", "raw", "instrument=ST8", "detector=0", "exposure=1", "-c", "raw/n1", "--json"
+    ).document
+    (location,) = show["locations"]
+    assert location["size"] == len(before)
+    assert (location["destination"] == "direct") is (transfer == "direct")
+    copy = tmp_path / "copy.fits"
+    quantumio("get", show["ref"]["id"], "-o", copy)
+    assert fits.getval(copy, "OBJECT") == "M 13"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "kind", "named"),
+    [
+        (["frames/ST8-001-c.fits", "raw", "instrument=ST8", "detector=0"], 2, "data_id", "exposure"),
+        (["frames/ST8-001-c.fits", "raw", "--pattern", "x{exposure}"], 2, "data_id", "ST8-001-c.fits"),
+        (["frames/ST8-001-c.fits", "nope", "detector=0"], 3, "no_dataset_type", "nope"),
+        (["frames/nothing.fits", "raw", "instrument=ST8", "detector=0", "exposure=1"], 3, "no_file", "nothing.fits"),
+        (["frames/ST8-001-c.fits", "raw", "instrument=ST8", "detector=0", "exposure=1", "--transfer", "teleport"],
+         2, "argument", "teleport"),
+        (["truncated.fits", "raw", "instrument=ST8", "detector=0", "exposure=1"], 7, "decode", "truncated.fits"),
+        (["raw", "instrument=ST8"], 2, "argument", "no file"),
+        (["frames/ST8-001-c.fits", "frames/ST8-002-c.fits", "raw", "instrument=ST8", "detector=0", "exposure=1"],
+         4, "duplicate_output", "twice"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_refused_and_nothing_ingested(
+    quantumio, frames, image, tmp_path, monkeypatch, arguments, code, kind, named
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "truncated.fits").write_bytes(image.read_bytes()[:2900])
+    done = quantumio("ingest", *arguments, "--run", "raw/n1", "--json", fails=True)
+    assert (done.exit_code, done.error["kind"]) == (code, kind)
+    assert named in done.error["message"]
+    assert exposures(quantumio) == []
+
+
+def test_one_bad_file_keeps_all_out(quantumio, frames):
+    frames[1].write_bytes(b"no image")
+    done = quantumio(
+        "ingest",
+        *frames,
+        "raw",
+        "detector=0",
+        "--pattern",
+        "{instrument}-{exposure}-*",
+        "--run",
+        "raw/n1",
+        fails=True,
+    )
+    assert done.exit_code == 7
+    assert frames[1].name in done.stderr
+    assert exposures(quantumio) == []
