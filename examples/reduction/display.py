@@ -32,7 +32,7 @@ NIGHT_COLUMNS = {
 }
 """Columns of the night's table that are shown: their headings, and how."""
 
-SAME_SHARE = 0.05
+SAME_SHARE = 0.1
 """Wall clocks that differ by less than this share are called the same."""
 
 
@@ -130,9 +130,9 @@ def task_table(reports: Mapping[str, RunReport]) -> Table:
     return table
 
 
-def clock_table(reports: Mapping[str, RunReport]) -> Table:
-    """Return how long each mode took by the wall clock."""
-    table = _table("Wall clock")
+def clock_table(reports: Mapping[str, RunReport], rounds: int) -> Table:
+    """Return how long each mode took by the wall clock, at its best of so many rounds."""
+    table = _table("Wall clock" if rounds == 1 else f"Wall clock, best of {rounds}")
     table.add_column("write mode")
     for what in ("computed after (s)", "durable and visible after (s)"):
         table.add_column(what, justify="right")
@@ -154,7 +154,10 @@ def sentence(reports: Mapping[str, RunReport], same: int, total: int) -> str:
     (one, first), (other, second) = reports.items()
     waits = [sum(summary.put_s for summary in report.summaries) for report in (first, second)]
     times = f", {waits[1] / waits[0]:.1f} times as long" if waits[1] > waits[0] > 0 else ""
-    said = f"Tasks were blocked in put for {waits[0]:.2f} s in {one} mode, for {waits[1]:.2f} s in {other} mode{times}."
+    said = (
+        f"Tasks were blocked in put for {waits[0]:.2f} s in {one} mode, "
+        f"for {waits[1]:.2f} s in {other} mode{times}."
+    )
     clocks = first.committed_s, second.committed_s
     if abs(clocks[0] - clocks[1]) < SAME_SHARE * max(clocks):
         said += " The wall clock is the same: here the night is bound by computing, and the disk is quick."

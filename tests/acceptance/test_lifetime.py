@@ -189,6 +189,7 @@ def test_buffer_full_waits_and_then_says_so(make_butler):
         ctx.put(np.zeros(100_000), "pixels", visit=1, detector=0)
         with pytest.raises(BufferFull, match="max_buffer_bytes"):
             ctx.put(np.zeros(100_000), "pixels", visit=1, detector=1)
+    butler.drain()
     assert butler.status()[0].buffer_used_bytes == 0
     with butler.context() as ctx:  # larger than the whole budget: admitted alone
         ctx.put(np.zeros(1_000_000), "pixels", visit=2, detector=0)

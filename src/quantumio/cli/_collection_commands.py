@@ -66,7 +66,9 @@ def _answer(call: Call, collection: str, refs: list[DatasetRef], what: str) -> N
     rows = [(ref.dataset_type.name, data_id_text(ref.data_id), ref.run, ref.version) for ref in refs]
 
     def show() -> None:
-        print_table(("dataset type", "data ID", "run", "version"), rows, right=("version",))
+        print_table(
+            ("dataset type", "data ID", "run", "version"), rows, right=("version",), fold=("data ID", "run")
+        )
         print_text(what)
 
     call.answer({"collection": collection, "datasets": [ref_document(ref) for ref in refs]}, show)

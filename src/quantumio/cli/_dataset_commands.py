@@ -111,7 +111,7 @@ def _expectation(text: str | None) -> int | Literal["create"] | None:
 def _show_put(ref: DatasetRef, reused: bool, where: list[Location]) -> None:
     what = "Was put already" if reused else "Put"
     print_text(f"{what}: {ref_text(ref)}  {ref.id}")
-    print_table(LOCATION_HEADINGS, location_rows(where), right=("size",))
+    print_table(LOCATION_HEADINGS, location_rows(where), right=("size",), fold=("url",))
 
 
 def ref_text(ref: DatasetRef) -> str:
@@ -277,19 +277,23 @@ def show(
                 "dataset type": ref.dataset_type.name,
                 "data ID": data_id_text(ref.data_id),
                 "run": ref.run,
-                "version": f"{ref.version} of {', '.join(str(one.ref.version) for one in known)}",
+                "version": _place(ref, known),
                 "id": str(ref.id),
                 "storage class": ref.dataset_type.storage_class,
-                "committed": committed,
+                "committed": f"{committed:%Y-%m-%d %H:%M:%S} UTC" if committed else None,
             }
         )
         print_text("")
-        print_table(LOCATION_HEADINGS, location_rows(where), right=("size",))
+        print_table(LOCATION_HEADINGS, location_rows(where), right=("size",), fold=("url",))
         print_text("")
         show_summary(summary)
         if header:
             print_text("")
-            print_table(("keyword", "value", "comment"), cards)
+            print_table(
+                ("keyword", "value", "comment"),
+                [(k, str(v), c) for k, v, c in cards],
+                fold=("value", "comment"),
+            )
 
     call.answer(document, show_all)
 
@@ -312,6 +316,14 @@ def versions(call: Call, dataset_type: str, data_id: tuple[str, ...], run: str |
         found = butler.versions(dataset_type, parse_data_id(butler.dimensions, data_id), run=run)
     document = {"versions": [version_document(one) for one in found]}
     call.answer(document, lambda: _show_versions(found))
+
+
+def _place(ref: DatasetRef, known: list[DatasetVersion]) -> str:
+    """Return the number of a version, and where it stands among the others."""
+    latest = known[-1].ref.version if known else ref.version
+    return (
+        f"{ref.version} (the latest)" if ref.version == latest else f"{ref.version} (the latest is {latest})"
+    )
 
 
 def _show_versions(found: list[DatasetVersion]) -> None:

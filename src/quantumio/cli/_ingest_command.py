@@ -106,5 +106,7 @@ def _show_ingested(
         (path, ref.dataset_type.name, data_id_text(ref.data_id), ref.version)
         for (path, _), ref in zip(files, refs, strict=True)
     ]
-    print_table(("file", "dataset type", "data ID", "version"), rows, right=("version",))
+    print_table(
+        ("file", "dataset type", "data ID", "version"), rows, right=("version",), fold=("file", "data ID")
+    )
     print_text(f"Ingested {len(refs)} {'file' if len(refs) == 1 else 'files'} into {run}.")

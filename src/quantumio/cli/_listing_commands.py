@@ -47,7 +47,7 @@ def collections(call: Call, pattern: str) -> None:
         found = butler.collections(pattern)
     document = {"collections": [collection_document(record) for record in found]}
     rows = [(record.name, str(record.kind), record.children) for record in found]
-    call.answer(document, lambda: print_table(("collection", "kind", "searches"), rows))
+    call.answer(document, lambda: print_table(("collection", "kind", "searches"), rows, fold=("searches",)))
 
 
 @ls.command("dataset-types")
@@ -58,7 +58,10 @@ def dataset_types(call: Call) -> None:
         found = butler.dataset_types()
     document = {"dataset_types": [dataset_type_document(one) for one in found]}
     rows = [(one.name, one.storage_class, one.dimensions) for one in found]
-    call.answer(document, lambda: print_table(("dataset type", "storage class", "dimensions"), rows))
+    call.answer(
+        document,
+        lambda: print_table(("dataset type", "storage class", "dimensions"), rows, fold=("dimensions",)),
+    )
 
 
 @ls.command("dimensions")
@@ -73,7 +76,7 @@ def dimensions(call: Call) -> None:
     document = {"dimensions": [_dimension_document(one) for one in found]}
     rows = [(one.name, one.key or "relation", one.requires, one.implies, _extent(one)) for one in found]
     headings = ("dimension", "type", "requires", "implies", "has")
-    call.answer(document, lambda: print_table(headings, rows))
+    call.answer(document, lambda: print_table(headings, rows, fold=("requires", "implies", "has")))
 
 
 def _dimension_document(dimension: Dimension) -> dict[str, object]:
@@ -137,7 +140,7 @@ def _shown(value: object) -> object:
 
 
 def _show_records(columns: list[str], rows: list[list[object]], numbers: list[str]) -> None:
-    print_table(columns, rows, right=numbers)
+    print_table(columns, rows, right=numbers, fold=("region", "timespan"))
     print_text(f"{len(rows)} {'record' if len(rows) == 1 else 'records'}")
 
 
@@ -156,7 +159,10 @@ def destinations(call: Call) -> None:
         (name, kind, ", ".join(f"{key}={value}" for key, value in dict(options).items()))  # type: ignore[call-overload]
         for name, kind, options in rows
     ]
-    call.answer({"destinations": found}, lambda: print_table(("destination", "kind", "options"), shown))
+    call.answer(
+        {"destinations": found},
+        lambda: print_table(("destination", "kind", "options"), shown, fold=("options",)),
+    )
 
 
 ls.add_command(destinations)

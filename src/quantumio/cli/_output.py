@@ -7,11 +7,14 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from math import isfinite
+from shutil import get_terminal_size
 from typing import Final
 
 __all__ = ["json_text", "print_json", "print_pairs", "print_table", "print_text", "printable"]
 
 _GAP: Final = 2
+_FOLDED: Final = 10
+"""Least width of a column that is folded."""
 
 
 def print_json(document: object) -> None:
@@ -30,9 +33,13 @@ def print_text(text: str) -> None:
 
 
 def print_table(
-    headings: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[str] = (), title: str = ""
+    headings: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    right: Iterable[str] = (),
+    fold: Iterable[str] = (),
 ) -> None:
-    """Write a table: drawn on a terminal, aligned columns that programs can cut in a pipe.
+    """Write a table: aligned columns, which programs can cut in a pipe and which fit a terminal.
 
     Parameters
     ----------
@@ -42,19 +49,34 @@ def print_table(
         Values; None is left empty.
     right
         Headings of the columns that are numbers.
-    title
-        Line above it.
+    fold
+        Headings of the columns that may be folded on a narrow terminal. Where that is not enough, each row
+        is written as a list.
     """
     cells = [[_cell(value) for value in row] for row in rows]
-    if sys.stdout.isatty():
-        _draw(headings, cells, set(right), title)
-        return
-    if title:
-        print_text(title)
     widths = [
-        max((len(row[index]) for row in cells), default=0) if cells else 0 for index in range(len(headings))
+        max(len(heading), *(len(row[index]) for row in cells)) if cells else len(heading)
+        for index, heading in enumerate(headings)
     ]
-    widths = [max(width, len(heading)) for width, heading in zip(widths, headings, strict=True)]
+    if not sys.stdout.isatty():
+        _print_aligned(headings, cells, widths, set(right))
+        return
+    least = [
+        min(width, _FOLDED) if heading in fold else width
+        for heading, width in zip(headings, widths, strict=True)
+    ]
+    if sum(least) + _GAP * (len(least) - 1) <= _columns():
+        _draw(headings, cells, set(right), set(fold))
+        return
+    for number, row in enumerate(cells):
+        if number:
+            print_text("")
+        _draw_pairs({heading: text for heading, text in zip(headings, row, strict=True) if text}, "")
+
+
+def _print_aligned(
+    headings: Sequence[str], cells: list[list[str]], widths: list[int], right: set[str]
+) -> None:
     for row in ([heading.upper() for heading in headings], *cells):
         columns = [
             text.rjust(width) if heading in right else text.ljust(width)
@@ -91,7 +113,7 @@ def _cell(value: object) -> str:
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.10g}"
     if isinstance(value, (list, tuple)):
         return ", ".join(_cell(one) for one in value)
     return printable(str(value))
@@ -115,22 +137,23 @@ def _finite(value: object) -> object:
     return value
 
 
-def _draw(headings: Sequence[str], cells: list[list[str]], right: set[str], title: str) -> None:
-    from rich import box
+def _columns() -> int:
+    return get_terminal_size().columns
+
+
+def _draw(headings: Sequence[str], cells: list[list[str]], right: set[str], fold: set[str]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        title=title or None,
-        title_justify="left",
-        pad_edge=False,
-        expand=False,
-    )
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     for heading in headings:
-        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+        table.add_column(
+            heading.upper(),
+            justify="right" if heading in right else "left",
+            no_wrap=heading not in fold,
+            overflow="fold",
+        )
     for row in cells:
         table.add_row(*(Text(text) for text in row))  # Text: square brackets are no markup
     Console(highlight=False).print(table)

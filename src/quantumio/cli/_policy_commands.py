@@ -75,7 +75,8 @@ def explain(
         ("ack", found.ack or "by the context", why["ack"]),
     ]
     call.answer(
-        {"dataset_type": dataset_type} | _document(found), lambda: print_table(("key", "value", "rule"), rows)
+        {"dataset_type": dataset_type} | _document(found),
+        lambda: print_table(("key", "value", "rule"), rows, fold=("value", "rule")),
     )
 
 
@@ -110,7 +111,7 @@ def check(call: Call, file: str | None, policy: str | None) -> None:
     ]
 
     def show() -> None:
-        print_table(("dataset type", "to", "formats", "mode"), rows)
+        print_table(("dataset type", "to", "formats", "mode"), rows, fold=("to", "formats"))
         print_text(f"{len(rows)} of {len(results)} dataset types can be put.")
 
     call.answer(document, show)

@@ -212,6 +212,7 @@ def _show(found: Query, *, long: bool) -> None:
         [name.replace("_", " ") for name in columns],
         [[shown.get(name, _same)(row[name]) for name in columns] for row in rows],
         right=("version", "size", *(name for name in dimensions if rows and isinstance(rows[0][name], int))),
+        fold=("dataset type", "run", "destinations"),
     )
     print_text(f"{len(rows)} {'dataset' if len(rows) == 1 else 'datasets'}")
 

@@ -201,4 +201,5 @@ def _show_status(documents: list[dict[str, object]]) -> None:
             print_table(
                 ("failure", "destination", "transaction"),
                 [(one["message"], one["destination"], one["txid"]) for one in errors],
+                fold=("failure",),
             )

@@ -120,7 +120,10 @@ def _show_plan(plan: Plan) -> None:
         for one in plan
     ]
     print_table(
-        ("task", "data ID", "inputs", "calibrations", "outputs"), rows, right=("inputs", "calibrations")
+        ("task", "data ID", "inputs", "calibrations", "outputs"),
+        rows,
+        right=("inputs", "calibrations"),
+        fold=("data ID", "outputs"),
     )
     for note in plan.notes:
         print_text(f"Note: {note}")
@@ -144,7 +147,7 @@ def _show_report(report: RunReport) -> None:
         for one in report.summaries
     ]
     headings = ("task", "quanta", "failed", "compute s", "get s", "put s", "outputs", "size", "destinations")
-    print_table(headings, rows, right=headings[1:8])
+    print_table(headings, rows, right=headings[1:8], fold=("destinations",))
     print_text(_capital(str(report)))
 
 

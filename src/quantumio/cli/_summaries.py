@@ -171,6 +171,9 @@ def show_summary(summary: Mapping[str, object]) -> None:
             print_table(("hdu", "class", "cards", "shape"), rows, right=("cards",))
         case _:
             shown = {name.replace("_", " "): value for name, value in summary.items() if value is not None}
+            for name in ("min", "median", "max"):
+                if isinstance(number := summary.get(name), float):
+                    shown[name] = f"{number:.6g}"
             if isinstance(shape := summary.get("shape"), list):
                 shown["shape"] = " x ".join(map(str, shape))
             print_pairs(shown)

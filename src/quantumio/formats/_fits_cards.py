@@ -3,7 +3,7 @@
 A header is handled as a list of (keyword, text), where the text is one card with the CONTINUE cards that
 belong to it. Both the canonical header of a value and the header read from a file are parsed from such
 texts, so that they are the same. astropy's own formatting cuts numbers to 20 characters and takes some
-12 us a card; this one keeps every digit (free format, section 4.2.4) and takes a tenth of that.
+12 us a card; this one keeps every digit (free format, section 4.2.4) and takes a third of that.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ class AsdfFormat:
 
     name = "asdf"
     extension = ".asdf"
+    endings = (".asdf",)
     storage_classes = frozenset({"AstropyTable", "CCDData", "Mapping", "NDArray"})
 
     def is_lossless(self, storage_class: str, options: Mapping[str, object]) -> bool:

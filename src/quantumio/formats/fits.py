@@ -46,6 +46,7 @@ class FitsFormat:
 
     name = "fits"
     extension = ".fits"
+    endings = (".fits", ".fit", ".fts", ".fits.fz", ".fit.fz", ".fits.gz", ".fit.gz")
     storage_classes = frozenset({"CCDData", "HDUList", "NDArray"})
 
     def is_lossless(self, storage_class: str, options: Mapping[str, object]) -> bool:

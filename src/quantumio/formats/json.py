@@ -27,6 +27,7 @@ class JsonFormat:
 
     name = "json"
     extension = ".json"
+    endings = (".json",)
     storage_classes = frozenset({"Mapping"})
 
     def is_lossless(self, storage_class: str, options: Mapping[str, object]) -> bool:

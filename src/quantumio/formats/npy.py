@@ -36,6 +36,7 @@ class NpyFormat:
 
     name = "npy"
     extension = ".npy"
+    endings = (".npy",)
     storage_classes = frozenset({"NDArray"})
 
     def is_lossless(self, storage_class: str, options: Mapping[str, object]) -> bool:

@@ -57,6 +57,7 @@ class BytesFormat:
 
     name = "bytes"
     extension = ".bin"
+    endings = (".bin", ".dat", ".png", ".jpg", ".pdf")
     storage_classes = frozenset({"Bytes"})
 
     def is_lossless(self, storage_class: str, options: Mapping[str, object]) -> bool:

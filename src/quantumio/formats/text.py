@@ -58,6 +58,7 @@ class TextFormat:
 
     name = "text"
     extension = ".txt"
+    endings = (".txt", ".text", ".log")
     storage_classes = frozenset({"Text"})
 
     def is_lossless(self, storage_class: str, options: Mapping[str, object]) -> bool:

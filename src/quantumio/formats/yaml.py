@@ -49,6 +49,7 @@ class YamlFormat:
 
     name = "yaml"
     extension = ".yaml"
+    endings = (".yaml", ".yml")
     storage_classes = frozenset({"Mapping"})
 
     def is_lossless(self, storage_class: str, options: Mapping[str, object]) -> bool:

@@ -32,7 +32,7 @@ class StorageClass:
     python_type
         Fully qualified name of the type that ``get`` returns, e.g. ``astropy.nddata.CCDData``.
     components
-        Parts that can be had on their own: name to storage class name.
+        Parts that can be had on their own: name to storage class, or to the Python type of what has none.
     formats
         Names of the formats that hold it, the preferred one first.
     forms

@@ -122,7 +122,7 @@ class StorageClassDelegate(Protocol):
         """
 
     def arrays(self, value: object) -> Sequence[np.ndarray]:
-        """Return the bulk arrays that a canonical value is made of (to freeze and to digest)."""
+        """Return the bulk arrays that a canonical value is made of: views, or copies to digest."""
 
     def check_form(self, form: str) -> None:
         """Refuse a form (``as_=``) that the storage class cannot be had in.

@@ -223,8 +223,8 @@ class SqlCatalog:
         """Return matches, lazily: pages are fetched while iterating, no cursor stays open.
 
         The query is checked at once; all pages show the moment of the call. Without ``order_by`` matches
-        come by dataset type and data ID. Members of CALIBRATION collections are listed once, whenever they
-        are valid.
+        come by dataset type, collection and data ID. Members of CALIBRATION collections are listed once,
+        whenever they are valid.
         """
         return self._queries.query(query)
 

@@ -78,7 +78,7 @@ class Queries:
 
     def count(self, query: DatasetQuery) -> int:
         """Return the number of matches."""
-        plan = self._plan(query)
+        plan = self._plan(query, counting=True)
 
         def count(connection: sa.Connection) -> int:
             return sum(connection.execute(source.number()).scalar_one() for source in plan.sources)
@@ -87,7 +87,7 @@ class Queries:
         return total if plan.limit is None else min(total, plan.limit)
 
     # -- planning
-    def _plan(self, query: DatasetQuery) -> _Plan:
+    def _plan(self, query: DatasetQuery, *, counting: bool = False) -> _Plan:
         order_by = self._checked(query)
         universe = self._tables.universe
         data_id = {name: check_data_id_value(universe, name, value) for name, value in query.data_id.items()}
@@ -98,18 +98,23 @@ class Queries:
         moment = Moment(collections, in_order and query.find_first, seq)
         sources: list[Source] = []
         refused: InvalidInputError | None = None
+        # An order runs across collections; without one they come one after the other.
+        moments = [moment] if order_by and not counting else moment.apart()
         for entry in names.types_like(query.dataset_types):
             try:
-                source = Source(self._tables, self._database.rules, query, expression, entry, moment)
+                found = [
+                    Source(self._tables, self._database.rules, query, expression, entry, one)
+                    for one in moments
+                ]
                 for word, _ in order_by:
-                    source.order(word)
+                    found[0].order(word)
             except InvalidInputError as error:
                 # A dataset type that only a glob names, and that has no such dimension, has no match.
                 if entry.type.name in query.dataset_types:
                     raise
                 refused = refused or error
             else:
-                sources.append(source)
+                sources += found
         if refused is not None and not sources:
             raise refused
         return _Plan(names, tuple(sources), order_by, query.limit)

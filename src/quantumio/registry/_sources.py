@@ -21,15 +21,42 @@ __all__ = ["Moment", "Source"]
 
 _HEAD = ("id", "run_id", "type_id", "v", "txid", "commit_seq")
 _LEAST_INTEGER = -(1 << 63)
+_MOST_APART = 32
 
 
 @frozen(eq=False)
 class Moment:
-    """Where a query looks, and when: what came later is not seen by any of its pages."""
+    """Where a query looks, and when: what came later is not seen by any of its pages.
+
+    Attributes
+    ----------
+    collections
+        In search order.
+    find_first
+        Whether the first collection that has a data ID decides.
+    seq
+        The last commit that is seen.
+    earlier
+        Collections before these: with ``find_first`` what they have is not looked for here.
+    """
 
     collections: tuple[Collection, ...]
     find_first: bool
     seq: int
+    earlier: tuple[Collection, ...] = ()
+
+    def apart(self) -> list[Moment]:
+        """Return one for each collection, where their matches are the matches of all of them together.
+
+        One collection at a time reads ranges of the primary key; all in one statement sorts them together.
+        """
+        together = self.find_first or all(one.kind is CollectionKind.RUN for one in self.collections)
+        if not together or not 1 < len(self.collections) <= _MOST_APART:
+            return [self]
+        return [
+            Moment((collection,), self.find_first, self.seq, self.collections[:index])
+            for index, collection in enumerate(self.collections)
+        ]
 
 
 class Source:
@@ -126,11 +153,8 @@ class _Rows:
         table = self._group.dataset
         if len(collections) == 1 and collections[0].kind is CollectionKind.RUN:
             # The plain case stays a plain select, so that pages are ranges of the primary key.
-            return (
-                table,
-                [table.c.run_id == sa.literal(collections[0].id, BIG_INTEGER), *self._of_runs()],
-                None,
-            )
+            here = table.c.run_id == sa.literal(collections[0].id, BIG_INTEGER)
+            return table, [here, *self._of_runs(), *self._not_earlier(table)], None
         ranked = [(entry.id, rank) for rank, entry in enumerate(collections)]
         kinds = {
             kind: [pair for pair, entry in zip(ranked, collections, strict=True) if entry.kind is kind]
@@ -140,6 +164,8 @@ class _Rows:
         if not parts:
             return table, [sa.false()], None
         rows = (parts[0] if len(parts) == 1 else sa.union_all(*parts)).subquery("matches")
+        if len(collections) == 1:
+            return rows, self._not_earlier(rows), None
         if not self._moment.find_first and list(filter(None, kinds.values())) == [kinds[CollectionKind.RUN]]:
             return rows, [], rows.c["rank"]
         # In an ordered search the first collection that has the data ID decides; otherwise a dataset that is
@@ -170,6 +196,27 @@ class _Rows:
             .where(*self._at(table, table.c.commit_seq), *self._equal(table))
             .distinct()
         )
+
+    def _not_earlier(self, rows: sa.FromClause) -> list[sa.ColumnElement[bool]]:
+        """Return conditions that an earlier collection has no dataset of the data ID."""
+        conditions: list[sa.ColumnElement[bool]] = []
+        if not self._moment.find_first:
+            return conditions
+        for kind, table, collection, since in (
+            (CollectionKind.RUN, self._group.dataset, "run_id", "commit_seq"),
+            (CollectionKind.TAGGED, self._group.tag, "collection_id", "added_seq"),
+            (CollectionKind.CALIBRATION, self._group.calibration, "collection_id", "added_seq"),
+        ):
+            if ids := [entry.id for entry in self._moment.earlier if entry.kind is kind]:
+                other = table.alias(f"earlier_{kind.lower()}")
+                there: sa.Select[Any] = sa.select(sa.literal_column("1")).where(
+                    other.c[collection].in_(ids),
+                    other.c.type_id == self._type_id,
+                    *(other.c[column] == rows.c[column] for column in self._group.columns.values()),
+                    *self._at(other, other.c[since]),
+                )
+                conditions.append(~sa.exists(there.correlate(rows)))
+        return conditions
 
     @property
     def _type_id(self) -> sa.ColumnElement[int]:

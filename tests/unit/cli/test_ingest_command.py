@@ -77,21 +77,23 @@ def test_transfers_leave_the_bytes_as_they_are(quantumio, frames, transfer, tmp_
     assert fits.getval(copy, "OBJECT") == "M 13"
 
 
+ONE, OTHER = "frames/ST8-001-c.fits", "frames/ST8-002-c.fits"
+DATA_ID = ("instrument=ST8", "detector=0", "exposure=1")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "kind", "named"),
     [
-        (["frames/ST8-001-c.fits", "raw", "instrument=ST8", "detector=0"], 2, "data_id", "exposure"),
-        (["frames/ST8-001-c.fits", "raw", "--pattern", "x{exposure}"], 2, "data_id", "ST8-001-c.fits"),
-        (["frames/ST8-001-c.fits", "nope", "detector=0"], 3, "no_dataset_type", "nope"),
-        (["frames/nothing.fits", "raw", "instrument=ST8", "detector=0", "exposure=1"], 3, "no_file", "nothing.fits"),
-        (["frames/ST8-001-c.fits", "raw", "instrument=ST8", "detector=0", "exposure=1", "--transfer", "teleport"],
-         2, "argument", "teleport"),
-        (["truncated.fits", "raw", "instrument=ST8", "detector=0", "exposure=1"], 7, "decode", "truncated.fits"),
+        ([ONE, "raw", *DATA_ID[:2]], 2, "data_id", "exposure"),
+        ([ONE, "raw", "--pattern", "x{exposure}"], 2, "data_id", ONE),
+        ([ONE, "nope", "detector=0"], 3, "no_dataset_type", "nope"),
+        (["frames/nothing.fits", "raw", *DATA_ID], 3, "no_file", "nothing.fits"),
+        ([ONE, "raw", *DATA_ID, "--transfer", "teleport"], 2, "argument", "teleport"),
+        (["truncated.fits", "raw", *DATA_ID], 7, "decode", "truncated.fits"),
         (["raw", "instrument=ST8"], 2, "argument", "no file"),
-        (["frames/ST8-001-c.fits", "frames/ST8-002-c.fits", "raw", "instrument=ST8", "detector=0", "exposure=1"],
-         4, "duplicate_output", "twice"),
+        ([ONE, OTHER, "raw", *DATA_ID], 4, "duplicate_output", "twice"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_refused_and_nothing_ingested(
     quantumio, frames, image, tmp_path, monkeypatch, arguments, code, kind, named
 ):

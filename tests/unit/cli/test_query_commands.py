@@ -9,7 +9,8 @@ import pytest
 from astropy.io.votable import parse_single_table
 
 DATASET_KEYS = {
-    "id", "dataset_type", "data_id", "run", "version", "size", "digest", "destinations", "committed", "access_url",
+    "id", "dataset_type", "data_id", "run", "version",
+    "size", "digest", "destinations", "committed", "access_url",
 }  # fmt: skip
 
 

@@ -82,15 +82,22 @@ def test_register_refuses_what_cannot_be(quantumio, arguments, code, kind):
 
 
 RECORDS = {
-    "visits.csv": "instrument,visit,exposure_time_s,name,timespan_begin,timespan_end,region\n"
-    "ST8,33,300,UB17-033,2025-06-24T05:59:00,2025-06-24T06:04:00,CIRCLE 250 36 0.5\n"
-    "ST8,34,300.5,,2025-06-24T06:59:00,,\n",
-    "visits.jsonl": '{"instrument": "ST8", "visit": 33, "timespan": ["2025-06-24T05:59:00", "2025-06-24T06:04:00"], '
-    '"exposure_time_s": 300, "name": "UB17-033", "region": "CIRCLE 250 36 0.5"}\n\n'
-    '{"instrument": "ST8", "visit": 34, "timespan": ["2025-06-24T06:59:37/tai", null], "exposure_time_s": 300.5}\n',
-    "visits.yaml": "- {instrument: ST8, visit: 33, exposure_time_s: 300, name: UB17-033, region: CIRCLE 250 36 0.5, "
-    "timespan: [2025-06-24T05:59:00, 2025-06-24T06:04:00Z]}\n"
-    "- {instrument: ST8, visit: 34, exposure_time_s: 300.5, timespan: [2025-06-24 06:59:00, null]}\n",
+    "visits.csv": """\
+instrument,visit,exposure_time_s,name,timespan_begin,timespan_end,region
+ST8,33,300,UB17-033,2025-06-24T05:59:00,2025-06-24T06:04:00,CIRCLE 250 36 0.5
+ST8,34,300.5,,2025-06-24T06:59:00,,
+""",
+    "visits.jsonl": """\
+{"instrument": "ST8", "visit": 33, "exposure_time_s": 300, "name": "UB17-033", \
+"region": "CIRCLE 250 36 0.5", "timespan": ["2025-06-24T05:59:00", "2025-06-24T06:04:00"]}
+
+{"instrument": "ST8", "visit": 34, "exposure_time_s": 300.5, "timespan": ["2025-06-24T06:59:37/tai", null]}
+""",
+    "visits.yaml": """\
+- {instrument: ST8, visit: 33, exposure_time_s: 300, name: UB17-033, region: CIRCLE 250 36 0.5,
+   timespan: [2025-06-24T05:59:00, 2025-06-24T06:04:00Z]}
+- {instrument: ST8, visit: 34, exposure_time_s: 300.5, timespan: [2025-06-24 06:59:00, null]}
+""",
 }
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from quantumio.errors import ErrorKind, FormatError, InvalidInputError
 
-texts = st.text(st.characters(exclude_categories=["Cs"]))
+texts = st.text(st.characters(exclude_categories=["Cs"])).filter(lambda text: text != "$ref")  # see asdf
 scalars = st.none() | st.booleans() | texts | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 
 

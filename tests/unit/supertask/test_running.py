@@ -209,7 +209,10 @@ def test_temporaries_are_read_by_the_plan_and_forgotten_after_their_last_reader(
     alive = []
 
     def watch(event):
-        alive.append(butler.status()[0].temporaries)
+        if event.kind is ProgressKind.DECIDED:
+            temporaries = butler._session.repositories[0].runtime.temporaries()
+            visits = [output.ref.data_id["visit"] for output in temporaries]
+            alive.append((event.quantum.task, event.quantum.data_id["visit"] in visits))
 
     report = Pipeline([Scale(debug=True), Debugger()]).run(
         butler, run=RUN, collections=["raw", "calib"], jobs=1, progress=watch
@@ -217,7 +220,7 @@ def test_temporaries_are_read_by_the_plan_and_forgotten_after_their_last_reader(
     assert report.ok
     assert butler.get("mean", visit=2, detector=0, collections=RUN) == {"mean": 1019.0}
     assert butler.status()[0].temporaries == 0
-    assert max(alive) < 4
+    assert sorted(alive) == [("Debugger", False)] * 4 + [("Scale", True)] * 4
     assert list(butler.query("scaled_debug")) == []
     assert report.summaries[0].destinations == ("local", "temporary")
 
