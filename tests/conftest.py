@@ -54,17 +54,19 @@ def _environment(**values: str) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _session_environment() -> Iterator[None]:
-    """Keep the user's own settings and the network out of the tests and of the processes they start."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the user's own settings and the network out of the tests and of the processes they start.
+
+    Before anything is collected: astropy reads its settings when it is first imported.
+    """
     directory = Path(tempfile.mkdtemp(prefix="quantumio-tests-"))
     (directory / "astropy").mkdir()
     (directory / "astropy" / "astropy.cfg").write_text("[utils.iers.iers]\nauto_download = False\n")
-    try:
-        with _environment(XDG_CONFIG_HOME=str(directory), MPLBACKEND="Agg"):
-            yield
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    patch = pytest.MonkeyPatch()
+    patch.setenv("XDG_CONFIG_HOME", str(directory))
+    patch.setenv("MPLBACKEND", "Agg")
+    config.add_cleanup(patch.undo)
+    config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
 
 
 @pytest.fixture(params=["asyncio", "trio"])

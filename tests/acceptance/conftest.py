@@ -42,4 +42,3 @@ def make_butler(tmp_path: Path) -> Iterator[Callable[..., Butler]]:
 def butler(make_butler: Callable[..., Butler]) -> Butler:
     """Open a repository with local files only, run ``u/ada/isr``."""
     return make_butler(run="u/ada/isr")
-

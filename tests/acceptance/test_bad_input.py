@@ -22,7 +22,11 @@ from quantumio import (
 from tests.acceptance.night import files_of, image
 
 WRONG_PUTS = {
-    "unknown dataset type": (lambda ctx: ctx.put(image(), "calexpp", visit=1, detector=0), NotFoundError, "calexp"),
+    "unknown dataset type": (
+        lambda ctx: ctx.put(image(), "calexpp", visit=1, detector=0),
+        NotFoundError,
+        "calexp",
+    ),
     "missing key": (lambda ctx: ctx.put(image(), "calexp", visit=1), InvalidInputError, "detector"),
     "extra key": (lambda ctx: ctx.put({}, "stats", visit=1, tract=3), InvalidInputError, "tract"),
     "unknown key": (lambda ctx: ctx.put({}, "stats", visitt=1), InvalidInputError, "visitt"),
@@ -31,15 +35,27 @@ WRONG_PUTS = {
     "bool for a number": (lambda ctx: ctx.put({}, "stats", visit=True), InvalidInputError, "visit"),
     "float for a number": (lambda ctx: ctx.put({}, "stats", visit=1.0), InvalidInputError, "visit"),
     "number beyond 64 bits": (lambda ctx: ctx.put({}, "stats", visit=2**63), InvalidInputError, "visit"),
-    "wrong Python type": (lambda ctx: ctx.put([1, 2], "calexp", visit=1, detector=0), InvalidInputError, "CCDData"),
+    "wrong Python type": (
+        lambda ctx: ctx.put([1, 2], "calexp", visit=1, detector=0),
+        InvalidInputError,
+        "CCDData",
+    ),
     "object array": (
         lambda ctx: ctx.put(np.array([object()]), "pixels", visit=1, detector=0),
         InvalidInputError,
         "object",
     ),
     "not JSON": (lambda ctx: ctx.put({"a": {"b": object()}}, "stats", visit=1), InvalidInputError, "a.b"),
-    "arguments swapped": (lambda ctx: ctx.put("stats", {"a": 1}, visit=1), InvalidInputError, "object comes first"),
-    "unknown destination": (lambda ctx: ctx.put({}, "stats", visit=1, to="nowhere"), InvalidInputError, "nowhere"),
+    "arguments swapped": (
+        lambda ctx: ctx.put("stats", {"a": 1}, visit=1),
+        InvalidInputError,
+        "object comes first",
+    ),
+    "unknown destination": (
+        lambda ctx: ctx.put({}, "stats", visit=1, to="nowhere"),
+        InvalidInputError,
+        "nowhere",
+    ),
     "no required destination": (
         lambda ctx: ctx.put({}, "stats", visit=1, to=["local?"]),
         InvalidInputError,
@@ -75,7 +91,9 @@ def test_a_dataset_type_name_that_is_no_name(name):
         DatasetType(name, dimensions=["visit"], storage_class="Mapping")
 
 
-@pytest.mark.parametrize("run", ["", "/", "a//b", "../up", "a/../b", ".hidden", "a b", "a\0b", "x" * 201, "*"])
+@pytest.mark.parametrize(
+    "run", ["", "/", "a//b", "../up", "a/../b", ".hidden", "a b", "a\0b", "x" * 201, "*"]
+)
 def test_a_run_that_is_no_name(butler, run):
     with pytest.raises(InvalidInputError):
         butler.context(run=run or "/")
@@ -170,9 +188,7 @@ def test_ingest_of_a_bad_file_stores_nothing(butler, tmp_path, kind, transfer):
         fits.PrimaryHDU(np.ones((100, 100), dtype=np.uint16)).writeto(path)
     damage(bad, kind)
     with pytest.raises((FormatError, NotFoundError), match=r"bad\.fits"):
-        butler.ingest(
-            [(good, {"exposure": 1}), (bad, {"exposure": 2})], "raw", detector=0, transfer=transfer
-        )
+        butler.ingest([(good, {"exposure": 1}), (bad, {"exposure": 2})], "raw", detector=0, transfer=transfer)
     assert good.exists()
     assert butler.query("raw").count() == 0
     assert files_of(butler) == []

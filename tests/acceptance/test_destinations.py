@@ -22,7 +22,9 @@ def test_rules_send_outputs_and_say_why(make_butler):
                 "archive": {"kind": "objects", "root": "memory://rules-archive"},
                 "level3": {"kind": "database", "url": "sqlite:///level3.db"},
             },
-            "policies": {"catalogues": {"to": ["local", "level3", "archive?"], "formats": {"local": "parquet"}}},
+            "policies": {
+                "catalogues": {"to": ["local", "level3", "archive?"], "formats": {"local": "parquet"}}
+            },
             "rules": [
                 {"datasets": "st*", "to": "temporary"},
                 {"datasets": "source", "to": "catalogues"},

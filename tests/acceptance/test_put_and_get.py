@@ -121,7 +121,9 @@ def test_all_outputs_of_a_context_become_visible_together(butler):
 
     def watch():
         while not stop.is_set():
-            seen.add(butler.query("*", collections="together").count() if butler.collections("together") else 0)
+            seen.add(
+                butler.query("*", collections="together").count() if butler.collections("together") else 0
+            )
 
     watcher = threading.Thread(target=watch)
     watcher.start()

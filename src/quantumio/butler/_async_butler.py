@@ -11,7 +11,7 @@ from uuid import UUID
 
 import anyio
 
-from quantumio.butler._async_context import AsyncDataContext
+from quantumio.butler._async_context import PUTS_AT_ONCE, AsyncDataContext
 from quantumio.butler._butler import Butler, Root
 from quantumio.butler._context import DataContext
 from quantumio.butler._deferred import DeferredDataset
@@ -104,6 +104,7 @@ class AsyncButler:
             **data_id_defaults,
         )
         self._lock = threading.Lock()
+        self._put_limiter = anyio.CapacityLimiter(PUTS_AT_ONCE)
         self._butler: Butler | None = None
 
     @classmethod
@@ -169,7 +170,7 @@ class AsyncButler:
         def open_context() -> DataContext:
             return self._open_once().context(run, collections=collections, key=key, ack=ack)
 
-        return AsyncDataContext(open_context)
+        return AsyncDataContext(open_context, put_limiter=self._put_limiter)
 
     @classmethod
     async def resume(cls, token: str) -> AsyncDataContext:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Literal, Self
+from typing import Final, Literal, Self
 from uuid import UUID
 
 import anyio
@@ -12,11 +12,14 @@ import anyio.lowlevel
 
 from quantumio.butler._context import DataContext
 from quantumio.butler._handles import AsyncReceipt, AsyncTicket, as_async_receipt, as_async_ticket
-from quantumio.butler._threads import in_thread, reading_in_thread
+from quantumio.butler._threads import in_thread, limited_in_thread, reading_in_thread
 from quantumio.errors import QuantumioError, StateError
 from quantumio.model import Ack, DatasetRef
 
-__all__ = ["AsyncDataContext"]
+__all__ = ["PUTS_AT_ONCE", "AsyncDataContext"]
+
+PUTS_AT_ONCE: Final = 8
+"""Worker threads that the puts of one Butler may take at the same time."""
 
 
 class AsyncDataContext:
@@ -29,11 +32,20 @@ class AsyncDataContext:
     ----------
     opened
         The context, or what opens it (in a worker thread).
+    put_limiter
+        Bounds the worker threads of puts; contexts of one Butler share one.
     """
 
-    def __init__(self, opened: DataContext | Callable[[], DataContext]) -> None:
+    def __init__(
+        self,
+        opened: DataContext | Callable[[], DataContext],
+        *,
+        put_limiter: anyio.CapacityLimiter | None = None,
+    ) -> None:
         self._open = None if isinstance(opened, DataContext) else opened
         self._context = opened if isinstance(opened, DataContext) else None
+        # Puts may wait for the buffer, which commits empty: they must not take the threads of these.
+        self._put_limiter = put_limiter or anyio.CapacityLimiter(PUTS_AT_ONCE)
 
     async def _opened(self) -> DataContext:
         if self._context is None:
@@ -114,7 +126,8 @@ class AsyncDataContext:
         accepted: ``refs`` says so.
         """
         context = await self._opened()
-        receipt = await in_thread(
+        receipt = await limited_in_thread(
+            self._put_limiter,
             context.put,
             obj,
             dataset_type_or_ref,

@@ -19,7 +19,7 @@ from quantumio.butler._query import Query, parse_order
 from quantumio.butler._reading import ReadRequest
 from quantumio.butler._records import DatasetVersion, Location, dataset_version, locations, records_of
 from quantumio.butler._repository import Repository, abandon, acquire, create, release
-from quantumio.butler._session import Collections, Session, as_collections, is_glob
+from quantumio.butler._session import Collections, Session, as_collections, dataset_id_of, is_glob
 from quantumio.butler._settings import load_toml, operator_layer
 from quantumio.engine import Context, PlanScope, PolicyResolver, RuntimeStatus
 from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
@@ -544,11 +544,7 @@ class Butler:
         InvalidInputError
             It is no UUID.
         """
-        try:
-            identity = dataset_id if isinstance(dataset_id, UUID) else UUID(dataset_id)
-        except (ValueError, AttributeError, TypeError):
-            raise InvalidInputError(f"{dataset_id!r} is no UUID", hint="give the id of a dataset") from None
-        return self._session.repository_of(identity)[1].ref
+        return self._session.repository_of(dataset_id_of(dataset_id))[1].ref
 
     def versions(
         self,
@@ -744,7 +740,7 @@ class Butler:
     def forget(self, ref: DatasetRef | UUID) -> bool:
         """Let a temporary go; False if it is not there (any more)."""
         self._session.check_open()
-        dataset_id = ref if isinstance(ref, UUID) else ref.id
+        dataset_id = dataset_id_of(ref)
         return any(repository.runtime.forget(dataset_id) for repository in self._session.repositories)
 
     def promote(self, ref: DatasetRef, *, to: str | Sequence[str] = "local") -> DatasetRef:
@@ -770,7 +766,7 @@ class Butler:
             Nothing is known of it (``kind="no_ticket"``): it never committed here.
         """
         self._session.check_open()
-        identity = txid if isinstance(txid, UUID) else UUID(txid)
+        identity = dataset_id_of(txid)
         for repository in self._session.repositories:
             known = repository.runtime.ticketed(identity)
             if isinstance(known, Context):

@@ -12,7 +12,7 @@ from quantumio.butler._handles import Receipt, Ticket
 from quantumio.butler._lookup import resolve_output
 from quantumio.butler._reading import ReadRequest, read_output
 from quantumio.butler._repository import Repository
-from quantumio.butler._session import Collections, Session
+from quantumio.butler._session import Collections, Session, dataset_id_of
 from quantumio.engine import Context, ContextState, Output, OutputReleased
 from quantumio.errors import ErrorKind, InvalidInputError, QuantumioError, StateError
 from quantumio.model import Ack, DataId, DatasetRef, DatasetType
@@ -144,7 +144,7 @@ class _ContextBase:
             return self._get_ref(output.ref, request)  # committed and gone from memory meanwhile
 
     def _get_ref(self, ref: DatasetRef | UUID, request: ReadRequest) -> object:
-        dataset_id = ref.id if isinstance(ref, DatasetRef) else ref
+        dataset_id = dataset_id_of(ref)
         for output in self._context.outputs:
             if output.ref.id == dataset_id and not output.is_released:
                 return read_output(self._repository.formats, output, request)

@@ -15,7 +15,7 @@ from quantumio.engine import Output, OutputReleased, PolicyResolver
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, StateError
 from quantumio.model import DataIdValue, DatasetRef, StoredDataset, check_run
 
-__all__ = ["Collections", "Session", "as_collections", "is_glob"]
+__all__ = ["Collections", "Session", "as_collections", "dataset_id_of", "is_glob"]
 
 Collections = str | Sequence[str] | None
 """A collection, or several in search order; None takes the Butler's own."""
@@ -33,6 +33,27 @@ def as_collections(collections: Collections) -> tuple[str, ...] | None:
         return None
     names = (collections,) if isinstance(collections, str) else tuple(collections)
     return tuple(check_run(name, "collection") for name in names)
+
+
+def dataset_id_of(ref: DatasetRef | UUID | str) -> UUID:
+    """Return the UUID of a ref, or of its text.
+
+    Raises
+    ------
+    InvalidInputError
+        It is none.
+    """
+    if isinstance(ref, DatasetRef):
+        return ref.id
+    if isinstance(ref, UUID):
+        return ref
+    try:
+        return UUID(ref)
+    except (ValueError, AttributeError, TypeError):
+        raise InvalidInputError(
+            f"{ref!r} ({type(ref).__name__}) is no dataset ref and no UUID",
+            hint="give a DatasetRef, or the UUID of a dataset or transaction",
+        ) from None
 
 
 @define(eq=False)
@@ -141,11 +162,7 @@ class Session:
 
     def stored_of(self, ref: DatasetRef | UUID) -> tuple[Repository, StoredDataset]:
         """Return what the registry knows of a ref."""
-        if not isinstance(ref, (DatasetRef, UUID)):
-            raise InvalidInputError(
-                f"{ref!r} ({type(ref).__name__}) is no dataset ref", hint="give a DatasetRef or its UUID"
-            )
-        return self.repository_of(ref if isinstance(ref, UUID) else ref.id)
+        return self.repository_of(dataset_id_of(ref))
 
     # -- find
     def lookups(
@@ -291,7 +308,8 @@ class Session:
 
     def read_ref(self, ref: DatasetRef | UUID, request: ReadRequest) -> tuple[DatasetRef, object]:
         """Read a dataset by its ref: committed, or a temporary that is still alive."""
-        dataset_id = ref if isinstance(ref, UUID) else ref.id
+        dataset_id = dataset_id_of(ref)
+        self.check_open()
         for repository in self.repositories:
             for output in repository.runtime.temporaries():
                 if output.ref.id == dataset_id:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
+import anyio
 import anyio.to_thread
 
-__all__ = ["in_thread", "reading_in_thread"]
+__all__ = ["in_thread", "limited_in_thread", "reading_in_thread"]
 
 _T = TypeVar("_T")
 
@@ -16,6 +17,13 @@ _T = TypeVar("_T")
 async def in_thread(function: Callable[..., _T], *arguments: object, **keywords: object) -> _T:
     """Run blocking code in a worker thread. Cancelling waits for it: what it changes stays known."""
     return await anyio.to_thread.run_sync(partial(function, *arguments, **keywords))
+
+
+async def limited_in_thread(
+    limiter: anyio.CapacityLimiter, function: Callable[..., _T], *arguments: object, **keywords: object
+) -> _T:
+    """Run blocking code in one of the limiter's worker threads. Cancelling waits for it."""
+    return await anyio.to_thread.run_sync(partial(function, *arguments, **keywords), limiter=limiter)
 
 
 async def reading_in_thread(function: Callable[..., _T], *arguments: object, **keywords: object) -> _T:

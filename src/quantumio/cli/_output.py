@@ -13,8 +13,8 @@ from typing import Final
 __all__ = ["json_text", "print_json", "print_pairs", "print_table", "print_text", "printable"]
 
 _GAP: Final = 2
-_FOLDED: Final = 10
-"""Least width of a column that is folded."""
+_FOLDED: Final = (8, 24)
+"""Least width of a column that is folded: as its longest word, within these."""
 
 
 def print_json(document: object) -> None:
@@ -62,11 +62,11 @@ def print_table(
         _print_aligned(headings, cells, widths, set(right))
         return
     least = [
-        min(width, _FOLDED) if heading in fold else width
-        for heading, width in zip(headings, widths, strict=True)
+        min(width, _longest_word([row[index] for row in cells])) if heading in fold else width
+        for index, (heading, width) in enumerate(zip(headings, widths, strict=True))
     ]
     if sum(least) + _GAP * (len(least) - 1) <= _columns():
-        _draw(headings, cells, set(right), set(fold))
+        _draw(headings, cells, least, set(right), set(fold))
         return
     for number, row in enumerate(cells):
         if number:
@@ -77,7 +77,7 @@ def print_table(
 def _print_aligned(
     headings: Sequence[str], cells: list[list[str]], widths: list[int], right: set[str]
 ) -> None:
-    for row in ([heading.upper() for heading in headings], *cells):
+    for row in (headings, *cells):
         columns = [
             text.rjust(width) if heading in right else text.ljust(width)
             for text, width, heading in zip(row, widths, headings, strict=True)
@@ -141,15 +141,23 @@ def _columns() -> int:
     return get_terminal_size().columns
 
 
-def _draw(headings: Sequence[str], cells: list[list[str]], right: set[str], fold: set[str]) -> None:
+def _longest_word(texts: Iterable[str]) -> int:
+    longest = max((len(word) for text in texts for word in text.split()), default=0)
+    return sorted((*_FOLDED, longest))[1]
+
+
+def _draw(
+    headings: Sequence[str], cells: list[list[str]], least: list[int], right: set[str], fold: set[str]
+) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
-    for heading in headings:
+    for heading, width in zip(headings, least, strict=True):
         table.add_column(
-            heading.upper(),
+            heading,
+            min_width=width,
             justify="right" if heading in right else "left",
             no_wrap=heading not in fold,
             overflow="fold",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from quantumio.cli._arguments import names, parse_bind, parse_data_id, split_pairs
+from quantumio.cli._arguments import data_id_text, names, parse_bind, parse_data_id, split_pairs
 from quantumio.cli._call import Call, examples, on_repository
 from quantumio.cli._documents import short_digest
 from quantumio.cli._output import json_text, print_json, print_table, print_text
@@ -199,22 +199,32 @@ def _document(found: Query) -> dict[str, object]:
 
 def _dataset(row: Mapping[str, Any], dimensions: list[str]) -> dict[str, object]:
     document = {name: row[name] for name in _NO_DIMENSIONS}
-    data_id = {name: row[name] for name in dimensions if row[name] is not None}
-    return document | {"data_id": data_id, "destinations": row["destinations"].split(",")}
+    return document | {"data_id": _data_id(row, dimensions), "destinations": row["destinations"].split(",")}
 
 
 def _show(found: Query, *, long: bool) -> None:
     dimensions, rows = _rows(found)
     more = ("committed", "digest", "id") if long else ()
-    columns = ("dataset_type", *dimensions, "run", "version", "size", "destinations", *more)
     shown: dict[str, Callable[[Any], object]] = {"size": format_bytes, "digest": short_digest}
+    names_ = ("run", "version", "size", "destinations", *more)
     print_table(
-        [name.replace("_", " ") for name in columns],
-        [[shown.get(name, _same)(row[name]) for name in columns] for row in rows],
-        right=("version", "size", *(name for name in dimensions if rows and isinstance(rows[0][name], int))),
-        fold=("dataset type", "run", "destinations"),
+        ("dataset type", "data ID", *names_),
+        [
+            (
+                row["dataset_type"],
+                data_id_text(_data_id(row, dimensions)),
+                *(shown.get(name, _same)(row[name]) for name in names_),
+            )
+            for row in rows
+        ],
+        right=("version", "size"),
+        fold=("dataset type", "data ID", "run", "destinations"),
     )
     print_text(f"{len(rows)} {'dataset' if len(rows) == 1 else 'datasets'}")
+
+
+def _data_id(row: Mapping[str, Any], dimensions: list[str]) -> dict[str, object]:
+    return {name: row[name] for name in dimensions if row[name] is not None}
 
 
 def _same(value: object) -> object:

@@ -36,10 +36,12 @@ def summarise(value: object) -> dict[str, object]:
         return _arrow_table(given)
     if hasattr(value, "columns"):
         return _data_frame(given)
-    if hasattr(value, "data") and hasattr(value, "uncertainty"):
+    if hasattr(value, "uncertainty") and hasattr(value, "data"):
         return _image(given)
     if hasattr(value, "info") and isinstance(value, list):
         return _hdu_list(given)
+    if hasattr(value, "dtype") and given.dtype.names:
+        return _structured_array(given)
     if hasattr(value, "dtype"):
         return {"kind": "array"} | _array(given)
     text = str(value)
@@ -125,6 +127,13 @@ def _data_frame(frame: Any) -> dict[str, object]:
     }
 
 
+def _structured_array(array: np.ndarray) -> dict[str, object]:
+    fields = array.dtype.names or ()
+    columns = [{"name": name, "type": str(array.dtype[name]), "unit": None} for name in fields]
+    rows = [[_plain(array[name][number]) for name in fields] for number in _first(len(array))]
+    return {"kind": "table", "rows": len(array), "columns": columns, "first_rows": rows}
+
+
 def _first(count: int) -> range:
     return range(min(count, _FIRST_ROWS))
 
@@ -135,7 +144,15 @@ def _plain(value: Any) -> object:
         return value
     if isinstance(value, float):
         return value if value - value == 0 else str(value)  # JSON has no NaN and no infinity
-    if hasattr(value, "item") and getattr(value, "shape", None) == () and not hasattr(value, "unit"):
+    if hasattr(value, "isot"):  # a Time
+        return str(value.isot)
+    if hasattr(value, "to_string") and hasattr(value, "frame"):  # a SkyCoord
+        return str(value.to_string(precision=6))
+    if hasattr(value, "unit") and hasattr(value, "value"):  # a Quantity: the heading has its unit
+        return _plain(value.value)
+    if getattr(getattr(value, "dtype", None), "kind", None) in ("m", "M"):  # as an integer it means nothing
+        return str(value)
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():
         return _plain(value.item())
     return str(value)
 

@@ -119,6 +119,7 @@ class Context:
         self._inputs: dict[UUID, DatasetRef] = {}
         self._unchanged: dict[tuple[str, DataId], DatasetRef] = {}
         self._requires: dict[UUID, Context] = {}
+        self._planned_inputs: list[Output] = []
 
     # -- what is in it
     @property
@@ -159,7 +160,7 @@ class Context:
         output, context = found
         with self._lock:
             self._requires[context.txid] = context
-            self._inputs[output.ref.id] = output.ref
+            self._planned_inputs.append(output)
         return output
 
     def note_read(self, ref: DatasetRef) -> None:
@@ -340,7 +341,12 @@ class Context:
     def transaction(self) -> Transaction:
         """Return what the registry is to make visible."""
         with self._lock:
-            inputs, unchanged = tuple(self._inputs), tuple(self._unchanged.values())
+            # Upstream outputs have their final refs only now: an earlier attempt's, where that was reused.
+            planned = [output.ref.id for output in self._planned_inputs]
+            inputs, unchanged = (
+                tuple(dict.fromkeys([*self._inputs, *planned])),
+                tuple(self._unchanged.values()),
+            )
         return Transaction(
             txid=self.txid,
             run=self.run,

@@ -110,7 +110,7 @@ class Flusher:
         for output in outputs:
             choice = output.resolution.formats[name]
             encoded = output.encode(choice)
-            path = self._path(output, choice.name)
+            path = output.attempts[name] = self._path(output, choice.name)
             placements.append(
                 Placement(path=path, chunks=encoded.chunks, nbytes=encoded.nbytes, digest=encoded.digest)
             )
@@ -134,6 +134,7 @@ class Flusher:
     def _load(self, destination: TableDestination, output: Output) -> None:
         table, load_id = output.ref.dataset_type.name, output.load_ids[destination.name]
         rows = _attempt(output, destination.name, output.rows)
+        output.attempts[destination.name] = table
         loaded = _attempt(output, destination.name, destination.load, table, rows, load_id)
         output.artifacts[destination.name] = Artifact(
             destination=destination.name,
@@ -190,7 +191,7 @@ class Flusher:
         """Remove what was placed of outputs that will never be visible; returns what could not be removed."""
         by_destination: defaultdict[str, list[Output]] = defaultdict(list)
         for output in outputs:
-            for name in {*output.artifacts, *output.load_ids}:
+            for name in output.attempts:
                 by_destination[name].append(output)
         failures = []
         for name, members in by_destination.items():
@@ -204,10 +205,9 @@ class Flusher:
         destination = _attempt(outputs[0], name, self._destinations.get, name)
         if isinstance(destination, TableDestination):
             for output in outputs:
-                table, load_id = output.ref.dataset_type.name, output.load_ids[name]
-                _attempt(output, name, destination.remove_load, table, load_id)
+                _attempt(output, name, destination.remove_load, output.attempts[name], output.load_ids[name])
         else:
-            paths = [output.artifacts[name].path for output in outputs if name in output.artifacts]
+            paths = [output.attempts[name] for output in outputs]
             _attempt(outputs[0], name, destination.remove, paths)
 
     async def _in_thread(

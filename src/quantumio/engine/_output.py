@@ -66,8 +66,10 @@ class Output:
         Its moments.
     load_ids
         Table destination to the tag of the rows there.
+    attempts
+        Destination to the path or table that may hold something of it.
     artifacts
-        Destination to what was placed there.
+        Destination to what is placed there for certain.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Output:
         self.resolution = resolution
         self.progress = Progress()
         self.load_ids = load_ids
+        self.attempts: dict[str, str] = {}
         self.artifacts: dict[str, Artifact] = {}
         self.charged_bytes = nbytes
         self._snapshot = snapshot

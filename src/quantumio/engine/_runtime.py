@@ -297,11 +297,16 @@ class Runtime:
             await self._remove(context.persistent_outputs)
         if not isinstance(outcome, Committed):
             self._note_failure(context, outcome)
-        with self._state:
-            self._decided[context.txid] = outcome
+        self._remember(context.txid, outcome)
         context.decide(outcome)
         if isinstance(outcome, Committed) and (outcome.reused or await self._settle(context)):
             context.settle()
+
+    def _remember(self, txid: UUID, outcome: CommitOutcome) -> None:
+        """Keep an outcome that the registry does not know."""
+        if not (isinstance(outcome, Committed) and outcome.commit_seq is not None):
+            with self._state:
+                self._decided[txid] = outcome
 
     def _note_failure(self, context: Context, outcome: CommitOutcome) -> None:
         if any(entry.txid == context.txid for entry in self.ledger.entries()):
@@ -385,7 +390,7 @@ class Runtime:
 
     def discard(self, outputs: Sequence[Output]) -> None:
         """Forget outputs that will never be committed; what was placed of them is removed."""
-        placed = [output for output in outputs if output.artifacts]
+        placed = [output for output in outputs if output.attempts]
         for output in outputs:
             output.release()
         if placed:
@@ -403,8 +408,8 @@ class Runtime:
         """Note that a context was aborted."""
         with self._state:
             self._open.pop(context.txid, None)
-            if context.outcome is not None:
-                self._decided[context.txid] = context.outcome
+        if context.outcome is not None:
+            self._remember(context.txid, context.outcome)
 
     # -- temporaries
     def _keep_temporaries(self, context: Context) -> None:

@@ -2,54 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from uuid import UUID
 
 import sqlalchemy as sa
-from attrs import frozen
 
-from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
+from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import DataId, DataIdValue, DatasetRef, Timespan, check_run
 from quantumio.ports import CollectionKind
 from quantumio.registry._clock import Clock
 from quantumio.registry._collections import check_kind, insert_collection
 from quantumio.registry._engine import Database
+from quantumio.registry._members import Member, Present, members_of, without_conflicts
 from quantumio.registry._names import Collection, Edit, Names, NamesCache, TypeEntry
-from quantumio.registry._schema import DATASET, GroupTables
+from quantumio.registry._universe_schema import GroupTables
 
 __all__ = ["Associations"]
 
 _CHUNK = 500
-
-
-@frozen(eq=False)
-class _Member:
-    """A committed dataset on its way into a collection."""
-
-    id: UUID
-    type_id: int
-    values: tuple[DataIdValue, ...]
-    ref: DatasetRef
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """What may be there only once (at one moment)."""
-        return (self.type_id, *self.values)
-
-
-@frozen
-class _There:
-    """A member that is in the collection, and when it is valid."""
-
-    key: tuple[Any, ...]
-    id: UUID
-    begin_ns: int = 0
-    end_ns: int = 0
-
-    def is_for(self, timespan: Timespan | None) -> bool:
-        """Whether it is there for this very timespan: a repeated call is no conflict."""
-        return timespan is None or (self.begin_ns, self.end_ns) == (timespan.begin_ns, timespan.end_ns)
 
 
 class Associations:
@@ -66,9 +36,9 @@ class Associations:
         check_run(name, "collection")
         with self._database.edit(f"associating with {name}") as connection:
             collection, edit, names = self._collection(connection, name, CollectionKind.TAGGED)
-            for group, members in _members(connection, names, refs):
+            for group, members in members_of(connection, names, refs):
                 there = self._live(connection, group, group.tag, collection, members)
-                new = list(_without_conflicts(name, members, there, None))
+                new = list(without_conflicts(name, members, there, None))
                 _insert(connection, group, group.tag, collection, edit, new, {})
 
     def disassociate(self, name: str, refs: Sequence[DatasetRef]) -> None:
@@ -77,7 +47,7 @@ class Associations:
             edit = self._clock.advance(connection)
             names = self._names.within(connection, edit)
             collection = check_kind(names.collection(name), CollectionKind.TAGGED)
-            for group, members in _members(connection, names, refs, missing_is_fine=True):
+            for group, members in members_of(connection, names, refs, missing_is_fine=True):
                 for start in range(0, len(members), _CHUNK):
                     ids = [member.id for member in members[start : start + _CHUNK]]
                     connection.execute(
@@ -98,9 +68,9 @@ class Associations:
         span = {"begin_ns": timespan.begin_ns, "end_ns": timespan.end_ns}
         with self._database.edit(f"certifying in {name}") as connection:
             collection, edit, names = self._collection(connection, name, CollectionKind.CALIBRATION)
-            for group, members in _members(connection, names, refs):
+            for group, members in members_of(connection, names, refs):
                 there = self._live(connection, group, group.calibration, collection, members, timespan)
-                new = list(_without_conflicts(name, members, there, timespan))
+                new = list(without_conflicts(name, members, there, timespan))
                 _insert(connection, group, group.calibration, collection, edit, new, span)
 
     def decertify(
@@ -135,9 +105,9 @@ class Associations:
         group: GroupTables,
         table: sa.Table,
         collection: Collection,
-        members: Sequence[_Member],
+        members: Sequence[Member],
         timespan: Timespan | None = None,
-    ) -> list[_There]:
+    ) -> list[Present]:
         """Return what is there under the keys of these members."""
         types = {"type_id": "int"} | {group.columns[name]: kind for name, kind in group.types.items()}
         wanted = self._database.rules.rows("wanted", types)
@@ -156,7 +126,7 @@ class Associations:
         value = self._database.rules.rows_value({member.key for member in members}, types)
         size = len(keys)
         return [
-            _There(tuple(rest[:size]), id_, *rest[size:])
+            Present(tuple(rest[:size]), id_, *rest[size:])
             for id_, *rest in connection.execute(statement, {"wanted": value})
         ]
 
@@ -182,87 +152,13 @@ def _check_timespan(timespan: Timespan) -> None:
         )
 
 
-def _members(
-    connection: sa.Connection, names: Names, refs: Sequence[DatasetRef], *, missing_is_fine: bool = False
-) -> Iterator[tuple[GroupTables, list[_Member]]]:
-    """Yield what is committed of the refs, by dimension group; what the registry says of them holds."""
-    by_id = {ref.id: ref for ref in refs}
-    types = _types_of(connection, list(by_id))
-    if not missing_is_fine and (missing := [ref for ref in refs if ref.id not in types]):
-        raise NotFoundError(
-            f"{missing[0]} is not committed{f', nor are {len(missing) - 1} others' if missing[1:] else ''}",
-            hint="commit it, and wait for the commit, before it goes into a collection",
-        )
-    groups: dict[tuple[str, ...], tuple[GroupTables, list[UUID]]] = {}
-    for id_, type_id in types.items():
-        group = names.types_by_id[type_id].group
-        groups.setdefault(group.dimensions, (group, []))[1].append(id_)
-    for group, ids in groups.values():
-        yield group, list(_rows_of(connection, group, ids, by_id))
-
-
-def _types_of(connection: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, int]:
-    found: dict[UUID, int] = {}
-    for start in range(0, len(ids), _CHUNK):
-        part = ids[start : start + _CHUNK]
-        rows = connection.execute(sa.select(DATASET.c.id, DATASET.c.type_id).where(DATASET.c.id.in_(part)))
-        found |= {row.id: row.type_id for row in rows}
-    return found
-
-
-def _rows_of(
-    connection: sa.Connection, group: GroupTables, ids: Sequence[UUID], by_id: Mapping[UUID, DatasetRef]
-) -> Iterator[_Member]:
-    table = group.dataset
-    columns = [table.c[column] for column in group.columns.values()]
-    for start in range(0, len(ids), _CHUNK):
-        part = ids[start : start + _CHUNK]
-        for id_, type_id, *values in connection.execute(
-            sa.select(table.c.id, table.c.type_id, *columns).where(table.c.id.in_(part))
-        ):
-            yield _Member(id_, type_id, tuple(values), by_id[id_])
-
-
-def _without_conflicts(
-    name: str, members: Iterable[_Member], there: Iterable[_There], same_span: Timespan | None
-) -> Iterator[_Member]:
-    """Yield the members that are new; refuse them all where one cannot be."""
-    taken: dict[tuple[Any, ...], _There] = {}
-    for row in there:
-        kept = taken.get(row.key)
-        if kept is None or not row.is_for(
-            same_span
-        ):  # one that conflicts tells more than one that is the same
-            taken[row.key] = row
-    for member in members:
-        known = taken.get(member.key)
-        if known is None:
-            span = same_span or Timespan()
-            taken[member.key] = _There(member.key, member.id, span.begin_ns, span.end_ns)
-            yield member
-        elif known.id != member.id or not known.is_for(same_span):
-            raise _conflict(name, member, known, same_span)
-
-
-def _conflict(name: str, member: _Member, row: _There, span: Timespan | None) -> ConflictError:
-    what = "it" if row.id == member.id else f"dataset {row.id} of the same data ID"
-    valid = "" if span is None else f", valid in {Timespan(row.begin_ns, row.end_ns)}"
-    return ConflictError(
-        f"{member.ref} cannot go into {name!r}: {what} is in it{valid}; nothing was changed",
-        hint="disassociate that one first"
-        if span is None
-        else "decertify that one first, or give another timespan",
-        kind=ErrorKind.EXISTS if span is None else ErrorKind.VALIDITY_OVERLAP,
-    )
-
-
 def _insert(
     connection: sa.Connection,
     group: GroupTables,
     table: sa.Table,
     collection: Collection,
     edit: Edit,
-    members: Iterable[_Member],
+    members: Iterable[Member],
     span: Mapping[str, int],
 ) -> None:
     rows = [

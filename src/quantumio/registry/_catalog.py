@@ -34,8 +34,9 @@ from quantumio.registry._migrations import check_revision, migrate, revision
 from quantumio.registry._names import NamesCache
 from quantumio.registry._query import Queries
 from quantumio.registry._records import RecordQueries
-from quantumio.registry._schema import CLOCK, REPOSITORY, Tables
+from quantumio.registry._schema import CLOCK, REPOSITORY
 from quantumio.registry._universe import make_universe, universe_from_wire, universe_to_wire
+from quantumio.registry._universe_schema import Tables
 from quantumio.system import environment
 
 __all__ = ["SqlCatalog", "create_registry", "open_registry", "upgrade"]
@@ -272,6 +273,7 @@ def create_registry(
             _check_empty(connection, database.place)
             migrate(connection)
             _fill(connection, identity, universe)
+        database.make_name_durable()
     except BaseException:
         database.close()
         raise

@@ -16,7 +16,8 @@ from quantumio.errors import CommitUnknownError, DestinationError
 from quantumio.model import CommitOutcome, Committed, CommitUnknown, DataId, DatasetRef, Transaction
 from quantumio.registry._clock import Clock
 from quantumio.registry._commit_rows import Inserts
-from quantumio.registry._engine import CommitLost, Database
+from quantumio.registry._engine import Database
+from quantumio.registry._failures import CommitLost
 from quantumio.registry._names import Names, NamesCache
 from quantumio.registry._schema import DATASET, TXN
 from quantumio.registry._verdict import LatestVersions, Verdicts

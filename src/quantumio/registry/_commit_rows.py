@@ -10,8 +10,10 @@ import sqlalchemy as sa
 from quantumio.errors import InternalError
 from quantumio.model import Artifact
 from quantumio.ports import CollectionKind
-from quantumio.registry._engine import Database, Prepared
-from quantumio.registry._schema import ARTIFACT, COLLECTION, DATASET, OBJECT, TXN, TXN_INPUT, GroupTables
+from quantumio.registry._engine import Database
+from quantumio.registry._prepared import Prepared
+from quantumio.registry._schema import ARTIFACT, COLLECTION, DATASET, OBJECT, TXN, TXN_INPUT
+from quantumio.registry._universe_schema import GroupTables
 from quantumio.registry._verdict import Verdicts
 
 __all__ = ["ArtifactWriter", "Inserts", "insert_statement"]

@@ -11,7 +11,8 @@ from quantumio.model import DatasetType
 from quantumio.registry._clock import Clock
 from quantumio.registry._engine import Database
 from quantumio.registry._names import NamesCache, TypeEntry
-from quantumio.registry._schema import DATASET_TYPE, Tables
+from quantumio.registry._schema import DATASET_TYPE
+from quantumio.registry._universe_schema import Tables
 
 __all__ = ["DatasetTypes"]
 

@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from quantumio.errors import ConflictError, ErrorKind, InvalidInputError
 from quantumio.model import DataId, Timespan
 from quantumio.registry._clock import Clock
-from quantumio.registry._engine import Database, Prepared
+from quantumio.registry._engine import Database
+from quantumio.registry._prepared import Prepared
 from quantumio.registry._record_values import from_row, to_row
-from quantumio.registry._schema import RecordTable, Tables
+from quantumio.registry._universe_schema import RecordTable, Tables
 
 __all__ = ["DimensionRecords"]
 

@@ -16,65 +16,26 @@ from sqlalchemy.exc import SQLAlchemyError
 from quantumio.errors import (
     DestinationError,
     ErrorKind,
-    MissingExtraError,
     NotFoundError,
     QuantumioError,
     StateError,
 )
 from quantumio.registry._dialect import Rules, rules_for
+from quantumio.registry._failures import CommitLost, registry_error
 from quantumio.registry._file_systems import check_local
+from quantumio.registry._postgresql import postgresql_engine
+from quantumio.registry._prepared import Fetch, Prepared, run_prepared
 from quantumio.registry._sqlite import WalFiles, checkpoint, connect_reader, connect_writer
 from quantumio.registry._url import checked_url, place_of
 from quantumio.system import files
 from quantumio.system.files import FileLock
 
-__all__ = ["CommitLost", "Database", "Fetch", "Prepared", "registry_error"]
+__all__ = ["Database"]
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _WAL_LIMIT_BYTES = 4 << 20
 _IDLE_READERS = 16
-
-Fetch = Callable[["Prepared", Mapping[str, Any]], "list[Any]"]
-"""Runs a prepared statement and returns its rows."""
-
-
-class CommitLost(Exception):
-    """The database raised out of COMMIT: whether it committed is not known."""
-
-
-class Prepared:
-    """A statement compiled once, for paths where compiling or looking it up would cost more than running it.
-
-    Only values are bound when it runs; they are those that the driver takes (`Rules.uuid_in`).
-    """
-
-    __slots__ = ("_defaults", "order", "sql")
-
-    def __init__(self, statement: sa.Executable, dialect: sa.Dialect) -> None:
-        compiled: Any = statement.compile(dialect=dialect)  # type: ignore[attr-defined]
-        self.sql: str = compiled.string
-        self.order: tuple[str, ...] = tuple(compiled.positiontup)
-        self._defaults: dict[str, Any] = {
-            name: value for name, value in compiled.params.items() if value is not None
-        }
-
-    def values(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Return the values in the order of their places."""
-        defaults = self._defaults
-        return tuple([given[name] if name in given else defaults[name] for name in self.order])
-
-
-def registry_error(error: BaseException, doing: str, place: str) -> DestinationError:
-    """Return what a failure of the database means to a caller; the driver's error is its cause."""
-    cause = getattr(error, "orig", None) or error
-    made = DestinationError(
-        f"the registry at {place} failed while {doing}: {cause}",
-        hint="nothing was stored; look after the database (disk, permissions, server), then repeat",
-        kind=ErrorKind.REGISTRY,
-    )
-    made.__cause__ = error
-    return made
 
 
 @define
@@ -113,9 +74,9 @@ class Database:
         if self.rules.name == "sqlite":
             self._open_sqlite(lock_path, create)
         else:
-            self._writer = _postgresql_engine(self._url, pool_size=1, isolation="READ COMMITTED")
+            self._writer = postgresql_engine(self._url, pool_size=1, isolation="READ COMMITTED")
             self._pools = _Pools(
-                _postgresql_engine(self._url, pool_size=_IDLE_READERS, isolation="AUTOCOMMIT")
+                postgresql_engine(self._url, pool_size=_IDLE_READERS, isolation="AUTOCOMMIT")
             )
         self.dialect = self._pools.reader.dialect
         self._connection: sa.Connection | None = None
@@ -196,7 +157,7 @@ class Database:
 
     def fetch(self, statement: Prepared, values: Mapping[str, Any]) -> list[Any]:
         """Run one prepared statement as a transaction of its own."""
-        return self._reading(lambda connection: _run(connection, statement, values))
+        return self._reading(lambda connection: run_prepared(connection, statement, values))
 
     @staticmethod
     def execute_many(connection: sa.Connection, statement: Prepared, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -211,7 +172,7 @@ class Database:
             cursor = connection.cursor()
             cursor.execute(self.rules.begin_snapshot)
             try:
-                return work(lambda statement, values: _run(connection, statement, values))
+                return work(lambda statement, values: run_prepared(connection, statement, values))
             finally:
                 cursor.execute("ROLLBACK")
                 cursor.close()
@@ -353,6 +314,11 @@ class Database:
                 kind=ErrorKind.NO_REPOSITORY,
             )
 
+    def make_name_durable(self) -> None:
+        """Make a new database file survive a crash of the machine, its name included."""
+        if self.rules.name == "sqlite":
+            files.fsync_directories([self._path.parent])
+
     def open_writer(self) -> None:
         """Connect for writing now, so that what is wrong shows when the registry is opened.
 
@@ -420,28 +386,3 @@ class Database:
                 self._drop_connection()
                 raise registry_error(error, "checking", self.place) from error
             self._suspect = False
-
-
-def _run(connection: Any, statement: Prepared, values: Mapping[str, Any]) -> list[Any]:
-    cursor = connection.cursor()
-    try:
-        cursor.execute(statement.sql, statement.values(values))
-        return cursor.fetchall()  # type: ignore[no-any-return]
-    finally:
-        cursor.close()
-
-
-def _postgresql_engine(
-    url: sa.URL, *, pool_size: int, isolation: sa.engine.interfaces.IsolationLevel
-) -> sa.Engine:
-    try:
-        return sa.create_engine(
-            url.set(drivername="postgresql+psycopg"),
-            paramstyle="format",  # positional, as SQLite's: one way to fill prepared statements
-            pool_size=pool_size,
-            max_overflow=-1,
-            pool_use_lifo=True,
-            isolation_level=isolation,
-        )
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("psycopg", "postgresql", purpose="a registry on PostgreSQL") from error

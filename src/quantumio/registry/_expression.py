@@ -24,25 +24,24 @@ from attrs import frozen
 
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.registry._time import moment_ns
+from quantumio.registry._tree import (
+    And,
+    Bind,
+    Comparison,
+    Expression,
+    IsNull,
+    Literal,
+    Membership,
+    Name,
+    Not,
+    Or,
+    Pattern,
+    Range,
+    Time,
+    Value,
+)
 
-__all__ = [
-    "And",
-    "Bind",
-    "Comparison",
-    "Expression",
-    "IsNull",
-    "Literal",
-    "Membership",
-    "Name",
-    "Not",
-    "Or",
-    "Pattern",
-    "Range",
-    "Time",
-    "Value",
-    "expression_error",
-    "parse",
-]
+__all__ = ["expression_error", "parse"]
 
 _MAX_LENGTH: Final = 100_000
 _MAX_DEPTH: Final = 50
@@ -61,111 +60,6 @@ _TOKEN: Final = re.compile(
     re.VERBOSE | re.ASCII,
 )
 _SIGNS: Final = {"==": "=", "<>": "!="}
-
-
-@frozen
-class Time:
-    """A moment, TAI nanoseconds since 1970-01-01 TAI."""
-
-    ns: int
-
-
-@frozen
-class Name:
-    """A dimension, or ``element.field``."""
-
-    text: str
-    at: int
-
-
-@frozen
-class Literal:
-    """A value written in the expression."""
-
-    value: bool | int | float | str | Time
-    at: int
-
-
-@frozen
-class Bind:
-    """A ``:name``, whose value comes with the call."""
-
-    name: str
-    at: int
-
-
-@frozen
-class Range:
-    """Integers from ``first`` to ``last``, both included, in steps."""
-
-    first: int
-    last: int
-    step: int
-    at: int
-
-
-Value = Name | Literal | Bind
-
-
-@frozen
-class Comparison:
-    """``left operator right``."""
-
-    operator: str
-    left: Value
-    right: Value
-    at: int
-
-
-@frozen
-class Membership:
-    """``value IN (items)``."""
-
-    value: Value
-    items: tuple[Value | Range, ...]
-    at: int
-
-
-@frozen
-class Pattern:
-    """``value LIKE pattern`` or ``value GLOB pattern``."""
-
-    operator: str
-    value: Value
-    pattern: Value
-    at: int
-
-
-@frozen
-class IsNull:
-    """``value IS NULL``."""
-
-    value: Value
-    at: int
-
-
-@frozen
-class Not:
-    """The opposite."""
-
-    of: Expression
-
-
-@frozen
-class And:
-    """All of them."""
-
-    parts: tuple[Expression, ...]
-
-
-@frozen
-class Or:
-    """Any of them."""
-
-    parts: tuple[Expression, ...]
-
-
-Expression = Comparison | Membership | Pattern | IsNull | Not | And | Or
 
 
 @frozen

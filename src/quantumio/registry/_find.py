@@ -21,26 +21,22 @@ from quantumio.model import (
     Timespan,
 )
 from quantumio.ports import CollectionKind
-from quantumio.registry._engine import Database, Fetch, Prepared
+from quantumio.registry._engine import Database
+from quantumio.registry._find_statements import (
+    find_statement,
+    rows_statement,
+    type_statement,
+    versions_statement,
+)
 from quantumio.registry._names import Collection, Names, NamesCache
-from quantumio.registry._schema import ARTIFACT, CLOCK, DATASET, OBJECT, TXN, GroupTables
+from quantumio.registry._prepared import Fetch, Prepared
+from quantumio.registry._universe_schema import GroupTables
 
-__all__ = ["ARTIFACT_COLUMNS", "NO_ARTIFACT", "Finder", "stored_dataset"]
+__all__ = ["NO_ARTIFACT", "Finder", "stored_dataset"]
 
 _CHUNKS: Final = (1, 16, 512)  # sizes of sets of ids in one statement; smaller sets repeat their last id
 _STATES: Final = {str(state): state for state in ArtifactState}
-ARTIFACT_COLUMNS: Final = (
-    ARTIFACT.c.position,
-    ARTIFACT.c.store,
-    sa.func.coalesce(OBJECT.c.path, ARTIFACT.c.table_name),
-    ARTIFACT.c.format,
-    ARTIFACT.c.digest,
-    ARTIFACT.c.nbytes,
-    ARTIFACT.c.load_id,
-    ARTIFACT.c.state,
-)
 NO_ARTIFACT: Final = ((None,) * 8,)
-_HEAD: Final = ("id", "run_id", "type_id", "v", "txid", "commit_seq")
 
 
 @frozen(eq=False)
@@ -144,7 +140,7 @@ class Finder:
     def _statement(self, group: GroupTables, kind: CollectionKind, versioned: bool) -> Prepared:
         key = (group.dimensions, kind, versioned)
         if (known := self._statements.get(key)) is None:
-            known = self._statements[key] = self._database.prepare(_find_statement(group, kind, versioned))
+            known = self._statements[key] = self._database.prepare(find_statement(group, kind, versioned))
         return known
 
     # -- by id
@@ -154,7 +150,7 @@ class Finder:
         if not wanted:
             return {}
         groups: dict[tuple[str, ...], list[UUID]] = {}
-        rows = self._by_ids("ids", wanted, self._database.fetch, _type_statement)
+        rows = self._by_ids("ids", wanted, self._database.fetch, type_statement)
         type_ids = {self._database.rules.uuid_out(row[0]): row[1] for row in rows}
         names = self._names_with(type_ids.values())
         for id_ in wanted:
@@ -178,7 +174,7 @@ class Finder:
         by_dimensions = {entry.group.dimensions: entry.group for entry in names.types.values()}
         for dimensions, ids in groups.items():
             group = by_dimensions[dimensions]
-            found += self._by_ids(dimensions, ids, fetch, partial(_rows_statement, group))
+            found += self._by_ids(dimensions, ids, fetch, partial(rows_statement, group))
         return found
 
     def _by_ids(
@@ -205,7 +201,7 @@ class Finder:
             return []
         key = (entry.group.dimensions, "versions")
         if (statement := self._statements.get(key)) is None:
-            statement = self._statements[key] = self._database.prepare(_versions_statement(entry.group))
+            statement = self._statements[key] = self._database.prepare(versions_statement(entry.group))
         try:
             values = {column: data_id[name] for name, column in entry.group.columns.items()}
         except KeyError:
@@ -276,95 +272,4 @@ def _ambiguous(collection: Collection, found: list[StoredDataset]) -> ConflictEr
         f"{len(found)} calibrations in {collection.name!r} are valid in this timespan: {listed}",
         hint="ask with a shorter timespan, or decertify the one that does not belong",
         kind=ErrorKind.AMBIGUOUS_CALIBRATION,
-    )
-
-
-# -- statements
-
-
-def _same_data_id(group: GroupTables, table: sa.FromClause) -> list[sa.ColumnElement[bool]]:
-    return [table.c[column] == sa.bindparam(column) for column in group.columns.values()]
-
-
-def _with_artifacts(rows: sa.FromClause, group: GroupTables) -> tuple[list[Any], sa.FromClause]:
-    """Return the columns that `Finder` reads, and the joins that bring them to rows of a dataset table."""
-    columns = [
-        *(rows.c[name] for name in _HEAD),
-        TXN.c.decided_at,
-        *ARTIFACT_COLUMNS,
-        *(rows.c[column] for column in group.columns.values()),
-    ]
-    joined = (
-        rows.outerjoin(TXN, TXN.c.txid == rows.c.txid)
-        .outerjoin(ARTIFACT, ARTIFACT.c.dataset_id == rows.c.id)
-        .outerjoin(OBJECT, OBJECT.c.id == ARTIFACT.c.object_id)
-    )
-    return columns, joined
-
-
-def _find_statement(group: GroupTables, kind: CollectionKind, versioned: bool) -> sa.Select[Any]:
-    """Return the statement that always gives a row: the counter of edits, and the dataset if there is one."""
-    dataset = group.dataset
-    wanted = sa.select(dataset).where(dataset.c.removed_seq.is_(None))
-    if versioned:
-        wanted = wanted.where(dataset.c.v == sa.bindparam("version"))
-    if kind is CollectionKind.RUN:
-        wanted = (
-            wanted.where(
-                dataset.c.run_id == sa.bindparam("collection_id"),
-                dataset.c.type_id == sa.bindparam("type_id"),
-            )
-            .where(*_same_data_id(group, dataset))
-            .order_by(dataset.c.v.desc())
-            .limit(sa.literal_column("1"))
-        )
-    else:
-        member = group.tag if kind is CollectionKind.TAGGED else group.calibration
-        ids = sa.select(member.c.dataset_id).where(
-            member.c.collection_id == sa.bindparam("collection_id"),
-            member.c.type_id == sa.bindparam("type_id"),
-            *_same_data_id(group, member),
-            member.c.removed_seq.is_(None),
-        )
-        if kind is CollectionKind.CALIBRATION:
-            ids = ids.where(member.c.begin_ns < sa.bindparam("end"), member.c.end_ns > sa.bindparam("begin"))
-        wanted = wanted.where(dataset.c.id.in_(ids))
-    rows = wanted.subquery("found")
-    columns, joined = _with_artifacts(rows, group)
-    return (
-        sa.select(CLOCK.c.edits, *columns)
-        .select_from(CLOCK.outerjoin(joined, sa.true()))
-        .where(CLOCK.c.id == sa.literal_column("1"))
-    )
-
-
-def _versions_statement(group: GroupTables) -> sa.Select[Any]:
-    dataset = group.dataset
-    columns, joined = _with_artifacts(dataset, group)
-    return (
-        sa.select(*columns)
-        .select_from(joined)
-        .where(
-            dataset.c.run_id == sa.bindparam("collection_id"),
-            dataset.c.type_id == sa.bindparam("type_id"),
-            *_same_data_id(group, dataset),
-            dataset.c.removed_seq.is_(None),
-        )
-    )
-
-
-def _in_ids(column: sa.ColumnElement[Any], size: int) -> sa.ColumnElement[bool]:
-    return column.in_([sa.bindparam(f"id_{index}", type_=column.type) for index in range(size)])
-
-
-def _type_statement(size: int) -> sa.Select[Any]:
-    return sa.select(DATASET.c.id, DATASET.c.type_id).where(_in_ids(DATASET.c.id, size))
-
-
-def _rows_statement(group: GroupTables, size: int) -> sa.Select[Any]:
-    columns, joined = _with_artifacts(group.dataset, group)
-    return (
-        sa.select(*columns)
-        .select_from(joined)
-        .where(_in_ids(group.dataset.c.id, size), group.dataset.c.removed_seq.is_(None))
     )

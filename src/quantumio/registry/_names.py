@@ -14,7 +14,8 @@ from quantumio.errors import ErrorKind, NotFoundError
 from quantumio.model import DatasetType
 from quantumio.ports import CollectionKind
 from quantumio.registry._engine import Database
-from quantumio.registry._schema import CHAIN, CLOCK, COLLECTION, DATASET_TYPE, GroupTables, Tables
+from quantumio.registry._schema import CHAIN, CLOCK, COLLECTION, DATASET_TYPE
+from quantumio.registry._universe_schema import GroupTables, Tables
 
 __all__ = ["Collection", "Edit", "Names", "NamesCache", "TypeEntry", "is_glob"]
 

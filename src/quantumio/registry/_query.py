@@ -17,11 +17,13 @@ from quantumio.ports import DatasetQuery
 from quantumio.registry._dialect import raw
 from quantumio.registry._engine import Database
 from quantumio.registry._expression import parse
-from quantumio.registry._find import ARTIFACT_COLUMNS, NO_ARTIFACT, stored_dataset
+from quantumio.registry._find import NO_ARTIFACT, stored_dataset
+from quantumio.registry._find_statements import ARTIFACT_COLUMNS
 from quantumio.registry._names import Names, NamesCache
 from quantumio.registry._pages import OrderKey, pages
-from quantumio.registry._schema import ARTIFACT, CLOCK, OBJECT, Tables
+from quantumio.registry._schema import ARTIFACT, CLOCK, OBJECT
 from quantumio.registry._sources import Moment, Source
+from quantumio.registry._universe_schema import Tables
 
 __all__ = ["Queries"]
 

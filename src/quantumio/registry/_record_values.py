@@ -9,7 +9,7 @@ from typing import Any
 
 from quantumio.errors import ErrorKind, InvalidInputError, QuantumioError
 from quantumio.model import DimensionUniverse, Region, Timespan, check_data_id_value
-from quantumio.registry._schema import RecordTable
+from quantumio.registry._universe_schema import RecordTable
 
 __all__ = ["from_row", "to_row"]
 

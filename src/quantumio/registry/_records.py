@@ -13,8 +13,8 @@ from quantumio.registry._engine import Database
 from quantumio.registry._expression import parse
 from quantumio.registry._pages import OrderKey, pages
 from quantumio.registry._record_values import from_row
-from quantumio.registry._schema import Tables
 from quantumio.registry._scope import Scope
+from quantumio.registry._universe_schema import Tables
 from quantumio.registry._where import Where, data_id_condition
 
 __all__ = ["RecordQueries"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from quantumio.registry._schema import Tables
+from quantumio.registry._universe_schema import Tables
 
 __all__ = ["Scope", "Unknown"]
 

@@ -11,10 +11,11 @@ from attrs import frozen
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.ports import CollectionKind, DatasetQuery
 from quantumio.registry._dialect import BIG_INTEGER, TEXT, Rules, raw
-from quantumio.registry._expression import Expression
 from quantumio.registry._names import Collection, TypeEntry
-from quantumio.registry._schema import COLLECTION, TXN, Tables
+from quantumio.registry._schema import COLLECTION, TXN
 from quantumio.registry._scope import Scope, Unknown
+from quantumio.registry._tree import Expression
+from quantumio.registry._universe_schema import Tables
 from quantumio.registry._where import Where, data_id_condition
 
 __all__ = ["Moment", "Source"]

@@ -21,9 +21,10 @@ from quantumio.model import (
     Transaction,
 )
 from quantumio.ports import CollectionKind
-from quantumio.registry._engine import Database, Prepared
+from quantumio.registry._engine import Database
 from quantumio.registry._names import Collection, Edit, Names, TypeEntry
-from quantumio.registry._schema import GroupTables
+from quantumio.registry._prepared import Prepared
+from quantumio.registry._universe_schema import GroupTables
 
 __all__ = ["Accepted", "Key", "LatestVersions", "Verdicts", "Version"]
 

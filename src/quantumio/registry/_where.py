@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from quantumio.errors import ErrorKind, InvalidInputError, QuantumioError
 from quantumio.model import Region, Timespan, check_data_id_value, tai_ns
 from quantumio.registry._dialect import BIG_INTEGER, FLAG, REAL, TEXT, Rules
-from quantumio.registry._expression import (
+from quantumio.registry._expression import expression_error
+from quantumio.registry._scope import Scope, Unknown
+from quantumio.registry._tree import (
     And,
     Bind,
     Comparison,
@@ -26,10 +28,8 @@ from quantumio.registry._expression import (
     Range,
     Time,
     Value,
-    expression_error,
 )
-from quantumio.registry._schema import Tables
-from quantumio.registry._scope import Scope, Unknown
+from quantumio.registry._universe_schema import Tables
 
 __all__ = ["Where", "data_id_condition"]
 

@@ -1,4 +1,4 @@
-"""Contexts of quanta: a task sees what its quantum declares, and nothing else."""
+"""The context of a quantum: a task sees what its quantum declares, and nothing else."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, Self
 from uuid import UUID
 
-from quantumio.butler import AsyncDataContext, DataContext, Receipt
+from quantumio.butler import DataContext, Receipt
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import TEMPORARY, Committed, DataId, DatasetRef, make_data_id
 from quantumio.supertask._connections import Calibration, Connection, Input, Output
-from quantumio.supertask._handles import AsyncQuantumInput, QuantumInput
+from quantumio.supertask._handles import QuantumInput
 from quantumio.supertask._quantum import Quantum
 from quantumio.supertask._task import SuperTask
 from quantumio.system import environment
 
-__all__ = ["AsyncQuantumContext", "QuantumContext"]
+__all__ = ["QuantumContext"]
 
 Given = Mapping[str, object] | None
 
@@ -286,54 +286,3 @@ class QuantumContext(DataContext):
             name: value for name, value in given.items() if name in dimensions or name not in self.data_id
         }
         return make_data_id(universe, own, extra, dimensions=dimensions, what=connection.name)
-
-
-class AsyncQuantumContext(AsyncDataContext):
-    """The transaction of one quantum, for a task whose ``run`` is a coroutine; see `QuantumContext`.
-
-    Parameters
-    ----------
-    context
-        The context itself, opened by the harness.
-    """
-
-    def __init__(self, context: QuantumContext) -> None:
-        super().__init__(context)
-        self._inner = context
-
-    @property
-    def quantum(self) -> Quantum:
-        """What it is the context of."""
-        return self._inner.quantum
-
-    @property
-    def data_id(self) -> DataId:
-        """Data ID of the quantum."""
-        return self._inner.data_id
-
-    async def get(
-        self,
-        dataset_type_or_ref: str | DatasetRef | UUID,
-        data_id: Given = None,
-        *,
-        as_: str | None = None,
-        component: str | None = None,
-        columns: Sequence[str] | None = None,
-        version: int | None = None,
-        readonly: bool = False,
-        **keys: object,
-    ) -> object:
-        """Read an input that the quantum declares; of a ``multiple`` one a list of `AsyncQuantumInput`."""
-        found = await super().get(
-            dataset_type_or_ref,
-            data_id,
-            as_=as_,
-            component=component,
-            columns=columns,
-            version=version,
-            readonly=readonly,
-            **keys,
-        )
-        if isinstance(found, list) and all(isinstance(one, QuantumInput) for one in found):
-            return [AsyncQuantumInput(one) for one in found]
-        return found

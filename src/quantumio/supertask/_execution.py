@@ -20,7 +20,8 @@ from quantumio.errors import (
     QuantumioError,
 )
 from quantumio.model import Ack, Committed
-from quantumio.supertask._context import AsyncQuantumContext, QuantumContext
+from quantumio.supertask._async_context import AsyncQuantumContext
+from quantumio.supertask._context import QuantumContext
 from quantumio.supertask._opening import open_quantum
 from quantumio.supertask._quantum import Quantum
 from quantumio.supertask._report import QuantumResult, QuantumState

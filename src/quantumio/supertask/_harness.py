@@ -20,14 +20,9 @@ from quantumio.errors import ErrorKind, StateError
 from quantumio.model import Ack, Mode
 from quantumio.supertask._execution import Execution, Sealed
 from quantumio.supertask._opening import run_policies
+from quantumio.supertask._progress import ProgressEvent, ProgressKind
 from quantumio.supertask._quantum import Quantum
-from quantumio.supertask._report import (
-    ProgressEvent,
-    ProgressKind,
-    QuantumResult,
-    QuantumState,
-    RunReport,
-)
+from quantumio.supertask._report import QuantumResult, QuantumState, RunReport
 from quantumio.supertask._task import SuperTask
 from quantumio.system import environment
 

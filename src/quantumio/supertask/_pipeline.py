@@ -15,7 +15,8 @@ from quantumio.supertask._task import SuperTask
 
 if TYPE_CHECKING:
     from quantumio.supertask._plan import Plan
-    from quantumio.supertask._report import ProgressEvent, RunReport
+    from quantumio.supertask._progress import ProgressEvent
+    from quantumio.supertask._report import RunReport
 
 __all__ = ["Pipeline"]
 

@@ -10,8 +10,9 @@ from quantumio.butler import Butler
 from quantumio.errors import InvalidInputError, NotFoundError
 from quantumio.model import Ack, Mode
 from quantumio.supertask._harness import run_in_threads
+from quantumio.supertask._progress import ProgressEvent
 from quantumio.supertask._quantum import Quantum
-from quantumio.supertask._report import ProgressEvent, RunReport
+from quantumio.supertask._report import RunReport
 from quantumio.supertask._task import SuperTask
 
 __all__ = ["EXECUTORS", "Plan"]

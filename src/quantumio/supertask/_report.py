@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
@@ -12,14 +12,7 @@ from quantumio.errors import QuantumioError
 from quantumio.model import CommitOutcome, DataId, DatasetRef, Mode
 from quantumio.supertask._quantum import Quantum
 
-__all__ = [
-    "ProgressEvent",
-    "ProgressKind",
-    "QuantumResult",
-    "QuantumState",
-    "RunReport",
-    "TaskSummary",
-]
+__all__ = ["QuantumResult", "QuantumState", "RunReport", "TaskSummary"]
 
 _WIRE_VERSION: Final = 1
 
@@ -89,41 +82,6 @@ class QuantumResult:
     def data_id(self) -> DataId:
         """Data ID of the quantum."""
         return self.quantum.data_id
-
-
-class ProgressKind(StrEnum):
-    """What a progress event tells."""
-
-    STARTED = "started"
-    FINISHED = "finished"
-    DECIDED = "decided"
-
-
-@frozen(kw_only=True)
-class ProgressEvent:
-    """One step of a run, told to the ``progress`` callback in the thread that called `Plan.run`.
-
-    Attributes
-    ----------
-    kind
-        ``started``; ``finished``: sealed, or failed, blocked; ``decided``: its commit ended.
-    result
-        Of the quantum, as far as it is known (None when it starts).
-    quantum
-        Which one.
-    started, finished, decided
-        Numbers of quanta so far.
-    total
-        Number of quanta of the plan.
-    """
-
-    kind: ProgressKind
-    quantum: Quantum
-    result: QuantumResult | None
-    started: int
-    finished: int
-    decided: int
-    total: int
 
 
 @frozen(kw_only=True)
@@ -289,6 +247,3 @@ def _described(error: BaseException | None) -> str | None:
     if error is None:
         return None
     return str(error) if isinstance(error, QuantumioError) else f"{type(error).__name__}: {error}"
-
-
-ProgressCallback = Callable[[ProgressEvent], object]

@@ -147,7 +147,7 @@ def test_summaries_show_what_is_there(quantumio, image, catalog, stats, tmp_path
     text, summary = get("source")
     assert (summary["rows"], len(summary["first_rows"])) == (7, 5)
     assert summary["columns"][1]["unit"] == "Jy"
-    assert "FLUX [JY]" in text
+    assert "flux [Jy]" in text
     assert "... 2 more rows" in text
     assert get("stats")[1] == {"kind": "mapping", "value": {"seeing": 1.5, "name": "M 13"}}
     text, summary = get("log")
@@ -158,6 +158,15 @@ def test_summaries_show_what_is_there(quantumio, image, catalog, stats, tmp_path
         "kind": "array", "shape": [3], "dtype": "", "min": 1.0, "median": 2.0, "max": 3.0,
     }  # fmt: skip
     assert get("frames")[1]["hdus"][0]["shape"] == [3, 4]
+
+
+@pytest.mark.parametrize("form", ["astropy", "pandas", "arrow", "polars", "numpy"])
+def test_table_is_summed_up_in_every_form(quantumio, catalog, form):
+    quantumio("put", catalog, "source", *DATA_ID, "--run", "u/ada")
+    summary = quantumio("get", "source", *DATA_ID, "-c", "u/ada", "--as", form, "--json").document["summary"]
+    assert (summary["kind"], summary["rows"]) == ("table", 7)
+    assert [column["name"] for column in summary["columns"]] == ["number", "flux"]
+    assert summary["first_rows"][0] == [0, 1.0]
 
 
 def test_show_tells_versions_places_contents_and_header(quantumio, image):

@@ -13,12 +13,12 @@ from quantumio.cli._output import json_text, print_pairs, print_table, printable
 
 def test_columns_are_aligned_and_numbers_stand_right(capsys):
     print_table(("name", "size"), [("a", 1), ("longer", 1000), (None, 2.0)], right=("size",))
-    assert capsys.readouterr().out == "NAME    SIZE\na          1\nlonger  1000\n           2\n"
+    assert capsys.readouterr().out == "name    size\na          1\nlonger  1000\n           2\n"
 
 
 def test_table_without_rows_shows_its_headings(capsys):
     print_table(("name", "size"), [])
-    assert capsys.readouterr().out == "NAME  SIZE\n"
+    assert capsys.readouterr().out == "name  size\n"
 
 
 def test_pairs_are_aligned(capsys):

@@ -77,12 +77,10 @@ def test_every_format_tells_the_same(quantumio, tmp_path):
 @pytest.mark.usefixtures("three")
 def test_table_has_a_row_for_each(quantumio):
     lines = quantumio("query", "stats", "-c", "u/ada", "--order-by", "visit").lines
-    assert lines[0].split() == [
-        "DATASET", "TYPE", "INSTRUMENT", "VISIT", "RUN", "VERSION", "SIZE", "DESTINATIONS",
-    ]  # fmt: skip
-    assert lines[1].split()[:5] == ["stats", "ST8", "33", "u/ada", "2"]
+    assert lines[0].split() == ["dataset", "type", "data", "ID", "run", "version", "size", "destinations"]
+    assert lines[1].split()[:5] == ["stats", "instrument=ST8", "visit=33", "u/ada", "2"]
     assert lines[-1] == "2 datasets"
-    assert "DIGEST" in quantumio("query", "stats", "-l").lines[0]
+    assert "digest" in quantumio("query", "stats", "-l").lines[0]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quantumio.errors import ErrorKind, InvalidInputError
-from quantumio.registry._expression import (
+from quantumio.registry._expression import parse
+from quantumio.registry._tree import (
     And,
     Bind,
     Comparison,
@@ -18,7 +19,6 @@ from quantumio.registry._expression import (
     Pattern,
     Range,
     Time,
-    parse,
 )
 
 TAI_2025 = 1_750_723_237 * 10**9  # 2025-06-24T00:00:00 UTC is 37 s earlier than its TAI

@@ -9,8 +9,9 @@ from alembic.script import ScriptDirectory
 
 from quantumio.registry._dialect import identifier
 from quantumio.registry._migrations import REVISIONS
-from quantumio.registry._schema import FIXED, Tables
+from quantumio.registry._schema import FIXED
 from quantumio.registry._universe import make_universe
+from quantumio.registry._universe_schema import Tables
 from tests.unit.registry.conftest import CALEXP, TABLES, Place
 
 

@@ -292,8 +292,8 @@ def test_readers_do_not_wait_for_a_writer(catalog: SqlCatalog) -> None:
 
 MOUNTS = """\
 21 1 0:1 / / rw shared:1 - ext4 /dev/vda rw
-22 21 0:2 / /home rw - nfs4 server:/home rw
-23 22 0:3 / /home/ada/local\\040disk rw - xfs /dev/vdb rw
+22 21 0:2 / /people rw - nfs4 server:/home rw
+23 22 0:3 / /people/ada/local\\040disk rw - xfs /dev/vdb rw
 24 21 0:4 / /ws rw - fuse.sshfs ada@host: rw
 25 21 0:5 / /scratch rw - ext4 /dev/vdc rw
 26 25 0:6 / /scratch rw master:1 - lustre mgs:/scratch rw
@@ -304,9 +304,9 @@ MOUNTS = """\
     ("path", "kind"),
     [
         ("/data", "ext4"),
-        ("/home/ada", "nfs4"),
-        ("/homestead", "ext4"),
-        ("/home/ada/local disk/night1", "xfs"),
+        ("/people/ada", "nfs4"),
+        ("/peoples", "ext4"),
+        ("/people/ada/local disk/night1", "xfs"),
         ("/ws", "fuse.sshfs"),
         ("/scratch/x", "lustre"),
     ],

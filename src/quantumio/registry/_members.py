@@ -1,0 +1,123 @@
+"""Datasets on their way into a TAGGED or CALIBRATION collection, and what keeps them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from attrs import frozen
+
+from quantumio.errors import ConflictError, ErrorKind, NotFoundError
+from quantumio.model import DataIdValue, DatasetRef, Timespan
+from quantumio.registry._names import Names
+from quantumio.registry._schema import DATASET
+from quantumio.registry._universe_schema import GroupTables
+
+__all__ = ["Member", "Present", "members_of", "without_conflicts"]
+
+_CHUNK = 500
+
+
+@frozen(eq=False)
+class Member:
+    """A committed dataset on its way into a collection."""
+
+    id: UUID
+    type_id: int
+    values: tuple[DataIdValue, ...]
+    ref: DatasetRef
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What may be there only once (at one moment)."""
+        return (self.type_id, *self.values)
+
+
+@frozen
+class Present:
+    """A member that is in the collection, and when it is valid."""
+
+    key: tuple[Any, ...]
+    id: UUID
+    begin_ns: int = 0
+    end_ns: int = 0
+
+    def is_for(self, timespan: Timespan | None) -> bool:
+        """Whether it is there for this very timespan: a repeated call is no conflict."""
+        return timespan is None or (self.begin_ns, self.end_ns) == (timespan.begin_ns, timespan.end_ns)
+
+
+def members_of(
+    connection: sa.Connection, names: Names, refs: Sequence[DatasetRef], *, missing_is_fine: bool = False
+) -> Iterator[tuple[GroupTables, list[Member]]]:
+    """Yield what is committed of the refs, by dimension group; what the registry says of them holds."""
+    by_id = {ref.id: ref for ref in refs}
+    types = _types_of(connection, list(by_id))
+    if not missing_is_fine and (missing := [ref for ref in refs if ref.id not in types]):
+        raise NotFoundError(
+            f"{missing[0]} is not committed{f', nor are {len(missing) - 1} others' if missing[1:] else ''}",
+            hint="commit it, and wait for the commit, before it goes into a collection",
+        )
+    groups: dict[tuple[str, ...], tuple[GroupTables, list[UUID]]] = {}
+    for id_, type_id in types.items():
+        group = names.types_by_id[type_id].group
+        groups.setdefault(group.dimensions, (group, []))[1].append(id_)
+    for group, ids in groups.values():
+        yield group, list(_rows_of(connection, group, ids, by_id))
+
+
+def _types_of(connection: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, int]:
+    found: dict[UUID, int] = {}
+    for start in range(0, len(ids), _CHUNK):
+        part = ids[start : start + _CHUNK]
+        rows = connection.execute(sa.select(DATASET.c.id, DATASET.c.type_id).where(DATASET.c.id.in_(part)))
+        found |= {row.id: row.type_id for row in rows}
+    return found
+
+
+def _rows_of(
+    connection: sa.Connection, group: GroupTables, ids: Sequence[UUID], by_id: Mapping[UUID, DatasetRef]
+) -> Iterator[Member]:
+    table = group.dataset
+    columns = [table.c[column] for column in group.columns.values()]
+    for start in range(0, len(ids), _CHUNK):
+        part = ids[start : start + _CHUNK]
+        for id_, type_id, *values in connection.execute(
+            sa.select(table.c.id, table.c.type_id, *columns).where(table.c.id.in_(part))
+        ):
+            yield Member(id_, type_id, tuple(values), by_id[id_])
+
+
+def without_conflicts(
+    name: str, members: Iterable[Member], there: Iterable[Present], same_span: Timespan | None
+) -> Iterator[Member]:
+    """Yield the members that are new; refuse them all where one cannot be."""
+    taken: dict[tuple[Any, ...], Present] = {}
+    for row in there:
+        kept = taken.get(row.key)
+        if kept is None or not row.is_for(
+            same_span
+        ):  # one that conflicts tells more than one that is the same
+            taken[row.key] = row
+    for member in members:
+        known = taken.get(member.key)
+        if known is None:
+            span = same_span or Timespan()
+            taken[member.key] = Present(member.key, member.id, span.begin_ns, span.end_ns)
+            yield member
+        elif known.id != member.id or not known.is_for(same_span):
+            raise _conflict(name, member, known, same_span)
+
+
+def _conflict(name: str, member: Member, row: Present, span: Timespan | None) -> ConflictError:
+    what = "it" if row.id == member.id else f"dataset {row.id} of the same data ID"
+    valid = "" if span is None else f", valid in {Timespan(row.begin_ns, row.end_ns)}"
+    return ConflictError(
+        f"{member.ref} cannot go into {name!r}: {what} is in it{valid}; nothing was changed",
+        hint="disassociate that one first"
+        if span is None
+        else "decertify that one first, or give another timespan",
+        kind=ErrorKind.EXISTS if span is None else ErrorKind.VALIDITY_OVERLAP,
+    )
