@@ -8,6 +8,7 @@
 """
 
 import asyncio
+import atexit
 import os
 import shutil
 import subprocess
@@ -54,19 +55,20 @@ def _environment(**values: str) -> Iterator[None]:
         yield
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def _isolate() -> None:
     """Keep the user's own settings and the network out of the tests and of the processes they start.
 
-    Before anything is collected: astropy reads its settings when it is first imported.
+    Called while this file is imported, before any other conftest: astropy reads its settings when it is first
+    imported.
     """
     directory = Path(tempfile.mkdtemp(prefix="quantumio-tests-"))
     (directory / "astropy").mkdir()
     (directory / "astropy" / "astropy.cfg").write_text("[utils.iers.iers]\nauto_download = False\n")
-    patch = pytest.MonkeyPatch()
-    patch.setenv("XDG_CONFIG_HOME", str(directory))
-    patch.setenv("MPLBACKEND", "Agg")
-    config.add_cleanup(patch.undo)
-    config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    os.environ.update(XDG_CONFIG_HOME=str(directory), MPLBACKEND="Agg")
+
+
+_isolate()
 
 
 @pytest.fixture(params=["asyncio", "trio"])

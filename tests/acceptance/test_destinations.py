@@ -71,13 +71,13 @@ def test_operator_policy_by_environment(make_butler, tmp_path, monkeypatch):
         assert butler.explain_put("stats").mode == "immediate"
 
 
-def test_real_s3(make_butler, s3_server):
+def test_real_s3(make_butler, s3_server, s3_bucket):
     butler = make_butler(
         config={
             "destinations": {
                 "archive": {
                     "kind": "objects",
-                    "root": f"s3://{s3_server.bucket}/night",
+                    "root": f"s3://{s3_bucket}/night",
                     "endpoint": s3_server.endpoint_url,
                     "insecure": True,
                 }
@@ -93,7 +93,7 @@ def test_real_s3(make_butler, s3_server):
         assert_same_image(butler.get("calexp", visit=1, detector=detector), image(detector))
     assert files_of(butler) == []
     (location,) = butler.where_is(ctx.refs[0])
-    assert location.url.startswith(f"s3://{s3_server.bucket}/night/calexp/")
+    assert location.url.startswith(f"s3://{s3_bucket}/night/calexp/")
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])

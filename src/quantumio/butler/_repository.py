@@ -185,7 +185,9 @@ def _close_all() -> None:
 
 
 def _registry_url(root: Path, settings: Settings) -> str:
-    return settings.registry or f"sqlite:///{root.absolute() / _REGISTRY_NAME}"
+    from quantumio.registry import sqlite_url
+
+    return settings.registry or sqlite_url(root.absolute() / _REGISTRY_NAME)
 
 
 def _open_repository(root: Path, *, readonly: bool) -> Repository:

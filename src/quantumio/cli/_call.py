@@ -18,7 +18,16 @@ from quantumio.errors import ErrorKind, NotFoundError
 if TYPE_CHECKING:
     from quantumio.butler import Butler
 
-__all__ = ["Call", "examples", "json_option", "on_repository", "policy_option", "traceback_option"]
+__all__ = [
+    "Call",
+    "collections_option",
+    "examples",
+    "json_option",
+    "on_repository",
+    "policy_option",
+    "traceback_option",
+    "version_option",
+]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -118,6 +127,10 @@ policy_option = click.option(
     show_envvar=True,
     help="The operator's policy file (TOML).",
 )
+collections_option = click.option(
+    "-c", "--collections", multiple=True, metavar="NAMES", help="Where to look, in order, with commas."
+)
+version_option = click.option("--version", type=int, metavar="N", help="Which version. Default: the latest.")
 _repository_option = click.option(
     "-r",
     "--repository",

@@ -1,4 +1,4 @@
-"""Commands that put and get datasets, and tell what is known of one."""
+"""Commands that put and get datasets."""
 
 from __future__ import annotations
 
@@ -6,30 +6,31 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from quantumio.cli._arguments import data_id_text, names, parse_data_id, uuid_or_none
-from quantumio.cli._call import Call, examples, on_repository, policy_option
+from quantumio.cli._arguments import names, parse_data_id
+from quantumio.cli._call import (
+    Call,
+    collections_option,
+    examples,
+    on_repository,
+    policy_option,
+    version_option,
+)
 from quantumio.cli._documents import (
     LOCATION_HEADINGS,
     location_document,
     location_rows,
     ref_document,
-    short_digest,
-    version_document,
 )
 from quantumio.cli._failures import check_failures, settle
-from quantumio.cli._output import print_pairs, print_table, print_text
+from quantumio.cli._output import print_table, print_text
+from quantumio.cli._references import find_ref, ref_text
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import Committed, DatasetRef, format_bytes
 
 if TYPE_CHECKING:
-    from quantumio.butler import Butler, DatasetVersion, Location
+    from quantumio.butler import Location
 
-__all__ = ["get", "put", "show", "versions"]
-
-_collections_option = click.option(
-    "-c", "--collections", multiple=True, metavar="NAMES", help="Where to look, in order, with commas."
-)
-_version_option = click.option("--version", type=int, metavar="N", help="Which version. Default: the latest.")
+__all__ = ["get", "put"]
 
 
 @click.command(
@@ -114,39 +115,6 @@ def _show_put(ref: DatasetRef, reused: bool, where: list[Location]) -> None:
     print_table(LOCATION_HEADINGS, location_rows(where), right=("size",), fold=("url",))
 
 
-def ref_text(ref: DatasetRef) -> str:
-    """Return which dataset it is, in the words that the command line takes."""
-    version = "" if ref.version is None else f", version {ref.version}"
-    return f"{ref.dataset_type.name} {data_id_text(ref.data_id)} in {ref.run}{version}"
-
-
-def find_ref(
-    butler: Butler, dataset: str, data_id: tuple[str, ...], collections: list[str] | None, version: int | None
-) -> DatasetRef:
-    """Return the ref of the dataset that arguments name: by its UUID, or by dataset type and data ID.
-
-    Raises
-    ------
-    NotFoundError
-        There is none.
-    InvalidInputError
-        The data ID is wrong, or no collection says where to look.
-    """
-    identity = uuid_or_none(dataset)
-    if identity is not None:
-        if data_id or version is not None:
-            raise InvalidInputError(
-                f"{dataset} says which dataset and version it is already", hint="leave the rest out"
-            )
-        return butler.ref(identity)
-    given = parse_data_id(butler.dimensions, data_id)
-    found = butler.find(dataset, given, collections=collections, version=version)
-    if found is None:
-        butler.get(dataset, given, collections=collections, version=version)  # it knows why there is none
-        raise AssertionError(f"{dataset} was found by get and not by find")
-    return found
-
-
 @click.command(
     epilog=examples(
         "quantumio get calexp instrument=ST8 visit=33 detector=0 -c u/ada/isr",
@@ -163,8 +131,8 @@ def find_ref(
 @click.option("--component", metavar="NAME", help="A part of it, such as wcs or mask.")
 @click.option("--columns", multiple=True, metavar="NAMES", help="Columns of a table, with commas.")
 @click.option("--format", "format_", metavar="NAME", help="Format of the file. Default: by its ending.")
-@_version_option
-@_collections_option
+@version_option
+@collections_option
 @on_repository
 def get(
     call: Call,
@@ -225,124 +193,3 @@ def _part(ref: DatasetRef, component: str | None) -> str:
         )
     assert part is not None
     return part
-
-
-@click.command(
-    epilog=examples(
-        "quantumio show calexp instrument=ST8 visit=33 detector=0 -c u/ada/isr",
-        "quantumio show 01971f5e-7c3a-7d2a-9d2c-0a1b2c3d4e5f --header",
-    )
-)
-@click.argument("dataset", metavar="DATASET_TYPE|ID")
-@click.argument("data_id", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--header", is_flag=True, help="Write the cards of its header, too.")
-@_version_option
-@_collections_option
-@on_repository
-def show(
-    call: Call,
-    dataset: str,
-    data_id: tuple[str, ...],
-    header: bool,
-    version: int | None,
-    collections: tuple[str, ...],
-) -> None:
-    """Tell all about one dataset.
-
-    What it is, its versions, where it is, and what is in it.
-    """
-    from quantumio.cli._summaries import header_cards, show_summary, summarise
-
-    with call.open(readonly=True) as butler:
-        ref = find_ref(butler, dataset, data_id, names(collections), version)
-        known = butler.versions(ref.dataset_type.name, ref.data_id, run=ref.run)
-        where = butler.where_is(ref)
-        value = butler.get(ref)
-    summary = summarise(value)
-    cards = header_cards(value) if header else []
-    document = {
-        "ref": ref_document(ref),
-        "storage_class": ref.dataset_type.storage_class,
-        "versions": [version_document(one) for one in known],
-        "locations": [location_document(one) for one in where],
-        "summary": summary,
-    }
-    if header:
-        document["header"] = [{"keyword": k, "value": v, "comment": c} for k, v, c in cards]
-
-    def show_all() -> None:
-        committed = next((one.committed for one in known if one.ref == ref), None)
-        print_pairs(
-            {
-                "dataset type": ref.dataset_type.name,
-                "data ID": data_id_text(ref.data_id),
-                "run": ref.run,
-                "version": _place(ref, known),
-                "id": str(ref.id),
-                "storage class": ref.dataset_type.storage_class,
-                "committed": f"{committed:%Y-%m-%d %H:%M:%S} UTC" if committed else None,
-            }
-        )
-        print_text("")
-        print_table(LOCATION_HEADINGS, location_rows(where), right=("size",), fold=("url",))
-        print_text("")
-        show_summary(summary)
-        if header:
-            print_text("")
-            print_table(
-                ("keyword", "value", "comment"),
-                [(k, str(v), c) for k, v, c in cards],
-                fold=("value", "comment"),
-            )
-
-    call.answer(document, show_all)
-
-
-@click.command(
-    epilog=examples(
-        "quantumio versions calexp instrument=ST8 visit=33 detector=0 --run u/ada/isr",
-    )
-)
-@click.argument("dataset_type")
-@click.argument("data_id", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--run", metavar="RUN", help="RUN collection. Default: every run that has it.")
-@on_repository
-def versions(call: Call, dataset_type: str, data_id: tuple[str, ...], run: str | None) -> None:
-    """List the versions of a dataset.
-
-    The oldest comes first.
-    """
-    with call.open(readonly=True) as butler:
-        found = butler.versions(dataset_type, parse_data_id(butler.dimensions, data_id), run=run)
-    document = {"versions": [version_document(one) for one in found]}
-    call.answer(document, lambda: _show_versions(found))
-
-
-def _place(ref: DatasetRef, known: list[DatasetVersion]) -> str:
-    """Return the number of a version, and where it stands among the others."""
-    latest = known[-1].ref.version if known else ref.version
-    return (
-        f"{ref.version} (the latest)" if ref.version == latest else f"{ref.version} (the latest is {latest})"
-    )
-
-
-def _show_versions(found: list[DatasetVersion]) -> None:
-    if not found:
-        print_text("There is no version.")
-        return
-    print_table(
-        ("run", "version", "committed (UTC)", "size", "destinations", "digest", "id"),
-        [
-            (
-                one.ref.run,
-                one.ref.version,
-                one.committed,
-                format_bytes(one.size),
-                one.destinations,
-                short_digest(one.digest),
-                one.ref.id,
-            )
-            for one in found
-        ],
-        right=("version", "size"),
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,7 @@ from quantumio.engine import LOCAL
 __all__ = ["destination_tables"]
 
 _SETTINGS: Final = "butler.toml"
+_PASSWORD: Final = re.compile(r"(?<=//)([^/:@]*):[^/@]*@")
 _BUILT_IN: Final = {LOCAL: {"kind": "files", "root": "data"}}
 
 
@@ -30,7 +32,12 @@ def destination_tables(call: Call, root: str) -> list[dict[str, object]]:
         {
             "name": name,
             "kind": table["kind"],
-            "options": {key: value for key, value in table.items() if key != "kind"},
+            "options": {key: _shown(value) for key, value in table.items() if key != "kind"},
         }
         for name, table in (_BUILT_IN | tables).items()
     ]
+
+
+def _shown(value: object) -> object:
+    """Return an option as it may be shown: URLs without a password."""
+    return _PASSWORD.sub(r"\1:***@", value) if isinstance(value, str) else value

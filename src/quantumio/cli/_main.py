@@ -10,9 +10,10 @@ from typing import Any, Final
 import click
 
 from quantumio.cli._collection_commands import associate, certify, chain, decertify, disassociate
-from quantumio.cli._dataset_commands import get, put, show, versions
+from quantumio.cli._dataset_commands import get, put
 from quantumio.cli._errors import EXIT_INTERRUPTED, report
 from quantumio.cli._ingest_command import ingest
+from quantumio.cli._inspection_commands import show, versions
 from quantumio.cli._listing_commands import destinations, ls
 from quantumio.cli._policy_commands import policy
 from quantumio.cli._query_commands import query

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -62,9 +61,7 @@ def load_pipeline(source: str) -> Pipeline:
 
 def _load_module(name: str) -> ModuleType:
     # `python -m` looks into the current directory, the installed command does not.
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    _look_into(Path.cwd())
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -82,19 +79,28 @@ def _load_module(name: str) -> ModuleType:
 def _load_file(path: Path) -> ModuleType:
     if not files.exists(path):
         raise NotFoundError(f"there is no file {path}", hint="check the path", kind=ErrorKind.NO_FILE)
-    directory = str(path.absolute().parent)
-    if directory not in sys.path:  # what lies beside the file can be imported by it, as when it is run
-        sys.path.insert(0, directory)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise InvalidInputError(f"{path} is no Python file", hint="name a file that ends in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)
+    # A file of a package is imported as a part of it, so that its relative imports work; one that stands
+    # alone finds what lies beside it, as when it is run.
+    names, directory = [path.stem], path.absolute().parent
+    while files.exists(directory / "__init__.py"):
+        names.insert(0, directory.name)
+        directory = directory.parent
+    _look_into(directory)
     try:
-        spec.loader.exec_module(module)
+        module = importlib.import_module(".".join(names))
     except Exception as error:
         raise _failed(str(path), error) from error
+    if files.real_path(Path(module.__file__ or "")) != files.real_path(path):
+        raise InvalidInputError(
+            f"{path} cannot be loaded: another module is called {module.__name__!r}",
+            hint="give the file another name",
+        )
     return module
+
+
+def _look_into(directory: Path) -> None:
+    if str(directory) not in sys.path:
+        sys.path.insert(0, str(directory))
 
 
 def _failed(what: str, error: Exception) -> InvalidInputError:

@@ -16,7 +16,7 @@ from quantumio.cli._call import Call, examples, on_repository
 from quantumio.cli._documents import short_digest
 from quantumio.cli._output import json_text, print_json, print_table, print_text
 from quantumio.errors import InvalidInputError
-from quantumio.model import format_bytes
+from quantumio.model import DimensionUniverse, format_bytes
 
 if TYPE_CHECKING:
     from quantumio.butler import Query
@@ -123,13 +123,14 @@ def query(
             versions=versions,
             **parse_data_id(butler.dimensions, pairs),
         )
+        universe = butler.dimensions
         if chosen == "table":
-            _show(found, long=long)
+            _show(found, universe, long=long)
             return
         if chosen == "json" and output is None:
-            print_json(_document(found))
+            print_json(_document(found, universe))
             return
-        data = _encoded(found, chosen)
+        data = _encoded(found, universe, chosen)
     if output is None:
         sys.stdout.buffer.write(data)
         return
@@ -166,12 +167,12 @@ def _format(call: Call, format_: str | None, output: str | None) -> str:
     return format_ or "table"
 
 
-def _encoded(found: Query, chosen: str) -> bytes:
+def _encoded(found: Query, universe: DimensionUniverse, chosen: str) -> bytes:
     """Return the matches as the bytes of a file."""
     if chosen == "votable":
         return str(found.table("votable")).encode()
     if chosen == "json":
-        return f"{json_text(_document(found))}\n".encode()
+        return f"{json_text(_document(found, universe))}\n".encode()
     table: Any = found.table("arrow")
     if chosen == "arrow":
         # An IPC stream is its messages one behind the other; the table writes them itself, so that this
@@ -186,14 +187,14 @@ def _encoded(found: Query, chosen: str) -> bytes:
     return text.getvalue().encode()
 
 
-def _rows(found: Query) -> tuple[list[str], list[dict[str, Any]]]:
-    """Return the names of the dimensions of the matches, and the matches."""
+def _rows(found: Query, universe: DimensionUniverse) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the names of the dimensions of the matches, in their order, and the matches."""
     table: Any = found.table("arrow")
-    return [name for name in table.column_names if name not in _NO_DIMENSIONS], table.to_pylist()
+    return list(universe.sort(set(table.column_names) - set(_NO_DIMENSIONS))), table.to_pylist()
 
 
-def _document(found: Query) -> dict[str, object]:
-    dimensions, rows = _rows(found)
+def _document(found: Query, universe: DimensionUniverse) -> dict[str, object]:
+    dimensions, rows = _rows(found, universe)
     return {"count": len(rows), "datasets": [_dataset(row, dimensions) for row in rows]}
 
 
@@ -202,8 +203,8 @@ def _dataset(row: Mapping[str, Any], dimensions: list[str]) -> dict[str, object]
     return document | {"data_id": _data_id(row, dimensions), "destinations": row["destinations"].split(",")}
 
 
-def _show(found: Query, *, long: bool) -> None:
-    dimensions, rows = _rows(found)
+def _show(found: Query, universe: DimensionUniverse, *, long: bool) -> None:
+    dimensions, rows = _rows(found, universe)
     more = ("committed", "digest", "id") if long else ()
     shown: dict[str, Callable[[Any], object]] = {"size": format_bytes, "digest": short_digest}
     names_ = ("run", "version", "size", "destinations", *more)

@@ -24,6 +24,8 @@ _FIRST_BYTES: Final = 32
 def summarise(value: object) -> dict[str, object]:
     """Return a JSON-able summary of a value in any of its forms; ``kind`` says which keys it has."""
     given: Any = value
+    if value is None:
+        return {"kind": "none"}
     if isinstance(value, Mapping):
         return {"kind": "mapping", "value": dict(value)}
     if isinstance(value, str):
@@ -175,6 +177,8 @@ def _cards(header: Any) -> list[tuple[str, object, str]]:
 def show_summary(summary: Mapping[str, object]) -> None:
     """Write a summary for people."""
     match summary:
+        case {"kind": "none"}:
+            print_text("There is none.")
         case {"kind": "mapping", "value": value}:
             print_text(json.dumps(value, indent=2, ensure_ascii=False, default=str))
         case {"kind": "text", "characters": int(characters), "begin": str(begin)}:

@@ -207,8 +207,9 @@ class Catalog(Protocol):
     def flip(self, group: Sequence[Transaction]) -> list[CommitOutcome]:
         """Make a group of transactions visible in one short database transaction.
 
-        Each member gets its own outcome: `Committed` or `CommitConflict`; a conflicting member changes
-        nothing and does not disturb the others.
+        Each member gets its own outcome: `Committed`, `CommitConflict`, or `CommitFailed` where its run,
+        dataset type or data ID is none that the registry can take; such a member changes nothing and does
+        not disturb the others.
 
         Raises
         ------

@@ -288,3 +288,33 @@ def test_damaged_file_is_told_with_its_place(quantumio, put_stats, repository):
     stored.write_bytes(b"x" * location["size"])
     done = quantumio("get", "stats", *DATA_ID, "-c", "u/ada", "--json", fails=True)
     assert (done.exit_code, done.error["kind"]) == (6, "corrupt")
+
+
+@pytest.fixture
+def blocked(command, tmp_path):
+    """Make a repository whose destination ``archive`` cannot be written: a file is in the way."""
+    (tmp_path / "archive").write_text("in the way")
+    settings = tmp_path / "survey.toml"
+    settings.write_text(
+        f'[destinations.archive]\nkind = "files"\nroot = "{tmp_path / "archive" / "below"}"\n'
+    )
+    root = tmp_path / "blocked"
+    command("create", root, "--config", settings)
+    command("register", "stats", "-d", "visit", "-s", "Mapping", "-r", root)
+    return root
+
+
+def test_failure_in_the_background_is_told_after_the_result(command, blocked, stats):
+    arguments = ("put", stats, "stats", *DATA_ID, "--run", "u/ada", "-r", blocked, "--json")
+    done = command(*arguments, "--to", "local,archive?", fails=True)
+    assert done.exit_code == 6
+    assert (done.document["version"], done.document["locations"][0]["state"]) == (1, "ok")
+    assert "archive" in done.stderr
+    assert command("query", "-r", blocked, "--json").document["count"] == 1
+
+
+def test_failure_of_a_required_destination_is_a_failed_commit(command, blocked, stats):
+    arguments = ("put", stats, "stats", *DATA_ID, "--run", "u/ada", "-r", blocked, "--json")
+    done = command(*arguments, "--to", "local,archive", fails=True)
+    assert (done.exit_code, done.error["class"], done.stdout) == (10, "CommitFailedError", "")
+    assert command("query", "-r", blocked, "--json").document["count"] == 0

@@ -56,7 +56,7 @@ def pipeline(tmp_path, monkeypatch, put_stats):
     yield file
     sys.path[:] = path
     for one in set(sys.modules) - modules:
-        if one == name:
+        if name in one:
             del sys.modules[one]
 
 
@@ -99,6 +99,16 @@ def test_module_is_found_in_the_current_directory(quantumio, pipeline):
     }
 
 
+def test_file_of_a_package_may_import_what_is_beside_it(quantumio, pipeline, tmp_path):
+    package = tmp_path / f"package_{pipeline.stem}"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "tasks.py").write_text(PIPELINE)
+    (package / "entry.py").write_text("from .tasks import pipeline\n")
+    document = run(quantumio, package / "entry.py", "--dry-run", "--json").document
+    assert document["counts"] == {"Double": 2, "Report": 2}
+
+
 def test_dry_run_shows_the_plan_and_runs_nothing(quantumio, pipeline):
     done = run(quantumio, f"{pipeline}:pipeline", "--dry-run", "visit=33")
     assert done.lines[-1] == "2 quanta for run u/ada/night: 1 Double, 1 Report"
@@ -130,10 +140,12 @@ def test_failures_are_told_after_the_report_and_the_rest_is_done(quantumio, pipe
         ("{}:broken", 2, "ValueError: no configuration"),
         ("syntax.py:pipeline", 2, "SyntaxError"),
         ("imports_nothing.py:pipeline", 2, "no_such_library"),
+        ("json.py:pipeline", 2, "another module is called 'json'"),
     ],
 )
 def test_what_is_no_pipeline_is_refused_by_name(quantumio, pipeline, tmp_path, name, code, named):
     (tmp_path / "syntax.py").write_text("def")
+    (tmp_path / "json.py").write_text(PIPELINE)
     (tmp_path / "imports_nothing.py").write_text("import no_such_library")
     done = run(quantumio, name.format(pipeline), "--json", fails=True)
     assert done.exit_code == code

@@ -191,6 +191,13 @@ def test_ref_that_is_committed_already_is_a_conflict(catalog: SqlCatalog) -> Non
     assert outcomes[0].kind is ErrorKind.EXISTS
 
 
+def test_ref_that_two_members_of_a_group_bring_goes_to_the_first(catalog: SqlCatalog) -> None:
+    first = make_transaction(CALEXP, [visit(1)])
+    second = attrs.evolve(first, txid=environment.uuid7())
+    outcomes = catalog.flip([first, second, make_transaction(CALEXP, [visit(2)])])
+    assert versions(outcomes) == [[1], "CommitConflict", [1]]
+
+
 def test_run_is_made_with_the_first_commit_and_kept_apart_from_other_kinds(catalog: SqlCatalog) -> None:
     catalog.register_collection("tagged", CollectionKind.TAGGED)
     outcomes = catalog.flip(

@@ -1,0 +1,47 @@
+"""Which dataset arguments name, and how it is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quantumio.cli._arguments import data_id_text, parse_data_id, uuid_or_none
+from quantumio.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from quantumio.butler import Butler
+    from quantumio.model import DatasetRef
+
+__all__ = ["find_ref", "ref_text"]
+
+
+def ref_text(ref: DatasetRef) -> str:
+    """Return which dataset it is, in the words that the command line takes."""
+    version = "" if ref.version is None else f", version {ref.version}"
+    return f"{ref.dataset_type.name} {data_id_text(ref.data_id)} in {ref.run}{version}"
+
+
+def find_ref(
+    butler: Butler, dataset: str, data_id: tuple[str, ...], collections: list[str] | None, version: int | None
+) -> DatasetRef:
+    """Return the ref of the dataset that arguments name: by its UUID, or by dataset type and data ID.
+
+    Raises
+    ------
+    NotFoundError
+        There is none.
+    InvalidInputError
+        The data ID is wrong, or no collection says where to look.
+    """
+    identity = uuid_or_none(dataset)
+    if identity is not None:
+        if data_id or version is not None:
+            raise InvalidInputError(
+                f"{dataset} says which dataset and version it is already", hint="leave the rest out"
+            )
+        return butler.ref(identity)
+    given = parse_data_id(butler.dimensions, data_id)
+    found = butler.find(dataset, given, collections=collections, version=version)
+    if found is None:
+        butler.get(dataset, given, collections=collections, version=version)  # it knows why there is none
+        raise AssertionError(f"{dataset} was found by get and not by find")
+    return found

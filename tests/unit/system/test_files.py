@@ -1,0 +1,88 @@
+"""Reading, listing and removing local files."""
+
+import hashlib
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quantumio.system import files
+
+
+@given(st.binary(max_size=40), st.integers(0, 50), st.integers(0, 50))
+def test_range_is_a_slice(tmp_path_factory, data, offset, length):
+    path = tmp_path_factory.mktemp("room") / "a"
+    path.write_bytes(data)
+    assert files.read_bytes(path) == data
+    assert files.read_bytes(path, (offset, length)) == data[offset : offset + length]
+    assert files.sha256(path) == hashlib.sha256(data).hexdigest()
+
+
+def test_links_are_not_followed(tmp_path):
+    (tmp_path / "a").write_bytes(b"secret")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    for read in (files.read_bytes, files.sha256, files.fsync_file):
+        with pytest.raises(OSError, match="symbolic"):
+            read(tmp_path / "link")
+    assert files.status(tmp_path / "link") is None
+    assert files.real_path(tmp_path / "link" / ".." / "link") == tmp_path / "a"
+
+
+def test_status_tells_of_regular_files_alone(tmp_path):
+    (tmp_path / "a").write_bytes(b"12345")
+    status = (tmp_path / "a").stat()
+    assert files.status(tmp_path / "a") == (5, status.st_mtime_ns)
+    assert files.file_size(tmp_path / "a") == 5
+    for path in (tmp_path, tmp_path / "no", tmp_path / "a" / "below"):
+        assert files.status(path) is None
+    for path in (tmp_path / "no", tmp_path / "a" / "below"):
+        assert files.file_size(path) is None
+        assert not files.exists(path)
+
+
+def test_removing_again_is_no_error(tmp_path):
+    (tmp_path / "a").write_bytes(b"")
+    assert files.remove(tmp_path / "a") is True
+    assert files.remove(tmp_path / "a") is False
+    assert os.listdir(tmp_path) == []
+
+
+def test_second_name_shares_the_bytes_and_never_replaces(tmp_path):
+    (tmp_path / "a").write_bytes(b"1")
+    (tmp_path / "taken").write_bytes(b"2")
+    files.link_new(tmp_path / "a", tmp_path / "b")
+    assert os.path.samefile(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(FileExistsError):
+        files.link_new(tmp_path / "a", tmp_path / "taken")
+    assert (tmp_path / "taken").read_bytes() == b"2"
+
+
+def test_listing_finds_every_file_below_in_order(tmp_path):
+    names = ["b", "a/2", "a/1", "c/d/e", "a-"]
+    for number, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x" * number)
+    found = {str(path.relative_to(tmp_path)): size for path, size, _ in files.list_files(tmp_path)}
+    assert found == {name: number for number, name in enumerate(names)}
+    assert [p for p, _, _ in files.list_files(tmp_path)] == [p for p, _, _ in files.list_files(tmp_path)]
+
+
+def test_file_that_goes_away_while_listing_is_left_out(tmp_path):
+    for name in "abc":
+        (tmp_path / name).write_bytes(b"")
+    listing = files.list_files(tmp_path)
+    next(listing)
+    (tmp_path / "b").unlink()
+    assert [path.name for path, _, _ in listing] == ["c"]
+
+
+def test_free_space_is_that_of_the_file_system(tmp_path):
+    assert 0 < files.free_bytes(tmp_path) < 1 << 60
+
+
+def test_tree_is_removed(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "c").write_bytes(b"")
+    files.remove_tree(tmp_path / "a")
+    assert os.listdir(tmp_path) == []

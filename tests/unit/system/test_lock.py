@@ -1,0 +1,108 @@
+"""The lock excludes threads and processes alike, and dies with its holder."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+
+from quantumio.system.files import FileLock
+
+HOLDER = """
+    import sys
+    from pathlib import Path
+    from quantumio.system.files import FileLock
+    with FileLock(Path(sys.argv[1])):
+        print("held", flush=True)
+        sys.stdin.readline()
+"""
+
+
+def start_holder(path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(HOLDER), str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def start_waiter(lock):
+    got = threading.Event()
+
+    def wait():
+        with lock:
+            got.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread, got
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one object", "an object each"])
+def test_threads_exclude_each_other(tmp_path, shared):
+    path = tmp_path / "lock"
+    one = FileLock(path)
+    total = 0
+
+    def add():
+        nonlocal total
+        lock = one if shared else FileLock(path)
+        for _ in range(50):
+            with lock:
+                seen = total
+                threading.Event().wait(0)  # let the others run
+                total = seen + 1
+
+    threads = [threading.Thread(target=add) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert total == 300
+
+
+def test_waits_for_another_process_until_it_is_done(tmp_path):
+    with start_holder(tmp_path / "lock") as holder:
+        thread, got = start_waiter(FileLock(tmp_path / "lock"))
+        assert not got.wait(0.2)
+        holder.stdin.write("\n")
+        holder.stdin.close()
+        assert got.wait(10)
+        thread.join()
+
+
+def test_killed_process_frees_it(tmp_path):
+    with start_holder(tmp_path / "lock") as holder:
+        thread, got = start_waiter(FileLock(tmp_path / "lock"))
+        assert not got.wait(0.2)
+        holder.send_signal(signal.SIGKILL)
+        assert got.wait(10)
+        thread.join()
+
+
+def test_exception_in_the_block_frees_it(tmp_path):
+    lock = FileLock(tmp_path / "lock")
+    with pytest.raises(KeyError), lock:
+        raise KeyError
+    thread, got = start_waiter(lock)
+    assert got.wait(10)
+    thread.join()
+
+
+def test_child_process_does_not_inherit_it(tmp_path):
+    """A program that is started while the lock is held must not keep it after the release."""
+    lock = FileLock(tmp_path / "lock")
+    with lock:
+        child = subprocess.Popen(
+            [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, close_fds=False
+        )
+    with child:
+        thread, got = start_waiter(lock)
+        assert got.wait(10)
+        thread.join()
+        child.stdin.close()
