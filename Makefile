@@ -82,6 +82,10 @@ bench: $(STAMP_TEST) ## Run every benchmark
 	  echo "==> $$bench"; $(BIN)/python "$$bench" || exit 1; \
 	done
 
+.PHONY: figures
+figures: $(STAMP_TEST) ## Measure, and write the figures of README.md and docs
+	@$(BIN)/python benchmarks/write_figures.py
+
 # ------------------------------------------------------------------------------------- checks
 .PHONY: check
 check: lint types layers docs ## Lint, types, layers, documentation

@@ -48,6 +48,8 @@ def resolve_output(
         A key is unknown, missing, extra or contradicts another one or a dimension record.
     """
     known = repository.catalog.dataset_type(dataset_type)
+    if data_id is None and all(name in known.dimensions for name in keys):  # most puts: one pass is enough
+        return known, _complete(repository, known, keys, defaults)
     given, implied = _split(repository, known, data_id, keys)
     resolved = _complete(repository, known, given, defaults)
     _check_implied(repository, known, resolved, implied)
@@ -124,7 +126,7 @@ def _split(
 def _complete(
     repository: Repository,
     dataset_type: DatasetType,
-    given: Mapping[str, DataIdValue],
+    given: Mapping[str, object],
     defaults: Mapping[str, DataIdValue],
 ) -> DataId:
     return make_data_id(

@@ -21,7 +21,7 @@ __all__ = ["ingest"]
 @click.command(
     epilog=examples(
         "quantumio ingest bias-001.fit raw instrument=ST8 detector=0 exposure=1 --run raw/night1",
-        "quantumio ingest *.fit raw instrument=ST8 detector=0 --pattern 'UB17-{exposure}_*' --run raw/night1",
+        "quantumio ingest UB17-???.fit raw detector=0 --pattern UB17-{exposure}.fit --run raw/night1",
         "quantumio ingest raw --list files.csv --run raw/night1 --transfer direct",
     )
 )
@@ -36,7 +36,9 @@ __all__ = ["ingest"]
 )
 @click.option("--format", "format_", metavar="NAME", help="Format of the files. Default: by their ending.")
 @click.option(
-    "--pattern", metavar="PATTERN", help="Where in the names the data IDs are, e.g. 'UB17-{exposure}_*.fit'."
+    "--pattern",
+    metavar="PATTERN",
+    help="Where in the names the data IDs are, e.g. UB17-{exposure}.fit; an asterisk stands for anything.",
 )
 @click.option(
     "--list",

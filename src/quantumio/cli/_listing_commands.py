@@ -26,7 +26,7 @@ class _ListingGroup(click.Group):
     cls=_ListingGroup,
     epilog=examples(
         "quantumio ls",
-        'quantumio ls collections "u/*"',
+        "quantumio ls collections u/ada/isr?",
         "quantumio ls dataset-types",
         'quantumio ls records visit instrument=ST8 --where "visit > 30"',
     ),

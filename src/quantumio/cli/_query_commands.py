@@ -50,7 +50,7 @@ _FORMAT_OF_ENDING: Final = {
 @click.command(
     epilog=examples(
         "quantumio query calexp visit=33",
-        'quantumio query "*" -c "u/*" --where "visit > 100 AND exposure_time_s > 60" --order-by -visit',
+        'quantumio query calexp -c u/ada,u/bob --where "visit > 100 AND seq_num < 60" --order-by -visit',
         "quantumio query source --format votable -o sources.xml",
     )
 )
@@ -105,8 +105,7 @@ def query(
 ) -> None:
     """Look for datasets.
 
-    DATASET_TYPE is a name or a glob ("*_calib"; quote it), KEY=VALUE a value that a dimension of all matches
-    has. The formats for programs carry all columns: csv, json, arrow (an IPC stream), votable (IVOA).
+    DATASET_TYPE is a name or a glob (quote it for the shell), KEY=VALUE a value that all matches have. The formats for programs carry all columns: csv, json, arrow (an IPC stream), votable (IVOA).
     """
     from quantumio.cli._dataset_files import write_file
 

@@ -30,6 +30,7 @@ ROWS = FormatChoice("rows")
 """What table destinations hold instead of a format."""
 
 _T = TypeVar("_T")
+_Key = tuple[DatasetType, str, tuple[Target, ...] | None, Ownership | None]
 
 
 def as_targets(to: object) -> tuple[Target, ...]:
@@ -77,7 +78,7 @@ class PolicyResolver:
         self._policies = dict(policies)
         self._destinations = destinations
         self._formats = formats
-        self._resolved: dict[tuple[DatasetType, str], Resolution] = {}
+        self._resolved: dict[_Key, Resolution] = {}
         self._check()
 
     def _check(self) -> None:
@@ -121,17 +122,13 @@ class PolicyResolver:
         InvalidInputError
             ``to`` names something that does not exist, or what it names cannot take the storage class.
         """
-        if to is None and own is None:
-            known = self._resolved.get((dataset_type, run))
-            if known is None:
-                known = self._resolved[dataset_type, run] = self._resolve(dataset_type, run, None, None)
-            return known
-        return self._resolve(
-            dataset_type,
-            run,
-            None if to is None else as_targets(to),
-            None if own is None else Ownership.make(own),
-        )
+        targets = None if to is None else as_targets(to)
+        ownership = None if own is None else Ownership.make(own)
+        key = dataset_type, run, targets, ownership
+        known = self._resolved.get(key)
+        if known is None:
+            known = self._resolved[key] = self._resolve(dataset_type, run, targets, ownership)
+        return known
 
     def _resolve(
         self, dataset_type: DatasetType, run: str, to: tuple[Target, ...] | None, own: Ownership | None

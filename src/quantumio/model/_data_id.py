@@ -124,7 +124,7 @@ def make_data_id(
     defaults
         Used for dimensions that are wanted and not given; others are ignored.
     dimensions
-        Required dimensions of the data ID, in universe order; None takes whatever is given.
+        Dimensions that the data ID is to have, in universe order; None takes whatever is given.
     partial
         Whether required dimensions may be missing.
     what
@@ -154,7 +154,7 @@ def make_data_id(
                 )
     if dimensions is None:
         return DataId({name: values[name] for name in universe.sort(values)})
-    wanted = universe.sort(dimensions)
+    wanted = tuple(dimensions)
     if extra := [name for name in values if name not in wanted]:
         raise InvalidInputError(
             f"{what} has no dimension {', '.join(map(repr, extra))}",

@@ -57,7 +57,10 @@ def test_dataset_type_survives_its_wire_form(dataset_type):
 
 @given(refs())
 def test_ref_survives_its_wire_form_in_every_field(ref):
-    for back in (DatasetRef.from_wire(json.loads(json.dumps(ref.to_wire()))), pickle.loads(pickle.dumps(ref))):
+    for back in (
+        DatasetRef.from_wire(json.loads(json.dumps(ref.to_wire()))),
+        pickle.loads(pickle.dumps(ref)),
+    ):
         assert back == ref
         assert hash(back) == hash(ref)
         assert (back.id, back.dataset_type, back.data_id, back.run, back.version) == (

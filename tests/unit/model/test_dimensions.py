@@ -101,7 +101,14 @@ def test_a_relation_is_no_axis():
 
 def test_added_dimension_works_like_a_built_in_one_and_leaves_the_first_universe():
     larger = UNIVERSE.extended(
-        {"beam": {"key": "int", "requires": ["instrument"], "implies": ["band"], "metadata": {"gain": "float"}}}
+        {
+            "beam": {
+                "key": "int",
+                "requires": ["instrument"],
+                "implies": ["band"],
+                "metadata": {"gain": "float"},
+            }
+        }
     )
     assert larger.required(["beam"]) == ("instrument", "beam")
     assert larger.implied(["beam"]) == ("band",)

@@ -22,9 +22,7 @@ def ref(band: str, physical_filter: str, run: str = "u/ada", version: int | None
 
 
 def test_name_for_people_says_what_it_is():
-    assert (
-        human_path(ref("r", "HSC-R"), ".fits") == "u/ada/flat/band=r+physical_filter=HSC-R.v2.fits"
-    )
+    assert human_path(ref("r", "HSC-R"), ".fits") == "u/ada/flat/band=r+physical_filter=HSC-R.v2.fits"
     note = DatasetRef(
         uuid.uuid4(), DatasetType("note", dimensions=[], storage_class="Text"), DataId({}), "r", 1
     )

@@ -23,7 +23,13 @@ def test_number_is_bytes(number):
 
 @pytest.mark.parametrize(
     ("text", "nbytes"),
-    [("20 GiB", 20 * 1024**3), ("1.5KiB", 1536), ("500 MB", 500_000_000), ("2 TiB", 2 << 40), ("1 PB", 10**15)],
+    [
+        ("20 GiB", 20 * 1024**3),
+        ("1.5KiB", 1536),
+        ("500 MB", 500_000_000),
+        ("2 TiB", 2 << 40),
+        ("1 PB", 10**15),
+    ],
 )
 def test_sizes(text, nbytes):
     assert parse_bytes(text, "quota") == nbytes
@@ -31,7 +37,24 @@ def test_sizes(text, nbytes):
 
 @pytest.mark.parametrize(
     "value",
-    ["", "GiB", "-1 GiB", "0", 0, -5, "0.1 B", "1 gib", "1 XB", "1,5 GiB", "1e3", "٣ GiB", 1.5, True, None, [1]],
+    [
+        "",
+        "GiB",
+        "-1 GiB",
+        "0",
+        0,
+        -5,
+        "0.1 B",
+        "1 gib",
+        "1 XB",
+        "1,5 GiB",
+        "1e3",
+        "٣ GiB",
+        1.5,
+        True,
+        None,
+        [1],
+    ],
     ids=repr,
 )
 def test_what_is_no_size_names_the_key_and_the_mend(value):
@@ -59,7 +82,14 @@ def test_written_size_is_within_half_a_percent_and_reads_back(nbytes):
 
 @pytest.mark.parametrize(
     ("nbytes", "text"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (1536, "1.5 KiB"), (1 << 30, "1 GiB"), (5000 << 40, "5000 TiB")],
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KiB"),
+        (1536, "1.5 KiB"),
+        (1 << 30, "1 GiB"),
+        (5000 << 40, "5000 TiB"),
+    ],
 )
 def test_written_sizes(nbytes, text):
     assert format_bytes(nbytes) == text

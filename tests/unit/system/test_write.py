@@ -92,9 +92,10 @@ def test_dangling_link_under_the_name_is_refused_and_not_followed(room, tmp_path
 @BOTH
 def test_missing_directory_leaves_nothing(room, how):
     with pytest.raises(FileNotFoundError):
-        write(how, room / "no" / "a", b"0123456789") if how == "write" else files.copy_new(
-            room, room / "no" / "a"
-        )
+        if how == "write":
+            files.write_new(room / "no" / "a", [b"0123456789"])
+        else:
+            files.copy_new(Path(__file__), room / "no" / "a")
     assert os.listdir(room) == []
 
 
@@ -146,16 +147,16 @@ def test_disk_that_fills_while_writing_leaves_nothing(room):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         room = Path(sys.argv[1])
-        (room / "source").write_bytes(b"")
         for write in (
             lambda: files.write_new(room / "a", [b"x" * 60_000, b"y" * 60_000]),
-            lambda: files.copy_new(Path(sys.executable).resolve(), room / "b"),
+            lambda: files.copy_new(room / "source", room / "b"),
         ):
             try:
                 write()
             except OSError as error:
                 print(error.errno)
     """
+    (room / "source").write_bytes(b"z" * 200_000)
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), room], capture_output=True, text=True, check=True
     )

@@ -1,0 +1,75 @@
+"""Write the figures of README.md and docs: run the demo and the benchmarks, and put in what they print."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+PICTURE = ROOT / "docs" / "images" / "quick-look.png"
+COLOURS = 48
+
+
+def run(*command: str) -> str:
+    environment = {**os.environ, "COLUMNS": "110"}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    return "\n".join(line.rstrip() for line in done.stdout.splitlines()).strip()
+
+
+def machine() -> str:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    today = datetime.now(tz=UTC).date()
+    return (
+        f"{os.cpu_count()} cores ({platform.machine()}), {memory:.0f} GiB, {platform.system()}, "
+        f"Python {platform.python_version()}, {today}"
+    )
+
+
+def between(path: Path, name: str, text: str) -> None:
+    """Replace what stands between the markers ``<!-- name -->`` and ``<!-- end of name -->``."""
+    pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+    page = path.read_text(encoding="utf-8")
+    if not pattern.search(page):
+        sys.exit(f"{path} has no markers for {name}")
+    path.write_text(pattern.sub(lambda match: match[1] + text + match[2], page), encoding="utf-8")
+
+
+def write_demo() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        output = Path(directory, "demo")
+        printed = run("examples/reduction/run.py", "--output", str(output)).replace(
+            str(output), "demo-output/1"
+        )
+        PICTURE.parent.mkdir(exist_ok=True)
+        with Image.open(output / "quick-look.png") as picture:
+            picture.convert("RGB").quantize(COLOURS).save(PICTURE, optimize=True)
+    between(
+        ROOT / "README.md",
+        "demo output",
+        f"It prints (on {machine()}):\n\n```text\n{printed}\n```\n\n"
+        "![A raw frame beside the calibrated one, with the detected sources](docs/images/quick-look.png)\n\n",
+    )
+
+
+def write_benchmarks() -> None:
+    put = run("benchmarks/bench_put.py")
+    between(
+        ROOT / "docs" / "reference" / "measured.md",
+        "put",
+        f"Measured on {machine()}, by `python benchmarks/bench_put.py`:\n\n```text\n{put}\n```\n\n",
+    )
+
+
+if __name__ == "__main__":
+    write_demo()
+    write_benchmarks()
