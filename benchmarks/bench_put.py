@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -56,31 +57,29 @@ def measure(rounds: int) -> dict[str, list[float]]:
     image = CCDData(source, unit=u.adu, meta=header)
     table = pa.table({"x": source.ravel()})
     blob = source.tobytes()
-    with tempfile.TemporaryDirectory() as directory:
-        with (
-            prepare(Path(directory, "checked")) as checked,
-            prepare(Path(directory, "unchecked"), {"runtime": {"verify_borrowed": False}}) as unchecked,
-        ):
-            for visit in range(rounds + 2):
-                timed("copy into warmed memory", lambda: np.copyto(warmed, source))
-                fresh = source.copy()  # as cold as the array that is frozen
-                timed("digest (xxh3-128)", lambda: xxhash.xxh3_128_digest(fresh.data))
-                with checked.context(ack="settled") as ctx:
-                    timed("put image, copy", lambda: ctx.put(image, "image", visit=visit))
-                    timed("put array, copy", lambda: ctx.put(source, "pixels", visit=visit))
-                checked.drain()  # so that nothing of the last round runs beside the next
-                with checked.context() as ctx:
-                    frozen = source.copy()
-                    timed("put array, freeze", lambda: ctx.put(frozen, "pixels", visit=visit, own="freeze"))
-                    ctx.abort()
-                with unchecked.context() as ctx:
-                    timed(
-                        "put array, borrow without digest",
-                        lambda: ctx.put(source, "pixels", visit=visit, own="borrow"),
-                    )
-                    timed("put Arrow table", lambda: ctx.put(table, "rows", visit=visit))
-                    timed("put bytes", lambda: ctx.put(blob, "blob", visit=visit))
-                    ctx.abort()
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        prepare(Path(directory, "checked")) as checked,
+        prepare(Path(directory, "unchecked"), {"runtime": {"verify_borrowed": False}}) as unchecked,
+    ):
+        for visit in range(rounds + 2):
+            timed("copy into warmed memory", partial(np.copyto, warmed, source))
+            fresh = source.copy()  # as cold as the array that is frozen
+            timed("digest (xxh3-128)", partial(xxhash.xxh3_128_digest, fresh.data))
+            with checked.context(ack="settled") as ctx:
+                timed("put image, copy", partial(ctx.put, image, "image", visit=visit))
+                timed("put array, copy", partial(ctx.put, source, "pixels", visit=visit))
+            checked.drain()  # so that nothing of the last round runs beside the next
+            with checked.context() as ctx:
+                frozen = source.copy()
+                timed("put array, freeze", partial(ctx.put, frozen, "pixels", visit=visit, own="freeze"))
+                ctx.abort()
+            with unchecked.context() as ctx:
+                borrow = partial(ctx.put, source, "pixels", visit=visit, own="borrow")
+                timed("put array, borrow without digest", borrow)
+                timed("put Arrow table", partial(ctx.put, table, "rows", visit=visit))
+                timed("put bytes", partial(ctx.put, blob, "blob", visit=visit))
+                ctx.abort()
     return {name: values[2:] for name, values in seconds.items()}  # the first two warm the pool
 
 
@@ -98,13 +97,15 @@ def loop_lag(rounds: int) -> list[float]:
         source = np.ones(SHAPE, dtype=np.float32)
         with tempfile.TemporaryDirectory() as directory:
             prepare(Path(directory, "night")).close()
-            async with AsyncButler(Path(directory, "night"), run="bench", instrument="X") as butler:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(watch)
-                    for visit in range(rounds):
-                        async with butler.context() as ctx:
-                            await ctx.put(source, "pixels", visit=visit)
-                    tasks.cancel_scope.cancel()
+            async with (
+                AsyncButler(Path(directory, "night"), run="bench", instrument="X") as butler,
+                anyio.create_task_group() as tasks,
+            ):
+                tasks.start_soon(watch)
+                for visit in range(rounds):
+                    async with butler.context() as ctx:
+                        await ctx.put(source, "pixels", visit=visit)
+                tasks.cancel_scope.cancel()
 
     anyio.run(main)
     return late

@@ -194,7 +194,7 @@ def test_damaged_file_is_never_parsed_and_another_copy_is_read(make_butler, tmp_
     data[-3000] ^= 1
     path.write_bytes(data)
     assert_same_image(butler.get(ctx.refs[0]), image())
-    (second,) = [p for p in (tmp_path / "night" / "second").rglob("*.fits")]
+    (second,) = (tmp_path / "night" / "second").rglob("*.fits")
     second.unlink()
     with pytest.raises(DestinationError):
         butler.get(ctx.refs[0])

@@ -133,35 +133,50 @@ def test_other_tasks_run_while_a_large_put_is_copied(make_butler, tmp_path):
             await anyio.sleep(0.001)
 
     async def main() -> None:
-        async with AsyncButler(tmp_path / "night", run="r", instrument="ST8") as butler:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(tick)
-                async with butler.context() as ctx:
-                    await ctx.put(np.ones(1 << 25), "pixels", visit=1, detector=0)
-                tasks.cancel_scope.cancel()
+        async with (
+            AsyncButler(tmp_path / "night", run="r", instrument="ST8") as butler,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(tick)
+            async with butler.context() as ctx:
+                await ctx.put(np.ones(1 << 25), "pixels", visit=1, detector=0)
+            tasks.cancel_scope.cancel()
 
     anyio.run(main)
     assert ticks > 10
 
 
-NOTEBOOK = [
-    "from quantumio import Butler, AsyncButler, DatasetType\n"
-    "butler = Butler.create('night')\n"
-    "butler.register_dataset_type(DatasetType('stats', dimensions=['visit'], storage_class='Mapping'))",
-    "butler = Butler('night', run='u/ada', instrument='ST8')\n"
-    "ctx = butler.context()\n"
-    "ctx.put({'mean': 899.8}, 'stats', visit=1)",
-    "ctx.get('stats', visit=1)",
-    "ctx.commit().outcome.refs[0].version",
-    "with butler.context() as ctx:\n    ctx.put({'mean': 900.1}, 'stats', visit=1)\nbutler.get('stats', visit=1)",
-    "abutler = AsyncButler('night', run='u/ada', instrument='ST8')\n"
-    "actx = abutler.context()\n"
-    "await actx.put({'mean': 1.5}, 'stats', visit=2)",
-    "ticket = await actx.commit()\nprint(await abutler.get('stats', visit=2))",
-    "async with abutler.context() as actx:\n    await actx.put({'mean': 2.5}, 'stats', visit=3)\n"
-    "print(await abutler.query('stats').count())",
-    "await abutler.close()\nbutler.close()",
-]
+NOTEBOOK = """
+from quantumio import Butler, AsyncButler, DatasetType
+butler = Butler.create('night')
+butler.register_dataset_type(DatasetType('stats', dimensions=['visit'], storage_class='Mapping'))
+#---
+butler = Butler('night', run='u/ada', instrument='ST8')
+ctx = butler.context()
+ctx.put({'mean': 899.8}, 'stats', visit=1)
+#---
+ctx.get('stats', visit=1)
+#---
+ctx.commit().outcome.refs[0].version
+#---
+with butler.context() as ctx:
+    ctx.put({'mean': 900.1}, 'stats', visit=1)
+butler.get('stats', visit=1)
+#---
+abutler = AsyncButler('night', run='u/ada', instrument='ST8')
+actx = abutler.context()
+await actx.put({'mean': 1.5}, 'stats', visit=2)
+#---
+ticket = await actx.commit()
+print(await abutler.get('stats', visit=2))
+#---
+async with abutler.context() as actx:
+    await actx.put({'mean': 2.5}, 'stats', visit=3)
+print(await abutler.query('stats').count())
+#---
+await abutler.close()
+butler.close()
+""".strip().split("\n#---\n")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning", "ignore::ResourceWarning")

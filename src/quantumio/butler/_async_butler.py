@@ -28,6 +28,7 @@ from quantumio.model import (
     DataId,
     DatasetRef,
     DatasetType,
+    DestinationSettings,
     DimensionUniverse,
     LedgerEntry,
     Resolution,
@@ -292,6 +293,11 @@ class AsyncButler:
         """
         butler = await self._opened()
         return await reading_in_thread(butler.query_data_ids, dimensions, where=where, bind=bind, **keys)
+
+    async def destinations(self) -> list[DestinationSettings]:
+        """Return the settings of the destinations that policies can name; see `Butler.destinations`."""
+        butler = await self._opened()
+        return await reading_in_thread(butler.destinations)
 
     async def collections(
         self,

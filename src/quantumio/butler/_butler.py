@@ -30,6 +30,7 @@ from quantumio.model import (
     DataIdValue,
     DatasetRef,
     DatasetType,
+    DestinationSettings,
     DimensionUniverse,
     LedgerEntry,
     Resolution,
@@ -276,6 +277,15 @@ class Butler:
         catalog = self._first.catalog
         given = {name: check_data_id_value(catalog.universe, name, value) for name, value in keys.items()}
         return catalog.data_ids(dimensions, given, where, bind or {})
+
+    def destinations(self) -> list[DestinationSettings]:
+        """Return the settings of the destinations that policies can name; no secret is among them."""
+        self._session.check_open()
+        return [
+            repository.settings.destinations[name]
+            for repository in self._session.repositories
+            for name in sorted(repository.settings.destinations)
+        ]
 
     # -- collections
     def collections(self, pattern: str = "*") -> list[CollectionRecord]:
@@ -665,7 +675,7 @@ class Butler:
         InvalidInputError
             The policy cannot take this dataset type, or the data ID is wrong.
         """
-        repository = self._session.writeable()
+        repository = self._first
         known = repository.catalog.dataset_type(dataset_type)
         if data_id or keys:
             resolve_output(repository, dataset_type, data_id, keys, self._session.defaults)

@@ -12,10 +12,10 @@ from quantumio.butler._reading import ReadRequest, read_stored
 from quantumio.butler._repository import Repository
 from quantumio.butler._session import Session
 from quantumio.butler._threads import in_thread, reading_in_thread
-from quantumio.model import DatasetRef, StoredDataset
+from quantumio.model import DatasetRef, DimensionUniverse, StoredDataset
 from quantumio.ports import DatasetQuery
 
-__all__ = ["AsyncQuery", "Query", "reference_columns"]
+__all__ = ["AsyncQuery", "Query", "parse_order", "utc"]
 
 _PAGE = 500
 
@@ -79,29 +79,28 @@ class Query:
         """
         from quantumio.formats import reference_table
 
-        rows = list(self._stored())
-        return reference_table(reference_columns(rows), as_)
+        universe = self._session.repositories[0].catalog.universe
+        return reference_table(_reference_columns(list(self._stored()), universe), as_)
 
 
-def reference_columns(rows: list[tuple[Repository, StoredDataset]]) -> Mapping[str, list[object]]:
-    """Return the columns of a reference table; a dimension that a row does not have is None there."""
-    names: dict[str, None] = {}
-    for _, stored in rows:
-        names.update(dict.fromkeys(stored.ref.data_id))
-    columns: dict[str, list[object]] = {"dataset_type": [s.ref.dataset_type.name for _, s in rows]}
-    for name in names:
-        columns[name] = [stored.ref.data_id.get(name) for _, stored in rows]
-    columns |= {
-        "run": [stored.ref.run for _, stored in rows],
-        "version": [stored.ref.version for _, stored in rows],
-        "id": [str(stored.ref.id) for _, stored in rows],
-        "size": [stored.nbytes for _, stored in rows],
-        "digest": [stored.artifacts[0].digest if stored.artifacts else "" for _, stored in rows],
-        "destinations": [",".join(a.destination for a in stored.artifacts) for _, stored in rows],
-        "committed": [utc(stored.committed_ns) for _, stored in rows],
-        "access_url": [f"butler://{repository.label}/{stored.ref.id}" for repository, stored in rows],
+def _reference_columns(
+    rows: list[tuple[Repository, StoredDataset]], universe: DimensionUniverse
+) -> Mapping[str, tuple[str, list[object]]]:
+    """Return kind and values of each column; a dimension that a row does not have is None there."""
+    stored = [one for _, one in rows]
+    used = universe.sort({name for one in stored for name in one.ref.data_id})
+    return {
+        "dataset_type": ("str", [one.ref.dataset_type.name for one in stored]),
+        **{name: (str(universe[name].key), [one.ref.data_id.get(name) for one in stored]) for name in used},
+        "run": ("str", [one.ref.run for one in stored]),
+        "version": ("int", [one.ref.version for one in stored]),
+        "id": ("str", [str(one.ref.id) for one in stored]),
+        "size": ("int", [one.nbytes for one in stored]),
+        "digest": ("str", [one.artifacts[0].digest if one.artifacts else "" for one in stored]),
+        "destinations": ("str", [",".join(a.destination for a in one.artifacts) for one in stored]),
+        "committed": ("time", [utc(one.committed_ns) for one in stored]),
+        "access_url": ("str", [f"butler://{repository.label}/{one.ref.id}" for repository, one in rows]),
     }
-    return columns
 
 
 def utc(nanoseconds: int) -> datetime:

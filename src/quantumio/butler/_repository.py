@@ -14,6 +14,7 @@ from attrs import define, field
 from quantumio.butler._settings import Settings, load_toml, merge, parse_settings
 from quantumio.engine import Runtime
 from quantumio.errors import ConflictError, DestinationError, ErrorKind, InvalidInputError, NotFoundError
+from quantumio.model import default_universe
 from quantumio.ports import Catalog, Destinations, Formats
 from quantumio.system import environment, files
 
@@ -92,6 +93,7 @@ def create(
     settings = parse_settings(tables, "config")
     for destination in settings.destinations.values():
         check_settings(destination)
+    default_universe().extended(settings.dimensions)
     try:
         text = tomli_w.dumps(tables)
     except TypeError as error:

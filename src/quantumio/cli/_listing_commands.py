@@ -151,16 +151,15 @@ def destinations(call: Call) -> None:
 
     These are the places that a policy or --to can name.
     """
-    from quantumio.cli._destination_settings import destination_tables
-
-    found = [table for root in call.roots for table in destination_tables(call, root)]
-    rows = [(one["name"], one["kind"], one["options"]) for one in found]
+    with call.open(readonly=True) as butler:
+        found = butler.destinations()
     shown = [
-        (name, kind, ", ".join(f"{key}={value}" for key, value in dict(options).items()))  # type: ignore[call-overload]
-        for name, kind, options in rows
+        (one.name, one.kind, ", ".join(f"{key}={value}" for key, value in one.options.items()))
+        for one in found
     ]
+    documents = [{"name": one.name, "kind": one.kind, "options": dict(one.options)} for one in found]
     call.answer(
-        {"destinations": found},
+        {"destinations": documents},
         lambda: print_table(("destination", "kind", "options"), shown, fold=("options",)),
     )
 

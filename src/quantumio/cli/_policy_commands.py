@@ -63,7 +63,7 @@ def explain(
     policy: str | None,
 ) -> None:
     """Tell where an output would go, and which rule says so."""
-    with call.open(policy=policy) as butler:
+    with call.open(policy=policy, readonly=True) as butler:
         given = parse_data_id(butler.dimensions, data_id)
         found = butler.explain_put(dataset_type, given, run=run, to=names(to), own=own)
     why = found.why
@@ -94,7 +94,7 @@ def check(call: Call, file: str | None, policy: str | None) -> None:
     Those of the repository, together with those of the operator's policy FILE. The exit code is not 0 if a
     dataset type could not be put.
     """
-    with call.open(policy=file or policy) as butler:
+    with call.open(policy=file or policy, readonly=True) as butler:
         results = [(one.name, _resolve(butler, one.name)) for one in butler.dataset_types()]
     wrong = [found for _, found in results if isinstance(found, QuantumioError)]
     document = {

@@ -105,7 +105,8 @@ def query(
 ) -> None:
     """Look for datasets.
 
-    DATASET_TYPE is a name or a glob (quote it for the shell), KEY=VALUE a value that all matches have. The formats for programs carry all columns: csv, json, arrow (an IPC stream), votable (IVOA).
+    DATASET_TYPE is a name or a glob (quote it for the shell), KEY=VALUE a value that all matches have. The
+    formats for programs carry all columns: csv, json, arrow (an IPC stream), votable (IVOA).
     """
     from quantumio.cli._dataset_files import write_file
 

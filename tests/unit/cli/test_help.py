@@ -106,7 +106,7 @@ def test_names_of_commands_are_those_of_methods():
     spelled = {name.replace("-", "_") for name in main.commands}
     other = {name for name in spelled if not any(hasattr(owner, name) for owner in owners)}
     # `register` is register_dataset_type, `policy explain` explain_put; the rest shows what Python prints.
-    assert other == {"register", "show", "ls", "destinations", "policy"}
+    assert other == {"register", "show", "ls", "policy"}
 
 
 def test_version_is_that_of_the_package(command):

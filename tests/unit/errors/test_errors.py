@@ -21,18 +21,58 @@ from quantumio.model import (
 
 # Append-only: scripts, exit codes and stored ledgers know these texts. Add new ones at the end of their group;
 # a test that fails here because something is missing or renamed has found a broken promise.
-KINDS = """
-unspecified
-name data_id dataset_type dimension timespan region python_type value policy form component expression undeclared
-mutated_after_put collection argument
-no_repository no_dataset no_dataset_type no_collection no_file no_ticket pending
-exists duplicate_output version input_changed validity_overlap ambiguous_calibration cycle
-closed read_only forked runtime_thread newer_schema buffer_full timeout
-disk_full permission unreachable corrupt registry
-encode decode
-upstream aborted cancelled
-missing_extra internal
-""".split()
+KINDS = [
+    "unspecified",
+    "name",
+    "data_id",
+    "dataset_type",
+    "dimension",
+    "timespan",
+    "region",
+    "python_type",
+    "value",
+    "policy",
+    "form",
+    "component",
+    "expression",
+    "undeclared",
+    "mutated_after_put",
+    "collection",
+    "argument",
+    "no_repository",
+    "no_dataset",
+    "no_dataset_type",
+    "no_collection",
+    "no_file",
+    "no_ticket",
+    "pending",
+    "exists",
+    "duplicate_output",
+    "version",
+    "input_changed",
+    "validity_overlap",
+    "ambiguous_calibration",
+    "cycle",
+    "closed",
+    "read_only",
+    "forked",
+    "runtime_thread",
+    "newer_schema",
+    "buffer_full",
+    "timeout",
+    "disk_full",
+    "permission",
+    "unreachable",
+    "corrupt",
+    "registry",
+    "encode",
+    "decode",
+    "upstream",
+    "aborted",
+    "cancelled",
+    "missing_extra",
+    "internal",
+]
 
 EXIT_CODES = {
     "QuantumioError": 1,

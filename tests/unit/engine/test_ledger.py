@@ -1,0 +1,96 @@
+"""The error ledger: nothing is lost, and nobody is told twice."""
+
+import threading
+import time
+import uuid
+
+import pytest
+
+from quantumio.engine import ErrorLedger
+from quantumio.errors import ErrorKind, QuantumioError
+from quantumio.model import DataId, DatasetRef, DatasetType
+
+TXID, OTHER = uuid.uuid4(), uuid.uuid4()
+REF = DatasetRef(
+    uuid.uuid4(),
+    DatasetType("pixels", dimensions=["visit"], storage_class="NDArray"),
+    DataId({"visit": 7}),
+    "r",
+)
+
+
+def test_failure_is_kept_with_all_that_is_known_until_acknowledged():
+    ledger = ErrorLedger()
+    before = time.time_ns()
+    ledger.add(ErrorKind.DISK_FULL, "full", txid=TXID, ref=REF, destination="a")
+    ledger.add(ErrorKind.VALUE, "wrong")
+    first, second = ledger.entries()
+    assert (first.kind, first.message, first.txid, first.ref, first.destination) == (
+        ErrorKind.DISK_FULL,
+        "full",
+        TXID,
+        REF,
+        "a",
+    )
+    assert before <= first.time_ns <= time.time_ns()
+    assert (second.txid, second.ref, second.destination) == (None, None, None)
+    assert first.number < second.number
+    assert ledger.entries() == [first, second]
+    assert ledger.acknowledge() == [first, second]
+    assert ledger.entries() == []
+    ledger.raise_undelivered()
+
+
+def test_numbers_are_never_used_again():
+    ledger = ErrorLedger()
+    ledger.add(ErrorKind.VALUE, "one")
+    ledger.acknowledge()
+    ledger.add(ErrorKind.VALUE, "two")
+    assert ledger.entries()[0].number == 2
+
+
+def test_what_nobody_was_told_is_raised_once_with_a_note_on_dataset_and_destination():
+    ledger = ErrorLedger()
+    ledger.raise_undelivered()
+    ledger.add(ErrorKind.DISK_FULL, "full", txid=TXID, ref=REF, destination="a")
+    ledger.add(ErrorKind.REGISTRY, "gone", txid=TXID)
+    with pytest.raises(ExceptionGroup) as caught:
+        ledger.raise_undelivered()
+    first, second = caught.value.exceptions
+    assert all(isinstance(error, QuantumioError) for error in (first, second))
+    assert first.kind is ErrorKind.DISK_FULL
+    assert "pixels(visit=7) in r" in first.__notes__[0]
+    assert "'a'" in first.__notes__[0]
+    assert str(TXID) in second.__notes__[0]
+    ledger.raise_undelivered()
+    assert len(ledger.entries()) == 2
+
+
+def test_what_a_waiter_was_told_is_listed_and_not_raised_again():
+    ledger = ErrorLedger()
+    ledger.add(ErrorKind.VALUE, "one", txid=TXID)
+    ledger.add(ErrorKind.VALUE, "two", txid=OTHER)
+    ledger.deliver(TXID)
+    with pytest.raises(ExceptionGroup) as caught:
+        ledger.raise_undelivered()
+    assert [str(error) for error in caught.value.exceptions] == ["two"]
+    assert [entry.message for entry in ledger.entries()] == ["one", "two"]
+    ledger.add(ErrorKind.VALUE, "three", txid=TXID)  # later than what was told
+    with pytest.raises(ExceptionGroup, match="1 background"):
+        ledger.raise_undelivered()
+
+
+def test_failures_of_many_threads_are_all_there():
+    ledger = ErrorLedger()
+
+    def add():
+        for _ in range(200):
+            ledger.add(ErrorKind.VALUE, "x")
+
+    threads = [threading.Thread(target=add) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    numbers = [entry.number for entry in ledger.acknowledge()]
+    assert sorted(numbers) == list(range(1, 1201))
