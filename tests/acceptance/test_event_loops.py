@@ -102,12 +102,13 @@ async def test_nothing_blocks_the_loop(make_butler, tmp_path, loop_guard, anyio_
         "rules": [{"datasets": "source", "to": ["local", "level3"]}, {"to": ["local", "objects"]}],
     }
     make_butler(config=config).close()
+    calexp, sources = image(), catalogue()  # astropy reads its leap seconds for the first Time
     loop_guard.thread = threading.get_ident()
     try:
         async with AsyncButler(tmp_path / "night", run="r", instrument="ST8") as butler:
             async with butler.context(ack="settled") as ctx:
-                await ctx.put(image(), "calexp", visit=1, detector=0)
-                await ctx.put(catalogue(), "source", visit=1, detector=0)
+                await ctx.put(calexp, "calexp", visit=1, detector=0)
+                await ctx.put(sources, "source", visit=1, detector=0)
                 await ctx.put(np.zeros(1_000_000), "pixels", visit=1, detector=0, own="encode")
                 await ctx.get("calexp", visit=1, detector=0)
             await butler.get("calexp", visit=1, detector=0)
