@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from quantumio.model import DatasetRef
 
 if TYPE_CHECKING:
-    from quantumio.butler._butler import Butler
+    from quantumio.butler._butler_reads import Reads
 
 __all__ = ["DeferredDataset"]
 
@@ -22,7 +22,7 @@ class DeferredDataset:
         Which dataset.
     """
 
-    def __init__(self, butler: Butler, ref: DatasetRef) -> None:
+    def __init__(self, butler: Reads, ref: DatasetRef) -> None:
         self._butler = butler
         self.ref = ref
 

@@ -16,6 +16,7 @@ from quantumio.butler._settings import merge
 from quantumio.destinations import OpenedDestinations
 from quantumio.destinations.memory import MemoryDestination
 from quantumio.engine import Runtime
+from quantumio.errors import DestinationError, ErrorKind
 
 DATASET_TYPES = (
     DatasetType("pixels", dimensions=["visit", "detector"], storage_class="NDArray"),
@@ -49,8 +50,9 @@ class Place:
         return destination
 
     def objects(self, *names: str) -> list[str]:
-        """Return the paths of all objects at these destinations."""
-        return [item.path for name in names for item in self.repository.destinations.get(name).objects()]
+        """Return the paths of all objects at these destinations, looked at around what makes them fail."""
+        found = [self.repository.destinations.get(name) for name in names]
+        return [item.path for one in found for item in getattr(one, "_inner", one).objects()]
 
     def run_on_loop(self, function: Callable[[], object]) -> object:
         """Call a function on the runtime's thread, after all that was submitted before, and return its result."""
@@ -77,15 +79,18 @@ class Place:
 
 
 class Gate(MemoryDestination):
-    """A destination in memory whose writes wait until the gate is open."""
+    """A destination in memory whose writes wait until the gate is open, and then fail if so planned."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, fails: bool = False) -> None:
         super().__init__(name)
+        self._fails = fails
         self.opened, self.reached = threading.Event(), threading.Event()
 
     def place(self, placements):
         self.reached.set()
         assert self.opened.wait(60)
+        if self._fails:
+            raise DestinationError(f"destination {self.name!r} is full", kind=ErrorKind.DISK_FULL)
         return super().place(placements)
 
 

@@ -1,0 +1,215 @@
+"""What there is to know of a repository: dataset types, dimensions, collections, destinations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from quantumio.butler._butler_base import ButlerBase
+from quantumio.butler._records import records_of
+from quantumio.butler._session import as_collections
+from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.model import (
+    DataId,
+    DatasetRef,
+    DatasetType,
+    DestinationSettings,
+    DimensionUniverse,
+    Timespan,
+    check_data_id_value,
+    check_run,
+)
+from quantumio.ports import CollectionKind, CollectionRecord
+
+__all__ = ["Definitions"]
+
+
+class Definitions(ButlerBase):
+    """The side of a Butler that defines dataset types, dimensions and collections."""
+
+    @property
+    def dimensions(self) -> DimensionUniverse:
+        """Dimensions of the (first) repository."""
+        return self._first.catalog.universe
+
+    def register_dataset_type(self, dataset_type: DatasetType) -> bool:
+        """Register a dataset type; False if the same one was registered already.
+
+        Raises
+        ------
+        ConflictError
+            Another definition has this name.
+        InvalidInputError
+            It names a dimension or a storage class that does not exist.
+        """
+        repository = self._session.writeable()
+        if not isinstance(dataset_type, DatasetType):
+            raise InvalidInputError(
+                f"{dataset_type!r} is no dataset type",
+                hint="give DatasetType('name', dimensions=[...], storage_class='...')",
+                kind=ErrorKind.DATASET_TYPE,
+            )
+        repository.formats.storage_class(dataset_type.storage_class)
+        return repository.catalog.register_dataset_type(dataset_type)
+
+    def dataset_type(self, name: str) -> DatasetType:
+        """Return a registered dataset type.
+
+        Raises
+        ------
+        NotFoundError
+            It is not registered.
+        """
+        return self._first.catalog.dataset_type(name)
+
+    def dataset_types(self) -> list[DatasetType]:
+        """Return all registered dataset types, by name."""
+        return self._first.catalog.dataset_types()
+
+    def insert_dimension(self, element: str, records: object) -> int:
+        """Insert dimension records in bulk, all or none; the same record again is no error.
+
+        Parameters
+        ----------
+        element
+            Name of a dimension (``visit``) or relation (``visit_definition``).
+        records
+            Mappings, a `pyarrow.Table`, a pandas DataFrame or an astropy Table. Keys of the record, implied
+            dimensions, metadata; ``timespan``: a pair of `~astropy.time.Time` or a `Timespan`; ``region``:
+            IVOA POS text (degrees, ICRS) or a `Region`.
+
+        Returns
+        -------
+        int
+            Number of records that were new.
+
+        Raises
+        ------
+        ConflictError
+            A different record has the same key.
+        InvalidInputError
+            A field is unknown, missing or wrong; names the record and the field.
+        """
+        repository = self._session.writeable()
+        return repository.catalog.insert_dimension(
+            element, records_of(element, records, self._session.defaults, repository.catalog.universe)
+        )
+
+    def query_dimension_records(
+        self,
+        element: str,
+        *,
+        where: str | None = None,
+        bind: Mapping[str, object] | None = None,
+        **keys: object,
+    ) -> list[dict[str, object]]:
+        """Return the records of a dimension, ordered by key.
+
+        Raises
+        ------
+        InvalidInputError
+            It is no dimension, or the expression is wrong.
+        """
+        catalog = self._first.catalog
+        given = {name: check_data_id_value(catalog.universe, name, value) for name, value in keys.items()}
+        return list(catalog.dimension_records(element, given, where, bind or {}))
+
+    def query_data_ids(
+        self,
+        dimensions: Sequence[str],
+        *,
+        where: str | None = None,
+        bind: Mapping[str, object] | None = None,
+        **keys: object,
+    ) -> list[DataId]:
+        """Return the data IDs over these dimensions that exist as dimension records.
+
+        Raises
+        ------
+        InvalidInputError
+            A dimension has no records, or the expression is wrong.
+        """
+        catalog = self._first.catalog
+        given = {name: check_data_id_value(catalog.universe, name, value) for name, value in keys.items()}
+        return catalog.data_ids(dimensions, given, where, bind or {})
+
+    def destinations(self) -> list[DestinationSettings]:
+        """Return the settings of the destinations that policies can name; no secret is among them."""
+        self._session.check_open()
+        return [
+            repository.settings.destinations[name]
+            for repository in self._session.repositories
+            for name in sorted(repository.settings.destinations)
+        ]
+
+    def collections(self, pattern: str = "*") -> list[CollectionRecord]:
+        """Return the collections whose name matches a glob, by name."""
+        self._session.check_open()
+        return [
+            record
+            for repository in self._session.repositories
+            for record in repository.catalog.collections(pattern)
+        ]
+
+    def register_run(self, name: str) -> bool:
+        """Register a RUN collection (the first commit to it does so, too); False if it was there."""
+        return self._session.writeable().catalog.register_collection(check_run(name), CollectionKind.RUN)
+
+    def associate(self, collection: str, refs: Iterable[DatasetRef]) -> None:
+        """Add refs to a TAGGED collection (made where there is none), all or none.
+
+        Raises
+        ------
+        ConflictError
+            Another ref of the same dataset type and data ID is in it.
+        """
+        self._session.writeable().catalog.associate(check_run(collection, "collection"), list(refs))
+
+    def disassociate(self, collection: str, refs: Iterable[DatasetRef]) -> None:
+        """Take refs out of a TAGGED collection; those that are not in it are no error."""
+        self._session.writeable().catalog.disassociate(check_run(collection, "collection"), list(refs))
+
+    def certify(self, collection: str, refs: Iterable[DatasetRef], begin: object, end: object) -> None:
+        """Say when calibrations are valid, in a CALIBRATION collection (made where there is none).
+
+        Parameters
+        ----------
+        collection, refs
+            Where, and which.
+        begin, end
+            `~astropy.time.Time`, half-open, None = unbounded.
+
+        Raises
+        ------
+        ConflictError
+            Another ref of the same dataset type and data ID is valid in a part of the time.
+        """
+        timespan = Timespan.make((begin, end))
+        self._session.writeable().catalog.certify(check_run(collection, "collection"), list(refs), timespan)
+
+    def decertify(
+        self,
+        collection: str,
+        dataset_type: str,
+        begin: object,
+        end: object,
+        *,
+        data_ids: Sequence[DataId] | None = None,
+    ) -> None:
+        """End the validity of calibrations within a timespan, truncating and splitting ranges."""
+        timespan = Timespan.make((begin, end))
+        self._session.writeable().catalog.decertify(
+            check_run(collection, "collection"), dataset_type, timespan, data_ids
+        )
+
+    def chain(self, collection: str, children: Sequence[str]) -> None:
+        """Define a CHAINED collection: these are searched in order.
+
+        Raises
+        ------
+        NotFoundError
+            A child does not exist.
+        ConflictError
+            The chain would contain itself, or another kind of collection has the name.
+        """
+        names = as_collections(children) or ()
+        self._session.writeable().catalog.set_chain(check_run(collection, "collection"), names)

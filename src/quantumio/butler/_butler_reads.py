@@ -1,0 +1,275 @@
+"""Finding and reading datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from quantumio.butler._butler_base import ButlerBase
+from quantumio.butler._deferred import DeferredDataset
+from quantumio.butler._lookup import resolve_output
+from quantumio.butler._query import Query, parse_order
+from quantumio.butler._reading import ReadRequest
+from quantumio.butler._records import DatasetVersion, Location, dataset_version, locations
+from quantumio.butler._session import Collections, dataset_id_of, is_glob
+from quantumio.errors import InvalidInputError, NotFoundError
+from quantumio.model import (
+    DatasetRef,
+    Resolution,
+    check_data_id_value,
+    check_run,
+)
+from quantumio.ports import CollectionKind, DatasetQuery
+
+__all__ = ["Reads"]
+
+
+class Reads(ButlerBase):
+    """The side of a Butler that finds datasets, reads them and tells where they are."""
+
+    def get(
+        self,
+        dataset_type_or_ref: str | DatasetRef | UUID,
+        data_id: Mapping[str, object] | None = None,
+        *,
+        collections: Collections = None,
+        as_: str | None = None,
+        component: str | None = None,
+        columns: Sequence[str] | None = None,
+        version: int | None = None,
+        readonly: bool = False,
+        **keys: object,
+    ) -> object:
+        """Read a dataset: by its ref, or the first match in the collections, in order.
+
+        Parameters
+        ----------
+        dataset_type_or_ref
+            Name of a dataset type, or a ref or its UUID.
+        data_id, **keys
+            Which dataset; completed by the Butler's defaults. Calibrations may be asked for by an exposure
+            or visit.
+        collections
+            Where to look; None is the Butler's run and collections.
+        as_
+            Form: ``native``, ``astropy``, ``pandas``, ``arrow``, ``polars``, ``numpy``.
+        component, columns
+            A part of it.
+        version
+            Number of a version; None is the latest.
+        readonly
+            Whether memory may be shared with the buffer: then the result must not be changed.
+
+        Returns
+        -------
+        object
+            The caller's own to change, unless ``readonly``.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such dataset; the message names a match that is still queued.
+        InvalidInputError
+            The data ID, form, component or columns are wrong, or no collection says where to look; nothing
+            was read.
+        DestinationError, FormatError
+            Its bytes cannot be had.
+        """
+        request = ReadRequest.make(as_, component, columns, readonly=readonly)
+        if not isinstance(dataset_type_or_ref, str):
+            return self._session.read_ref(dataset_type_or_ref, request)[1]
+        path = self._session.search_path(collections)
+        return self._session.read(dataset_type_or_ref, data_id, keys, path, version, request)[1]
+
+    def defer(self, ref: DatasetRef | UUID) -> DeferredDataset:
+        """Return a handle that reads the dataset later, in this or in another process."""
+        _, stored = self._session.stored_of(ref)
+        return DeferredDataset(self, stored.ref)
+
+    def find(
+        self,
+        dataset_type: str,
+        data_id: Mapping[str, object] | None = None,
+        *,
+        collections: Collections = None,
+        version: int | None = None,
+        **keys: object,
+    ) -> DatasetRef | None:
+        """Return the ref of the first committed match, or None.
+
+        Raises
+        ------
+        InvalidInputError
+            The data ID is wrong, or no collection says where to look.
+        ConflictError
+            Several calibrations are valid (``kind="ambiguous_calibration"``).
+        """
+        path = self._session.search_path(collections)
+        found = self._session.find(dataset_type, data_id, keys, path, version)
+        return None if found is None else found[1].ref
+
+    def exists(
+        self,
+        dataset_type_or_ref: str | DatasetRef | UUID,
+        data_id: Mapping[str, object] | None = None,
+        *,
+        collections: Collections = None,
+        version: int | None = None,
+        **keys: object,
+    ) -> bool:
+        """Tell whether there is a committed match."""
+        if isinstance(dataset_type_or_ref, str):
+            return (
+                self.find(dataset_type_or_ref, data_id, collections=collections, version=version, **keys)
+                is not None
+            )
+        try:
+            self._session.stored_of(dataset_type_or_ref)
+        except NotFoundError:
+            return False
+        return True
+
+    def ref(self, dataset_id: UUID | str) -> DatasetRef:
+        """Return the ref of a committed dataset by its UUID.
+
+        Raises
+        ------
+        NotFoundError
+            There is none.
+        InvalidInputError
+            It is no UUID.
+        """
+        return self._session.repository_of(dataset_id_of(dataset_id))[1].ref
+
+    def versions(
+        self,
+        dataset_type: str,
+        data_id: Mapping[str, object] | None = None,
+        *,
+        run: str | None = None,
+        **keys: object,
+    ) -> list[DatasetVersion]:
+        """Return all versions of a dataset in one run, oldest first.
+
+        Parameters
+        ----------
+        dataset_type, data_id, **keys
+            Which dataset.
+        run
+            RUN collection; None is the Butler's own, else every run that has it.
+        """
+        runs = [run or self._session.run]
+        versions = []
+        for repository in self._session.repositories:
+            known, full = resolve_output(repository, dataset_type, data_id, keys, self._session.defaults)
+            names = [r.name for r in repository.catalog.collections() if r.kind is CollectionKind.RUN]
+            for name in names:
+                if runs == [None] or name in runs:
+                    versions += repository.catalog.versions(known, full, name)
+        return [dataset_version(stored) for stored in versions]
+
+    def query(
+        self,
+        dataset_type: str | Sequence[str] = "*",
+        *,
+        where: str | None = None,
+        collections: Collections = None,
+        order_by: str | Sequence[str] = (),
+        limit: int | None = None,
+        versions: str = "latest",
+        bind: Mapping[str, object] | None = None,
+        **keys: object,
+    ) -> Query:
+        """Look for datasets; the result is lazy.
+
+        Parameters
+        ----------
+        dataset_type
+            Names or globs.
+        where, bind
+            Expression over dimensions and their metadata, e.g. ``"visit > 100 AND band IN ('g', 'r')"``, and
+            the values of its ``:name`` parameters.
+        collections
+            Names in search order: of each dataset the first match; with a glob: all matches. None is the
+            Butler's own, else every run.
+        order_by
+            Names of dimensions, ``run``, ``version``, ``dataset_type``; ``-`` in front reverses.
+        limit
+            At most so many.
+        versions
+            ``latest`` or ``all``.
+        **keys
+            Values of dimensions that all matches have.
+
+        Raises
+        ------
+        InvalidInputError
+            A name or an expression is wrong; of an expression the message points at the character. Raised at
+            the latest when the result is first used.
+        """
+        self._session.check_open()
+        if versions not in ("latest", "all"):
+            raise InvalidInputError(f"versions={versions!r}", hint="use 'latest' or 'all'")
+        if limit is not None and limit < 0:
+            raise InvalidInputError(f"limit={limit!r}", hint="give a number from 0 on, or None")
+        names = (dataset_type,) if isinstance(dataset_type, str) else tuple(dataset_type)
+        path = _patterns(collections)
+        if path is None and (self._session.run or self._session.collections):
+            path = self._session.search_path(None)
+        universe = self._first.catalog.universe
+        return Query(
+            self._session,
+            DatasetQuery(
+                dataset_types=names,
+                collections=path,
+                data_id={name: check_data_id_value(universe, name, value) for name, value in keys.items()},
+                where=where,
+                bind=bind or {},
+                find_first=path is not None and not any(is_glob(name) for name in path),
+                versions=versions,
+                order_by=parse_order(order_by),
+                limit=limit,
+            ),
+        )
+
+    def where_is(self, ref: DatasetRef | UUID) -> list[Location]:
+        """Return where the bytes (or rows) of a dataset are.
+
+        Raises
+        ------
+        NotFoundError
+            It is not committed.
+        """
+        repository, stored = self._session.stored_of(ref)
+        return locations(repository, stored)
+
+    def explain_put(
+        self,
+        dataset_type: str,
+        data_id: Mapping[str, object] | None = None,
+        *,
+        run: str | None = None,
+        to: str | Sequence[str] | None = None,
+        own: str | None = None,
+        **keys: object,
+    ) -> Resolution:
+        """Return which destinations and which format an output would get, by which rule, and why.
+
+        Raises
+        ------
+        InvalidInputError
+            The policy cannot take this dataset type, or the data ID is wrong.
+        """
+        repository = self._first
+        known = repository.catalog.dataset_type(dataset_type)
+        if data_id or keys:
+            resolve_output(repository, dataset_type, data_id, keys, self._session.defaults)
+        policies = self._session.policies[str(repository.root)]
+        return policies.resolve(known, run or self._session.run or "", to=to, own=own)
+
+
+def _patterns(collections: Collections) -> tuple[str, ...] | None:
+    if collections is None:
+        return None
+    names = (collections,) if isinstance(collections, str) else tuple(collections)
+    return tuple(name if is_glob(name) else check_run(name, "collection") for name in names)
