@@ -115,6 +115,7 @@ layers: $(STAMP_CHECK) ## import-linter: who may import whom
 .PHONY: docs
 docs: $(STAMP_DOCS) ## Build the documentation; every warning is an error
 	@echo "==> sphinx"
+	@rm -rf docs/reference/generated
 	@$(BIN)/python -m sphinx --builder html --fresh-env --nitpicky --fail-on-warning --keep-going --quiet \
 	  docs docs/_build/html
 	@echo "docs/_build/html/index.html"

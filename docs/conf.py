@@ -91,7 +91,7 @@ PLACES = ("quantumio", "quantumio.butler", "quantumio.engine", "quantumio.model"
 # Made by methods of others, never by their constructors, whose parameters are nobody's business.
 NOT_CONSTRUCTED = {
     "AsyncDataContext", "AsyncDeferredDataset", "AsyncQuery", "AsyncReceipt", "AsyncTicket", "DataContext",
-    "DeferredDataset", "Query", "Receipt", "Ticket",
+    "DeferredDataset", "Query", "QuantumContext", "AsyncQuantumContext", "Receipt", "Ticket",
 }  # fmt: skip
 
 
@@ -126,6 +126,8 @@ def resolve(
     if first in EXTERNAL or target in EXTERNAL_NAMES or hasattr(builtins, target):
         return contnode
     if last.startswith("_"):  # a private base class is shown, but documented by what derives from it
+        return contnode
+    if target.startswith("quantumio.butler._butler_"):  # sides of the Butler: its page has their methods
         return contnode
     parts = target.split(".")
     start = next((index for index, part in enumerate(parts) if part[:1].isupper()), len(parts) - 1)

@@ -104,7 +104,7 @@ class FormatChoice:
     name
         Of the format.
     options
-        What its `encode` takes, e.g. ``{"compression": "rice"}``.
+        What its ``encode`` takes, e.g. ``{"compression": "rice"}``.
     """
 
     name: str

@@ -17,7 +17,7 @@ __all__ = ["SuperTask"]
 
 
 class SuperTask(ABC):
-    """One step of a pipeline: connections as class attributes, a configuration, and `run`.
+    """One step of a pipeline: connections as class attributes, a configuration, and ``run``.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ class SuperTask(ABC):
 
     @property
     def is_async(self) -> bool:
-        """Whether `run` is a coroutine function."""
+        """Whether ``run`` is a coroutine function."""
         return inspect.iscoroutinefunction(self.run)
 
     @property

@@ -77,7 +77,7 @@ class ObjectDestinationSuite:
     """
 
     transfers: tuple[str, ...] = ("copy", "move")
-    """What `adopt` can do."""
+    """What ``adopt`` can do."""
 
     @pytest.fixture
     def destination(self) -> ObjectDestination:

@@ -67,13 +67,14 @@ class Place:
                 done.set()
 
         self.runtime._soon(job)
-        assert done.wait(20), "the runtime's loop does not run any more"
+        assert done.wait(10), "the runtime's loop does not run any more"
         if isinstance(results[0], Exception):
             raise results[0]
         return results[0]
 
     def assert_idle_and_empty(self) -> None:
-        """Hold that nothing is under way and that every charged byte was given back."""
+        """Hold that nothing stays under way and that every charged byte was given back."""
+        assert self.runtime.wait_idle(20)
         status = self.butler.status()[0]
         assert (status.contexts_in_flight, status.buffer_used_bytes) == (0, 0)
 

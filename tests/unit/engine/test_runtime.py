@@ -283,7 +283,7 @@ def test_bug_in_a_destination_is_told_by_an_immediate_put(make_place, call):
 
     thread = threading.Thread(target=put, daemon=True)
     thread.start()
-    thread.join(20)
+    thread.join(10)
     assert results, "the put waits for ever"
     assert isinstance(results[0], InternalError)
     assert ctx.refs == ()
@@ -357,7 +357,7 @@ def test_bug_at_opening_a_destination_is_told_by_an_immediate_put(buggy_kind, ma
 
     thread = threading.Thread(target=put, daemon=True)
     thread.start()
-    thread.join(20)
+    thread.join(10)
     assert results, "the put waits for ever"
     assert isinstance(results[0], QuantumioError)
     goes_on(place)
