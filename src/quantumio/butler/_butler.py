@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self, TypeVar
 from uuid import UUID
 
 from quantumio.butler._butler_definitions import Definitions
@@ -18,7 +18,7 @@ from quantumio.butler._ingest import IngestFile, ingest_files
 from quantumio.butler._lookup import resolve_output
 from quantumio.butler._reading import ReadRequest
 from quantumio.butler._repository import Repository, abandon, acquire, create, release
-from quantumio.butler._session import Collections, Session, as_collections, dataset_id_of
+from quantumio.butler._session import Collections, Session, as_collections, check_mapping, dataset_id_of
 from quantumio.butler._settings import load_toml, operator_layer
 from quantumio.engine import Context, PlanScope, PolicyResolver, RuntimeStatus
 from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
@@ -36,6 +36,9 @@ from quantumio.model import (
 __all__ = ["Butler"]
 
 Root = str | PathLike[str]
+_T = TypeVar("_T")
+
+_MAX_KEY_BYTES: Final = 1024
 
 
 class Butler(Definitions, Reads):
@@ -82,23 +85,24 @@ class Butler(Definitions, Reads):
         policy: Root | None = None,
         **data_id_defaults: object,
     ) -> None:
-        roots = [root] if isinstance(root, (str, PathLike)) else list(root)
+        given = root if isinstance(root, (list, tuple)) else [root]
+        roots = list(dict.fromkeys(as_path(one, "repository").absolute() for one in given))
         if not roots:
             raise InvalidInputError("no repository was named", hint="give the path of one")
         self._arguments = (
-            [str(Path(one).absolute()) for one in roots],
+            [str(one) for one in roots],
             {"run": run, "collections": collections, "readonly": readonly, "policy": policy},
             dict(data_id_defaults),
         )
         repositories: list[Repository] = []
         try:
-            repositories.extend(acquire(Path(one), readonly=readonly) for one in roots)
+            repositories.extend(acquire(one, readonly=readonly) for one in roots)
             self._session = Session(
                 repositories,
                 None if run is None else check_run(run),
                 as_collections(collections),
                 _defaults(repositories, data_id_defaults),
-                _policies(repositories, None if policy is None else Path(policy)),
+                _policies(repositories, None if policy is None else as_path(policy, "policy file")),
             )
             self._session.abandon_when_collected(abandon)
         except BaseException:
@@ -137,8 +141,9 @@ class Butler(Definitions, Reads):
         DestinationError
             The directory cannot be written.
         """
-        tables = config if isinstance(config, Mapping) else load_toml(Path(config)) if config else {}
-        create(Path(root), tables, registry, dimensions)
+        if not isinstance(config, Mapping):
+            config = {} if config is None else load_toml(as_path(config, "configuration"))
+        create(as_path(root, "repository"), config, registry, check_mapping(dimensions, "dimensions"))
         return cls(root)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -189,6 +194,7 @@ class Butler(Definitions, Reads):
         StateError
             The Butler is read-only or closed.
         """
+        as_collections(collections)
         repository, context = self._open_context(run, key, ack)
         return DataContext(self._session, repository, context, collections)
 
@@ -204,8 +210,8 @@ class Butler(Definitions, Reads):
     ) -> tuple[Repository, Context]:
         repository = self._session.writeable()
         chosen = check_run(_run(run, self._session.run))
-        if key == "":
-            raise InvalidInputError(f"key={key!r}", hint="give a text that is not empty")
+        if key is not None:
+            _check_key(key)
         context = repository.runtime.open(
             run=chosen,
             key=key,
@@ -229,14 +235,15 @@ class Butler(Definitions, Reads):
         """
         try:
             wire = json.loads(token)
-            arguments = wire["repository"], wire["defaults"]
             transaction = UUID(wire["txid"])
+            root, collections, defaults = wire["repository"], wire["collections"], dict(wire["defaults"])
+            run, key, ack = wire["run"], wire["key"], wire["ack"]
         except (TypeError, ValueError, KeyError) as error:
             raise InvalidInputError(
                 f"{token!r} is no token", hint="take one by DataContext.token()"
             ) from error
-        butler = cls(arguments[0], collections=wire["collections"], **arguments[1])
-        repository, context = butler._open_context(wire["run"], wire["key"], wire["ack"], txid=transaction)
+        butler = cls(root, collections=collections, **defaults)
+        repository, context = butler._open_context(run, key, ack, txid=transaction)
         return DataContext(butler._session, repository, context)
 
     # -- ingest
@@ -280,7 +287,7 @@ class Butler(Definitions, Reads):
         """
         repository = self._session.writeable()
         chosen = check_run(_run(run, self._session.run))
-        pairs = [(files, {})] if isinstance(files, (str, PathLike)) else list(files)
+        pairs = [(files, {})] if isinstance(files, (str, PathLike)) else list(_iterable(files, "files"))
         known = repository.catalog.dataset_type(dataset_type)
         items: list[IngestFile] = []
         seen: set[DataId] = set()
@@ -318,6 +325,13 @@ class Butler(Definitions, Reads):
         NotFoundError
             It is not alive any more.
         """
+        resolution = self.explain_put(ref.dataset_type.name, run=ref.run, to=to)
+        if resolution.is_temporary:
+            raise InvalidInputError(
+                f"{ref} stays temporary: {resolution.why['to']} says so",
+                hint="change the rule, or promote it to another destination",
+                kind=ErrorKind.POLICY,
+            )
         value = self._session.read_ref(ref, ReadRequest())[1]
         with self.context(run=ref.run) as context:
             context.put(value, ref.dataset_type.name, ref.data_id, to=to)
@@ -411,6 +425,35 @@ class Butler(Definitions, Reads):
 
 def _reopen(roots: list[str], options: dict[str, object], defaults: dict[str, object]) -> Butler:
     return Butler(roots, **options, **defaults)  # type: ignore[arg-type]  # what __init__ was given
+
+
+def as_path(value: object, what: str) -> Path:
+    """Return a path.
+
+    Raises
+    ------
+    InvalidInputError
+        It is none.
+    """
+    if isinstance(value, (str, PathLike)) and "\0" not in str(value):
+        return Path(value)
+    raise InvalidInputError(f"{value!r} ({type(value).__name__}) is no path of a {what}", hint="give a path")
+
+
+def _iterable(value: Iterable[_T], what: str) -> Iterable[_T]:
+    if isinstance(value, Iterable):
+        return value
+    raise InvalidInputError(f"{what}={value!r}", hint="give a path, or pairs of a path and a data ID")
+
+
+def _check_key(key: object) -> None:
+    valid = (
+        isinstance(key, str) and 0 < len(key.encode(errors="replace")) <= _MAX_KEY_BYTES and "\0" not in key
+    )
+    if not valid or any(0xD800 <= ord(character) < 0xE000 for character in str(key)):
+        raise InvalidInputError(
+            f"key={key!r:.100}", hint=f"give a text of 1 to {_MAX_KEY_BYTES} bytes of UTF-8 without NUL"
+        )
 
 
 def _run(run: str | None, default: str | None) -> str:

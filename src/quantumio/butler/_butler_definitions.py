@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from quantumio.butler._butler_base import ButlerBase
 from quantumio.butler._records import records_of
-from quantumio.butler._session import as_collections
+from quantumio.butler._session import as_collections, as_names, check_mapping
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import (
     DataId,
@@ -16,6 +16,7 @@ from quantumio.model import (
     DimensionUniverse,
     Timespan,
     check_data_id_value,
+    check_identifier,
     check_run,
 )
 from quantumio.ports import CollectionKind, CollectionRecord
@@ -59,11 +60,18 @@ class Definitions(ButlerBase):
         NotFoundError
             It is not registered.
         """
-        return self._first.catalog.dataset_type(name)
+        known = self._session.knowing(check_identifier(name, "dataset type"))
+        return known[0].catalog.dataset_type(name)
 
     def dataset_types(self) -> list[DatasetType]:
         """Return all registered dataset types, by name."""
-        return self._first.catalog.dataset_types()
+        self._session.check_open()
+        found = {
+            known.name: known
+            for repository in reversed(self._session.repositories)
+            for known in repository.catalog.dataset_types()
+        }
+        return [found[name] for name in sorted(found)]
 
     def insert_dimension(self, element: str, records: object) -> int:
         """Insert dimension records in bulk, all or none; the same record again is no error.
@@ -111,7 +119,7 @@ class Definitions(ButlerBase):
         """
         catalog = self._first.catalog
         given = {name: check_data_id_value(catalog.universe, name, value) for name, value in keys.items()}
-        return list(catalog.dimension_records(element, given, where, bind or {}))
+        return list(catalog.dimension_records(element, given, where, check_mapping(bind, "bind")))
 
     def query_data_ids(
         self,
@@ -130,7 +138,7 @@ class Definitions(ButlerBase):
         """
         catalog = self._first.catalog
         given = {name: check_data_id_value(catalog.universe, name, value) for name, value in keys.items()}
-        return catalog.data_ids(dimensions, given, where, bind or {})
+        return catalog.data_ids(as_names(dimensions, "dimensions"), given, where, check_mapping(bind, "bind"))
 
     def destinations(self) -> list[DestinationSettings]:
         """Return the settings of the destinations that policies can name; no secret is among them."""
@@ -147,7 +155,7 @@ class Definitions(ButlerBase):
         return [
             record
             for repository in self._session.repositories
-            for record in repository.catalog.collections(pattern)
+            for record in repository.catalog.collections(as_names(pattern, "pattern")[0])
         ]
 
     def register_run(self, name: str) -> bool:

@@ -11,12 +11,20 @@ from quantumio.butler._lookup import resolve_output
 from quantumio.butler._query import Query, parse_order
 from quantumio.butler._reading import ReadRequest
 from quantumio.butler._records import DatasetVersion, Location, dataset_version, locations
-from quantumio.butler._session import Collections, dataset_id_of, is_glob
+from quantumio.butler._session import (
+    Collections,
+    as_names,
+    check_count,
+    check_mapping,
+    dataset_id_of,
+    is_glob,
+)
 from quantumio.errors import InvalidInputError, NotFoundError
 from quantumio.model import (
     DatasetRef,
     Resolution,
     check_data_id_value,
+    check_identifier,
     check_run,
 )
 from quantumio.ports import CollectionKind, DatasetQuery
@@ -160,7 +168,7 @@ class Reads(ButlerBase):
         """
         runs = [run or self._session.run]
         versions = []
-        for repository in self._session.repositories:
+        for repository in self._session.knowing(check_identifier(dataset_type, "dataset type")):
             known, full = resolve_output(repository, dataset_type, data_id, keys, self._session.defaults)
             names = [r.name for r in repository.catalog.collections() if r.kind is CollectionKind.RUN]
             for name in names:
@@ -210,9 +218,9 @@ class Reads(ButlerBase):
         self._session.check_open()
         if versions not in ("latest", "all"):
             raise InvalidInputError(f"versions={versions!r}", hint="use 'latest' or 'all'")
-        if limit is not None and limit < 0:
-            raise InvalidInputError(f"limit={limit!r}", hint="give a number from 0 on, or None")
-        names = (dataset_type,) if isinstance(dataset_type, str) else tuple(dataset_type)
+        if limit is not None:
+            check_count(limit, "limit", 0)
+        names = as_names(dataset_type, "dataset_type")
         path = _patterns(collections)
         if path is None and (self._session.run or self._session.collections):
             path = self._session.search_path(None)
@@ -224,7 +232,7 @@ class Reads(ButlerBase):
                 collections=path,
                 data_id={name: check_data_id_value(universe, name, value) for name, value in keys.items()},
                 where=where,
-                bind=bind or {},
+                bind=check_mapping(bind, "bind"),
                 find_first=path is not None and not any(is_glob(name) for name in path),
                 versions=versions,
                 order_by=parse_order(order_by),
@@ -260,7 +268,7 @@ class Reads(ButlerBase):
         InvalidInputError
             The policy cannot take this dataset type, or the data ID is wrong.
         """
-        repository = self._first
+        repository = self._session.knowing(check_identifier(dataset_type, "dataset type"))[0]
         known = repository.catalog.dataset_type(dataset_type)
         if data_id or keys:
             resolve_output(repository, dataset_type, data_id, keys, self._session.defaults)
@@ -271,5 +279,5 @@ class Reads(ButlerBase):
 def _patterns(collections: Collections) -> tuple[str, ...] | None:
     if collections is None:
         return None
-    names = (collections,) if isinstance(collections, str) else tuple(collections)
+    names = as_names(collections, "collections")
     return tuple(name if is_glob(name) else check_run(name, "collection") for name in names)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self
@@ -31,6 +33,7 @@ class _ContextBase:
         self._context = context
         self._collections = session.search_path(collections, context.run)
         session.new_runs.add(context.run)
+        weakref.finalize(self, context.abandon).atexit = False
 
     @property
     def run(self) -> str:
@@ -107,10 +110,19 @@ class _ContextBase:
         own: object,
         expect: int | Literal["create"] | None,
         replace: bool,
+        given_up: threading.Event | None = None,
     ) -> Output:
         dataset_type, full, ref_id = self._output_type(target, data_id, keys)
         return self._context.put(
-            obj, dataset_type, full, ref_id=ref_id, to=to, own=own, expect=expect, replace=replace
+            obj,
+            dataset_type,
+            full,
+            ref_id=ref_id,
+            to=to,
+            own=own,
+            expect=expect,
+            replace=replace,
+            given_up=given_up,
         )
 
     def _get(
@@ -128,7 +140,7 @@ class _ContextBase:
                 if repository is self._repository and (output := self._uncommitted(target, lookup.data_id)):
                     return self._get_output(output, request)
         ref, value = self._session.read(target, data_id, keys, self._collections, version, request)
-        self._context.note_read(ref)
+        self._context.note_read(ref, as_latest=version is None)
         return value
 
     def _uncommitted(self, dataset_type: str, data_id: DataId) -> Output | None:
@@ -149,7 +161,7 @@ class _ContextBase:
             if output.ref.id == dataset_id and not output.is_released:
                 return read_output(self._repository.formats, output, request)
         found, value = self._session.read_ref(ref, request)
-        self._context.note_read(found)
+        self._context.note_read(found, as_latest=False)
         return value
 
     @property

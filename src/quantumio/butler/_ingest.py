@@ -14,6 +14,7 @@ from quantumio.errors import CommitConflictError, CommitFailedError, ErrorKind, 
 from quantumio.model import (
     Artifact,
     CommitConflict,
+    CommitOutcome,
     Committed,
     CommitUnknown,
     DataId,
@@ -70,6 +71,7 @@ def ingest_files(
     txid = environment.uuid7()
     checked = [_check(repository, dataset_type, item, format_name) for item in items]
     adopted: list[str] = []
+    is_definite = True
     destination = None if transfer == _DIRECT else _destination(session, repository, dataset_type, run)
     try:
         outputs = []
@@ -79,15 +81,25 @@ def ingest_files(
             else:
                 extension = repository.formats.format(name).extension
                 path = f"{dataset_type.name}/{run}/{txid}.0.{number}{extension}"
-                destination.adopt(item.path, path, "link" if transfer == "link" else "copy")
                 adopted.append(path)
+                placed = destination.adopt(item.path, path, "link" if transfer == "link" else "copy")
+                if placed.nbytes != nbytes or placed.digest not in (None, digest):
+                    raise FormatError(
+                        f"{item.path} changed while it was ingested",
+                        hint="ingest it when nobody writes to it any more",
+                        kind=ErrorKind.DECODE,
+                    )
                 place = destination.name
             artifact = Artifact(destination=place, path=path, format=name, digest=digest, nbytes=nbytes)
             ref = DatasetRef(environment.uuid7(), dataset_type, item.data_id, run)
             outputs.append(OutputRecord(ref=ref, expect=None, artifacts=(artifact,)))
-        refs = _commit(repository, Transaction(txid=txid, run=run, key=None, outputs=tuple(outputs)))
-    except BaseException as error:
-        if destination is not None and not isinstance(getattr(error, "outcome", None), CommitUnknown):
+        transaction = Transaction(txid=txid, run=run, key=None, outputs=tuple(outputs))
+        is_definite = False  # from here on an interrupt leaves it open what becomes of the commit
+        outcome = repository.runtime.commit_now(transaction).result()
+        is_definite = not isinstance(outcome, CommitUnknown)
+        refs = _committed(outcome)
+    except BaseException:
+        if destination is not None and is_definite:
             destination.remove(adopted)
         raise
     if transfer == "move":
@@ -150,8 +162,7 @@ def _destination(
     )
 
 
-def _commit(repository: Repository, transaction: Transaction) -> list[DatasetRef]:
-    (outcome,) = repository.catalog.flip([transaction])
+def _committed(outcome: CommitOutcome) -> list[DatasetRef]:
     if isinstance(outcome, Committed):
         return list(outcome.refs)
     if isinstance(outcome, CommitConflict):

@@ -146,7 +146,14 @@ def _check_implied(
         return
     recorded = _implied_values(repository, data_id, data_id)
     for name, value in implied.items():
-        if recorded.get(name, value) != value:
+        if name not in recorded:
+            raise InvalidInputError(
+                f"{dataset_type.name}: {name}={value!r} is no key of its data IDs, and no dimension record "
+                f"says it of {data_id}",
+                hint=f"leave {name} out, or insert the records first: Butler.insert_dimension(...)",
+                kind=ErrorKind.DATA_ID,
+            )
+        if recorded[name] != value:
             raise InvalidInputError(
                 f"{dataset_type.name}: {name}={value!r} contradicts the dimension records, "
                 f"which say {recorded[name]!r} for {data_id}",

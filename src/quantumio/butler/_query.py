@@ -10,7 +10,7 @@ from attrs import evolve
 
 from quantumio.butler._reading import ReadRequest, read_stored
 from quantumio.butler._repository import Repository
-from quantumio.butler._session import Session
+from quantumio.butler._session import Session, as_names, is_glob
 from quantumio.butler._threads import in_thread, reading_in_thread
 from quantumio.model import DatasetRef, DimensionUniverse, StoredDataset
 from quantumio.ports import DatasetQuery
@@ -43,8 +43,13 @@ class Query:
 
     def _narrowed(self) -> Iterator[tuple[Repository, DatasetQuery]]:
         """Yield the repositories that have any of the collections, each with those that it has."""
+        types = {name: self._session.knowing(name) for name in self._query.dataset_types if not is_glob(name)}
         for repository, names in self._session.narrow(self._query.collections):
-            yield repository, evolve(self._query, collections=names)
+            known = tuple(
+                name for name in self._query.dataset_types if name not in types or repository in types[name]
+            )
+            if known:
+                yield repository, evolve(self._query, collections=names, dataset_types=known)
 
     def __iter__(self) -> Iterator[DatasetRef]:
         self._session.check_open()
@@ -141,4 +146,4 @@ class AsyncQuery:
 
 def parse_order(order_by: str | Sequence[str]) -> tuple[str, ...]:
     """Return the names to order by."""
-    return (order_by,) if isinstance(order_by, str) else tuple(order_by)
+    return as_names(order_by, "order_by")

@@ -64,6 +64,10 @@ class ReadRequest:
         """
         if isinstance(columns, str):
             raise InvalidInputError(f"columns={columns!r} is a text", hint=f"write [{columns!r}]")
+        if columns is not None and not (
+            isinstance(columns, (list, tuple)) and all(isinstance(name, str) for name in columns)
+        ):
+            raise InvalidInputError(f"columns={columns!r}", hint="give a list of names of columns")
         if columns is not None and component is not None:
             raise InvalidInputError("component= and columns= were both given", hint="give one of them")
         return cls(

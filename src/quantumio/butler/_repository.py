@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import threading
 from collections.abc import Iterable, Mapping
@@ -12,7 +13,7 @@ from typing import Final
 from attrs import define, field
 
 from quantumio.butler._settings import Settings, load_toml, merge, parse_settings
-from quantumio.engine import Runtime
+from quantumio.engine import PolicyResolver, Runtime
 from quantumio.errors import ConflictError, DestinationError, ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import default_universe
 from quantumio.ports import Catalog, Destinations, Formats
@@ -78,7 +79,8 @@ def create(
     """
     import tomli_w
 
-    from quantumio.destinations import check_settings
+    from quantumio.destinations import OpenedDestinations, check_settings
+    from quantumio.formats import InstalledFormats
     from quantumio.registry import create_registry
 
     if files.exists(root / CONFIG_NAME):
@@ -94,10 +96,15 @@ def create(
     for destination in settings.destinations.values():
         check_settings(destination)
     default_universe().extended(settings.dimensions)
+    destinations = OpenedDestinations(
+        settings.destinations, repository_root=root, repository_id=repository_id, readonly=True
+    )
+    PolicyResolver(settings.layers, settings.policies, destinations, InstalledFormats())
     try:
         text = tomli_w.dumps(tables)
     except TypeError as error:
         raise InvalidInputError(f"config: {error}", hint="use values that TOML has") from error
+    was_there = files.exists(root)
     try:
         files.make_directories(root)
         create_registry(
@@ -107,12 +114,29 @@ def create(
             repository_id=repository_id,
         ).close()
         files.write_text_new(root / CONFIG_NAME, text)
-    except OSError as error:
+    except BaseException as error:
+        _unmake(root, was_there)
+        if not isinstance(error, OSError):
+            raise
         raise DestinationError(
             f"the repository {root} cannot be made: {error.strerror}",
             hint="check the path and its permissions",
             kind=ErrorKind.PERMISSION,
         ) from error
+
+
+def _unmake(root: Path, was_there: bool) -> None:
+    """Remove what was made of a repository that could not be finished."""
+    with contextlib.suppress(OSError):  # what cannot be removed is in nobody's way
+        if was_there:
+            for name in (
+                CONFIG_NAME,
+                _LOCK_NAME,
+                *(f"{_REGISTRY_NAME}{end}" for end in ("", "-wal", "-shm")),
+            ):
+                files.remove(root / name)
+        elif files.exists(root):
+            files.remove_tree(root)
 
 
 def acquire(root: Path, *, readonly: bool) -> Repository:
@@ -145,7 +169,7 @@ def release(repository: Repository, timeout_s: float | None) -> None:
     """
     with _lock:
         repository.users -= 1
-        if repository.users > 0:
+        if repository.users > 0 or repository.pid != environment.pid():
             return
         key = repository.root, repository.readonly
         if _open.get(key) is repository:
@@ -182,7 +206,7 @@ def _close_all() -> None:
             _close(repository, _EXIT_DRAIN_S)
         except ExceptionGroup as group:
             for error in group.exceptions:
-                notes = "; ".join(getattr(error, "__notes__", []))
+                notes = "; ".join(note for note in getattr(error, "__notes__", []) if note not in str(error))
                 logger.error("%s: while exiting: %s: %s", repository.root, notes, error)  # noqa: TRY400
 
 

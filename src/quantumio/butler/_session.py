@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from attrs import define, field
@@ -14,8 +15,17 @@ from quantumio.butler._repository import Repository
 from quantumio.engine import Output, OutputReleased, PolicyResolver
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, StateError
 from quantumio.model import DataIdValue, DatasetRef, StoredDataset, check_run
+from quantumio.system import environment
 
-__all__ = ["Collections", "Session", "as_collections", "dataset_id_of", "is_glob"]
+__all__ = [
+    "Collections",
+    "Session",
+    "as_collections",
+    "as_names",
+    "check_mapping",
+    "dataset_id_of",
+    "is_glob",
+]
 
 Collections = str | Sequence[str] | None
 """A collection, or several in search order; None takes the Butler's own."""
@@ -31,8 +41,21 @@ def as_collections(collections: Collections) -> tuple[str, ...] | None:
     """
     if collections is None:
         return None
-    names = (collections,) if isinstance(collections, str) else tuple(collections)
-    return tuple(check_run(name, "collection") for name in names)
+    return tuple(check_run(name, "collection") for name in as_names(collections, "collections"))
+
+
+def as_names(value: object, what: str) -> tuple[str, ...]:
+    """Return one name, or several, as a tuple.
+
+    Raises
+    ------
+    InvalidInputError
+        It is neither a text nor a sequence of texts.
+    """
+    names = (value,) if isinstance(value, str) else value
+    if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    raise InvalidInputError(f"{what}={value!r}", hint="give a name, or a list of names")
 
 
 def dataset_id_of(ref: DatasetRef | UUID | str) -> UUID:
@@ -54,6 +77,34 @@ def dataset_id_of(ref: DatasetRef | UUID | str) -> UUID:
             f"{ref!r} ({type(ref).__name__}) is no dataset ref and no UUID",
             hint="give a DatasetRef, or the UUID of a dataset or transaction",
         ) from None
+
+
+def check_count(value: object, what: str, least: int) -> int:
+    """Return a whole number that a database can hold.
+
+    Raises
+    ------
+    InvalidInputError
+        It is none, or too small or too large.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value < 1 << 63:
+        return value
+    raise InvalidInputError(f"{what}={value!r}", hint=f"give a number from {least} on, or None")
+
+
+def check_mapping(value: object, what: str) -> Mapping[str, Any]:
+    """Return a mapping of names; empty for None.
+
+    Raises
+    ------
+    InvalidInputError
+        It is none.
+    """
+    if value is None:
+        return {}
+    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+        return value
+    raise InvalidInputError(f"{what}={value!r}", hint="give a mapping of names to values")
 
 
 @define(eq=False)
@@ -103,6 +154,8 @@ class Session:
         """
         if self.is_closed:
             raise StateError("this Butler is closed", hint="open another one")
+        if self.repositories[0].pid != environment.pid():
+            self.repositories[0].runtime.check_usable()  # says what a fork does
 
     def writeable(self) -> Repository:
         """Return the repository that puts go to.
@@ -171,6 +224,7 @@ class Session:
         data_id: Mapping[str, object] | None,
         keys: Mapping[str, object],
         collections: Sequence[str],
+        version: int | None = None,
     ) -> Iterator[tuple[Repository, Lookup, tuple[str, ...]]]:
         """Yield, for each repository that knows the dataset type, what to look for and where.
 
@@ -180,6 +234,14 @@ class Session:
             No repository knows the dataset type, or none has any of the collections.
         """
         self.check_open()
+        if not isinstance(dataset_type, str):
+            raise InvalidInputError(
+                f"{dataset_type!r} ({type(dataset_type).__name__}) is no name of a dataset type",
+                hint="give its name, or a DatasetRef",
+                kind=ErrorKind.DATASET_TYPE,
+            )
+        if version is not None:
+            check_count(version, "version", 1)
         unknown: NotFoundError | None = None
         has_type = False
         for repository in self.repositories:
@@ -214,7 +276,7 @@ class Session:
         version: int | None = None,
     ) -> tuple[Repository, StoredDataset] | None:
         """Return the first committed match."""
-        for repository, lookup, present in self.lookups(dataset_type, data_id, keys, collections):
+        for repository, lookup, present in self.lookups(dataset_type, data_id, keys, collections, version):
             if stored := self._find_in(repository, lookup, present, version):
                 return repository, stored
         return None
@@ -232,6 +294,27 @@ class Session:
         exist = {record.name for record in repository.catalog.collections()}
         rest = tuple(name for name in collections if name in exist or name not in new)
         return find_stored(repository, lookup, rest, version) if rest else None
+
+    def knowing(self, dataset_type: str) -> list[Repository]:
+        """Return the repositories that know a dataset type.
+
+        Raises
+        ------
+        NotFoundError
+            None does.
+        """
+        self.check_open()
+        knowing, unknown = [], []
+        for repository in self.repositories:
+            try:
+                repository.catalog.dataset_type(dataset_type)
+            except NotFoundError as error:
+                unknown.append(error)
+            else:
+                knowing.append(repository)
+        if not knowing:
+            raise unknown[0]
+        return knowing
 
     def narrow(
         self, collections: tuple[str, ...] | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,6 +85,12 @@ def load_toml(path: Path) -> dict[str, object]:
         raise NotFoundError(
             f"there is no file {path}", hint="check the path", kind=ErrorKind.NO_FILE
         ) from None
+    except OSError as error:
+        raise InvalidInputError(
+            f"{path} cannot be read: {error.strerror}",
+            hint="give the path of a TOML file",
+            kind=ErrorKind.NO_FILE,
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInputError(
             f"{path} is no TOML: {error}", hint="correct the file", kind=ErrorKind.POLICY
@@ -190,7 +197,7 @@ def _runtime(table: Mapping[str, object], origin: str) -> RuntimeSettings:
     _known(table, _RUNTIME_KEYS, where)
     default = min(int(environment.memory_limit_bytes() * _DEFAULT_BUFFER_SHARE), _DEFAULT_BUFFER_MAX)
     timeout, encoders = table.get("put_timeout_s", 60.0), table.get("encoders", 2)
-    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or timeout < 0:
+    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or not 0 <= timeout < math.inf:
         raise _wrong(f"{where}: put_timeout_s = {timeout!r}", "give seconds")
     if not isinstance(encoders, int) or isinstance(encoders, bool) or encoders < 1:
         raise _wrong(f"{where}: encoders = {encoders!r}", "give a number from 1 on")

@@ -49,8 +49,10 @@ class ByteBudget:
             self._used += nbytes
             return True
 
-    def charge(self, nbytes: int, timeout_s: float, what: str) -> None:
-        """Charge, waiting until it fits.
+    def charge(
+        self, nbytes: int, timeout_s: float, what: str, given_up: threading.Event | None = None
+    ) -> None:
+        """Charge, waiting until it fits; ``given_up`` (with `wake`) ends the waiting.
 
         Raises
         ------
@@ -59,7 +61,10 @@ class ByteBudget:
         """
         begin = environment.monotonic()
         with self._condition:
-            fits = self._condition.wait_for(lambda: self._fits(nbytes), timeout_s)
+            self._condition.wait_for(
+                lambda: self._fits(nbytes) or (given_up is not None and given_up.is_set()), timeout_s
+            )
+            fits = self._fits(nbytes)
             self._waited_s += environment.monotonic() - begin
             if not fits:
                 raise BufferFull(
@@ -68,6 +73,11 @@ class ByteBudget:
                     hint="commit or abort open contexts, forget temporaries, or raise max_buffer_bytes",
                 )
             self._used += nbytes
+
+    def wake(self) -> None:
+        """Have those who wait look whether they were given up."""
+        with self._condition:
+            self._condition.notify_all()
 
     def charge_more(self, nbytes: int) -> None:
         """Charge what an admitted output needs on its way (its encoded form), without limit."""

@@ -62,12 +62,16 @@ class Committer:
         except CommitUnknownError as error:
             return [self._resolve(transaction, error) for transaction in transactions]
         except QuantumioError as error:  # definite: nothing of the group is visible
+            if len(group) > 1:  # one member may have spoiled it for the others
+                return [outcome for one in group for outcome in self._decide([one])]
             return [
                 CommitFailed(txid=transaction.txid, kind=error.kind, message=str(error))
                 for transaction in transactions
             ]
 
         except Exception as error:  # noqa: BLE001  a bug: whether it committed, the registry knows
+            if len(group) > 1:
+                return [outcome for one in group for outcome in self._decide([one])]
             unknown = CommitUnknownError(
                 repr(error), outcome=CommitUnknown(txid=transactions[0].txid, reason="")
             )

@@ -113,7 +113,7 @@ class Context:
         self._ack = ack
         self._plan = plan
         self._policies = policies
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._numbers = itertools.count()
         self._outputs: dict[tuple[str, DataId], Output] = {}
         self._inputs: dict[UUID, DatasetRef] = {}
@@ -163,11 +163,14 @@ class Context:
             self._planned_inputs.append(output)
         return output
 
-    def note_read(self, ref: DatasetRef) -> None:
-        """Record a committed dataset as an input; one of the own run must still be the latest at commit."""
+    def note_read(self, ref: DatasetRef, *, as_latest: bool) -> None:
+        """Record a committed dataset as an input.
+
+        One of the own run that was read as the latest must still be the latest at commit.
+        """
         with self._lock:
             self._inputs[ref.id] = ref
-            if ref.run == self.run and ref.version is not None:
+            if as_latest and ref.run == self.run and ref.version is not None:
                 self._unchanged.setdefault((ref.dataset_type.name, ref.data_id), ref)
 
     # -- put
@@ -182,22 +185,24 @@ class Context:
         own: object = None,
         expect: int | Literal["create"] | None = None,
         replace: bool = False,
+        given_up: threading.Event | None = None,
     ) -> Output:
         """Accept one output: everything that can be known to be wrong with it is raised now.
 
         Returns when the object was taken as its ownership says; in immediate mode when its bytes are durable
-        at every required destination.
+        at every required destination. `give_up_waiting` ends waiting for the buffer by ``given_up``.
         """
         begin = environment.perf_counter()
         try:
-            output = self._accept(value, dataset_type, data_id, ref_id, to, own, expect, replace)
+            output = self._prepare(value, dataset_type, data_id, ref_id, to, own, expect, replace, given_up)
             if output.resolution.mode is Mode.IMMEDIATE and not output.resolution.is_temporary:
                 self._place_now(output)
+            self._take(output, replace)
             return output
         finally:
             self.put_s += environment.perf_counter() - begin
 
-    def _accept(
+    def _prepare(
         self,
         value: object,
         dataset_type: DatasetType,
@@ -207,7 +212,9 @@ class Context:
         own: object,
         expect: int | Literal["create"] | None,
         replace: bool,
+        given_up: threading.Event | None,
     ) -> Output:
+        """Check one output and take its snapshot; it is not in the context yet."""
         runtime = self._runtime
         runtime.check_usable()
         key = dataset_type.name, data_id
@@ -219,7 +226,9 @@ class Context:
         resolution = self._policies.resolve(dataset_type, self.run, to=to, own=own)
         ownership = choose_ownership(value, delegate, resolution.own)
         nbytes = delegate.nbytes(value)
-        runtime.budget.charge(nbytes, runtime.settings.put_timeout_s, f"{dataset_type.name}({data_id})")
+        runtime.budget.charge(
+            nbytes, runtime.settings.put_timeout_s, f"{dataset_type.name}({data_id})", given_up
+        )
         try:
             snapshot = take_snapshot(
                 value, delegate, ownership, runtime.pool, verify_borrowed=runtime.settings.verify_borrowed
@@ -246,21 +255,34 @@ class Context:
             self._check_holdable(output, snapshot.value, delegate, resolution)
             if ownership is Ownership.ENCODE:
                 output.encode_and_drop()
+        except BaseException:
+            output.release()
+            raise
+        if ownership in (Ownership.COPY, Ownership.ENCODE) or delegate.is_immutable(value):
+            output.progress.reach(Moment.RELEASED)
+        return output
+
+    def _take(self, output: Output, replace: bool) -> None:
+        """Make a prepared output one of the context, in the place of the one it replaces."""
+        key = output.ref.dataset_type.name, output.ref.data_id
+        try:
             with self._lock:
                 self._check_open()
                 replaced = self._check_new(key, replace)
                 self._outputs[key] = output
                 self.output_count += replaced is None
-                self.output_bytes += nbytes
+                self.output_bytes += output.snapshot_bytes
         except BaseException:
-            output.release()
+            self._runtime.discard([output])
             raise
-        if replaced is not None:
-            runtime.discard([replaced])
         output.progress.reach(Moment.ACCEPTED)
-        if ownership in (Ownership.COPY, Ownership.ENCODE) or delegate.is_immutable(value):
-            output.progress.reach(Moment.RELEASED)
-        return output
+        if replaced is not None:
+            self._runtime.discard([replaced])
+
+    def give_up_waiting(self, given_up: threading.Event) -> None:
+        """End the waiting of the put that was given this event."""
+        given_up.set()
+        self._runtime.budget.wake()
 
     def _check_open(self) -> None:
         if self.state is not ContextState.OPEN:
@@ -301,10 +323,6 @@ class Context:
         try:
             self._runtime.place_now(output)
         except BaseException:
-            with self._lock:
-                if self._outputs.get((output.ref.dataset_type.name, output.ref.data_id)) is output:
-                    del self._outputs[output.ref.dataset_type.name, output.ref.data_id]
-                    self.output_count -= 1
             self._runtime.discard([output])
             raise
 
@@ -337,6 +355,15 @@ class Context:
     def cancel(self) -> None:
         """Give a sealed context up unless it is becoming visible already; its outcome says which."""
         self._runtime.cancel(self)
+
+    def abandon(self) -> None:
+        """Abort it without waiting: nobody has it any more. The garbage collector calls this."""
+        if self.state is ContextState.OPEN:
+            self.state = ContextState.SEALED
+            self._runtime.discard(self.outputs, wait=False)
+            message = "the context was dropped without commit"
+            self.decide(CommitFailed(txid=self.txid, kind=ErrorKind.ABORTED, message=message))
+            self._runtime.forget_open(self)
 
     def transaction(self) -> Transaction:
         """Return what the registry is to make visible."""
@@ -426,7 +453,8 @@ def outcome_error(outcome: CommitOutcome | None, txid: UUID, moment: Moment) -> 
                 kind=outcome.kind,
             )
         case CommitFailed():
-            what = f"{outcome.ref}: " if outcome.ref else ""
+            named = outcome.ref is None or str(outcome.ref) in outcome.message
+            what = "" if named else f"{outcome.ref}: "
             return CommitFailedError(f"{what}{outcome.message}", outcome=outcome, kind=outcome.kind)
         case CommitUnknown():
             return CommitUnknownError(

@@ -36,7 +36,7 @@ _T = TypeVar("_T")
 class FlushFailure(Exception):
     """One output did not arrive at one destination. Never leaves the engine."""
 
-    def __init__(self, ref: DatasetRef, destination: str | None, error: QuantumioError) -> None:
+    def __init__(self, ref: DatasetRef | None, destination: str | None, error: QuantumioError) -> None:
         super().__init__(str(error))
         self.ref = ref
         self.destination = destination
@@ -109,7 +109,7 @@ class Flusher:
         placements, artifacts = [], []
         for output in outputs:
             choice = output.resolution.formats[name]
-            encoded = output.encode(choice)
+            encoded = _attempt(output, name, output.encode, choice)
             path = output.attempts[name] = self._path(output, choice.name)
             placements.append(
                 Placement(path=path, chunks=encoded.chunks, nbytes=encoded.nbytes, digest=encoded.digest)
@@ -123,7 +123,11 @@ class Flusher:
                     nbytes=encoded.nbytes,
                 )
             )
-        _attempt(outputs[0], name, destination.place, placements)
+        try:
+            _attempt(outputs[0], name, destination.place, placements)
+        except FlushFailure as failure:
+            failure.ref = _blamed(outputs, name, failure).ref
+            raise
         for output, artifact in zip(outputs, artifacts, strict=True):
             output.artifacts[name] = artifact
 
@@ -214,6 +218,11 @@ class Flusher:
         self, limiter: anyio.CapacityLimiter, function: Callable[..., _T], *arguments: object
     ) -> _T:
         return await anyio.to_thread.run_sync(function, *arguments, limiter=limiter)
+
+
+def _blamed(outputs: Sequence[Output], destination: str, failure: FlushFailure) -> Output:
+    """Return the output that a failure of several speaks of, by its path."""
+    return next((one for one in outputs if one.attempts[destination] in str(failure)), outputs[0])
 
 
 def _missing(output: Output, required: bool) -> Iterator[Target]:

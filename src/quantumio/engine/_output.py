@@ -94,7 +94,7 @@ class Output:
         self.load_ids = load_ids
         self.attempts: dict[str, str] = {}
         self.artifacts: dict[str, Artifact] = {}
-        self.charged_bytes = nbytes
+        self.snapshot_bytes = self.charged_bytes = nbytes
         self._snapshot = snapshot
         self._delegate = delegate
         self._formats = formats

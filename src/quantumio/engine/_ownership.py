@@ -55,6 +55,7 @@ class Snapshot:
     ownership: Ownership
     _copies: PooledCopies
     _digests: list[tuple[np.ndarray, bytes]] = field(factory=list)
+    _frozen: list[np.ndarray] = field(factory=list)
 
     def verify(self, ref: DatasetRef) -> None:
         """Show that the caller's memory still holds what was put.
@@ -80,6 +81,7 @@ class Snapshot:
         """Let go of the value."""
         self.value = None
         self._digests.clear()
+        thaw(self._frozen)
         self._copies.release()
 
 
@@ -102,18 +104,20 @@ def take_snapshot(
     if delegate.is_immutable(value):
         return Snapshot(value, ownership, copies)
     digests: list[tuple[np.ndarray, bytes]] = []
+    frozen: list[np.ndarray] = []
     if ownership in (Ownership.COPY, Ownership.ENCODE):
         copy_array = copies.copy if ownership is Ownership.COPY else _as_is
     elif ownership is Ownership.FREEZE:
-        copy_array = _Watcher(digests, freeze=True, digest=True)
+        copy_array = _Watcher(digests, frozen, digest=True)
     else:
-        copy_array = _Watcher(digests, freeze=False, digest=verify_borrowed)
+        copy_array = _Watcher(digests, None, digest=verify_borrowed)
     try:
         canonical = delegate.canonical(value, copy_array)
     except BaseException:
         copies.release()
+        thaw(frozen)
         raise
-    return Snapshot(canonical, ownership, copies, digests)
+    return Snapshot(canonical, ownership, copies, digests, frozen)
 
 
 def _digest(array: np.ndarray) -> bytes:
@@ -133,17 +137,19 @@ def _as_is(array: np.ndarray) -> np.ndarray:
 class _Watcher:
     """Keeps the caller's arrays, remembering their digests, and freezing them where asked."""
 
-    def __init__(self, digests: list[tuple[np.ndarray, bytes]], *, freeze: bool, digest: bool) -> None:
+    def __init__(
+        self, digests: list[tuple[np.ndarray, bytes]], frozen: list[np.ndarray] | None, *, digest: bool
+    ) -> None:
         self._digests = digests
-        self._freeze = freeze
+        self._frozen = frozen
         self._digest = digest
 
     def __call__(self, array: np.ndarray) -> np.ndarray:
         kept = _as_is(array)
         if kept is not array and not _shares_memory(kept, array):
             return kept  # it had to be converted: a copy of our own
-        if self._freeze:
-            freeze(array)
+        if self._frozen is not None:
+            self._frozen += freeze(array)
         if self._digest:
             self._digests.append((kept, _digest(kept)))
         return kept
@@ -155,19 +161,20 @@ def _shares_memory(one: np.ndarray, other: np.ndarray) -> bool:
     return np.may_share_memory(one, other)
 
 
-def freeze(array: np.ndarray) -> None:
-    """Make an array read-only, with every array it is a view of.
+def freeze(array: np.ndarray) -> list[np.ndarray]:
+    """Make an array read-only, with every array it is a view of; returns those that were writeable.
 
     Raises
     ------
     InvalidInputError
-        Its memory is not NumPy's, so that nobody could be stopped from writing to it.
+        Its memory is not NumPy's, so that nobody could be stopped from writing to it; nothing was changed.
     """
     import numpy as np
 
+    chain: list[np.ndarray] = []
     current: object = array
     while isinstance(current, np.ndarray):
-        current.flags.writeable = False
+        chain.append(current)
         current = current.base
     if current is not None and not isinstance(current, bytes):
         raise InvalidInputError(
@@ -175,3 +182,14 @@ def freeze(array: np.ndarray) -> None:
             hint="use own='copy'",
             kind=ErrorKind.VALUE,
         )
+    writeable = [one for one in chain if one.flags.writeable]
+    for one in writeable:
+        one.flags.writeable = False
+    return writeable
+
+
+def thaw(frozen: list[np.ndarray]) -> None:
+    """Make arrays writeable again that `freeze` made read-only: their source is released."""
+    for one in reversed(frozen):  # a view can be writeable only after what it is a view of
+        one.flags.writeable = True
+    frozen.clear()

@@ -39,7 +39,7 @@ class BufferPool:
         self._max_idle_bytes = max_idle_bytes
         self._idle: defaultdict[int, list[np.ndarray]] = defaultdict(list)
         self._idle_bytes = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # an abandoned context may be collected under it
 
     def take(self, nbytes: int) -> np.ndarray:
         """Return a ``uint8`` buffer of at least so many bytes; its contents are arbitrary."""

@@ -33,7 +33,9 @@ from quantumio.model import (
     Committed,
     CommitUnknown,
     DataId,
+    DatasetRef,
     Moment,
+    Transaction,
 )
 from quantumio.ports import Catalog, Destinations, Formats
 from quantumio.system import environment
@@ -144,7 +146,7 @@ class Runtime:
         StateError
             ``kind="runtime_thread"``.
         """
-        if self._thread is not None and threading.get_ident() == self._thread.ident:
+        if self._thread is not None and threading.current_thread() is self._thread:
             raise StateError(
                 "the runtime's own thread cannot wait for the runtime",
                 hint="call it from another thread",
@@ -176,7 +178,14 @@ class Runtime:
     async def _serve(self, jobs: anyio.abc.ObjectReceiveStream[Job], tasks: TaskGroup) -> None:
         async with jobs, anyio.create_task_group() as running:
             async for job in jobs:
-                running.start_soon(job)
+                running.start_soon(self._guarded, job)
+
+    async def _guarded(self, job: Job) -> None:
+        """Run a job; a bug in it must not end the loop that carries the others."""
+        try:
+            await job()
+        except Exception as error:  # noqa: BLE001
+            self.ledger.add(ErrorKind.INTERNAL, f"a bug in quantumio: {error!r}")
 
     def _soon(self, job: Callable[..., Coroutine[object, object, None]], *arguments: object) -> None:
         """Have the loop run a job, from any thread."""
@@ -275,7 +284,7 @@ class Runtime:
         return None
 
     def _flush_failed(self, context: Context, group: ExceptionGroup[Exception]) -> CommitOutcome:
-        failures = _flush_failures(group)
+        failures = _flush_failures(group, None)
         for failure in failures:
             self.ledger.add(
                 failure.error.kind,
@@ -381,14 +390,29 @@ class Runtime:
         try:
             await self._flusher.flush([output], required=True)
         except ExceptionGroup as group:
-            done.set_exception(_flush_failures(group)[0].error)
+            done.set_exception(_flush_failures(group, output.ref)[0].error)
         except BaseException as error:
             done.set_exception(InternalError(f"{type(error).__name__}: {error}"))
             raise
         else:
             done.set_result(None)
 
-    def discard(self, outputs: Sequence[Output]) -> None:
+    def commit_now(self, transaction: Transaction) -> Future[CommitOutcome]:
+        """Make a transaction visible whose artifacts are placed already; the future gets its outcome.
+
+        It happens on the runtime's thread: an interrupt of the caller only ends the waiting.
+        """
+        self.check_usable()
+        self.check_may_wait()
+        done: Future[CommitOutcome] = Future()
+        self._soon(self._commit_now, transaction, done)
+        return done
+
+    async def _commit_now(self, transaction: Transaction, done: Future[CommitOutcome]) -> None:
+        with anyio.CancelScope(shield=True):
+            done.set_result(await self._committer.flip(transaction))
+
+    def discard(self, outputs: Sequence[Output], *, wait: bool = True) -> None:
         """Forget outputs that will never be committed; what was placed of them is removed."""
         placed = [output for output in outputs if output.attempts]
         for output in outputs:
@@ -396,7 +420,8 @@ class Runtime:
         if placed:
             done: Future[None] = Future()
             self._soon(self._discard, placed, done)
-            done.result()
+            if wait:
+                done.result()
 
     async def _discard(self, outputs: Sequence[Output], done: Future[None]) -> None:
         try:
@@ -520,13 +545,13 @@ class Runtime:
         self.ledger.raise_undelivered()
 
 
-def _flush_failures(group: BaseExceptionGroup[BaseException]) -> list[FlushFailure]:
+def _flush_failures(group: BaseExceptionGroup[BaseException], ref: DatasetRef | None) -> list[FlushFailure]:
     failures: list[FlushFailure] = []
     for error in group.exceptions:
         if isinstance(error, FlushFailure):
             failures.append(error)
         elif isinstance(error, BaseExceptionGroup):
-            failures.extend(_flush_failures(error))
+            failures.extend(_flush_failures(error, ref))
         else:
-            raise error
+            failures.append(FlushFailure(ref, None, InternalError(f"a bug in quantumio: {error!r}")))
     return failures

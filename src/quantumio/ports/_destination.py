@@ -59,12 +59,15 @@ class StoredObject:
         By the destination's own clock, ns since 1970-01-01 UTC; None if it does not tell.
     etag
         Its own mark of the content, None if it has none.
+    digest
+        SHA-256 of the bytes that were written, hexadecimal; None where they were not looked at.
     """
 
     path: str
     nbytes: int
     modified_ns: int | None = None
     etag: str | None = None
+    digest: str | None = None
 
 
 @frozen(kw_only=True)

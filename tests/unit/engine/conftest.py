@@ -55,7 +55,7 @@ class Place:
         return [item.path for one in found for item in getattr(one, "_inner", one).objects()]
 
     def run_on_loop(self, function: Callable[[], object]) -> object:
-        """Call a function on the runtime's thread, after all that was submitted before, and return its result."""
+        """Call a function on the runtime's thread, after all that was submitted before; return its result."""
         done, results = threading.Event(), []
 
         async def job() -> None:

@@ -1,4 +1,4 @@
-"""Whichever call of a destination fails: all outputs of a context are visible, or none and nothing is left."""
+"""Whichever call of a destination fails: a context is visible whole, or not at all and nothing is left."""
 
 import numpy as np
 import pytest
@@ -30,9 +30,7 @@ def visible(butler):
 @pytest.mark.parametrize("mode", ["deferred", "immediate"])
 def test_any_failing_call_gives_all_or_nothing(make_place, faulty, size, lost_reply, mode):
     for at in range(1, MOST_CALLS):
-        place = make_place(
-            {"rules": [{"to": ["a", "b"], "mode": mode}]}, name=f"night-{at}"
-        )
+        place = make_place({"rules": [{"to": ["a", "b"], "mode": mode}]}, name=f"night-{at}")
         destination = place.install(
             FaultyDestination(
                 MemoryDestination(faulty), Fault(at=at, lost_reply=lost_reply, kind=ErrorKind.DISK_FULL)
@@ -192,7 +190,9 @@ def test_conflict_leaves_nothing_at_any_destination(place):
     before = sorted(place.objects("a", "b"))
     with pytest.raises(CommitConflictError) as caught, place.butler.context() as ctx:
         for detector in range(3):
-            ctx.put(np.zeros(LARGE), "pixels", visit=1, detector=detector, expect=0 if detector == 2 else None)
+            ctx.put(
+                np.zeros(LARGE), "pixels", visit=1, detector=detector, expect=0 if detector == 2 else None
+            )
     assert caught.value.outcome.winner_version == 1
     assert caught.value.outcome.ref.data_id["detector"] == 2
     assert sorted(place.objects("a", "b")) == before

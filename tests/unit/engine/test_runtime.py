@@ -651,7 +651,9 @@ def test_puts_from_many_threads_race_with_an_abort_and_leave_nothing(place):
 
 
 def test_put_that_waits_for_memory_wakes_when_another_context_commits(make_place):
-    place = make_place({"runtime": {"max_buffer_bytes": "1 MiB", "put_timeout_s": 30}, "rules": [{"to": "a"}]})
+    place = make_place(
+        {"runtime": {"max_buffer_bytes": "1 MiB", "put_timeout_s": 30}, "rules": [{"to": "a"}]}
+    )
     gate = place.install(Gate("a"))
     first, second = place.butler.context(), place.butler.context()
     first.put(np.zeros(100_000), "pixels", visit=1, detector=0)

@@ -19,7 +19,7 @@ from quantumio.model import (
     DatasetType,
 )
 
-# Append-only: scripts, exit codes and stored ledgers know these texts. Add new ones at the end of their group;
+# Append-only: scripts, exit codes and stored ledgers know these texts. Add new ones to their group;
 # a test that fails here because something is missing or renamed has found a broken promise.
 KINDS = [
     "unspecified",

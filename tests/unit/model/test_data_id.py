@@ -153,9 +153,7 @@ def test_missing_and_unwanted_keys_are_named():
 def test_defaults_fill_only_what_is_wanted_and_not_given(given_values, defaults, names):
     wanted = UNIVERSE.required(names)
     given_values = {name: value for name, value in given_values.items() if name in wanted}
-    made = make_data_id(
-        UNIVERSE, given_values, {}, defaults=defaults, dimensions=reversed(wanted), partial=True
-    )
+    made = make_data_id(UNIVERSE, given_values, {}, defaults=defaults, dimensions=wanted, partial=True)
     expected = {
         name: given_values.get(name, defaults.get(name))
         for name in wanted

@@ -94,7 +94,8 @@ def test_nested_wire_form_of_a_newer_version_is_refused():
 def test_wire_forms_of_the_first_version_are_read_for_ever():
     """Frozen: a later version must read these very texts."""
     wire = json.loads(
-        '{"version": 1, "id": "018f0000-0000-7000-8000-000000000001", "run": "u/ada/isr", "dataset_version": 3,'
+        '{"version": 1, "id": "018f0000-0000-7000-8000-000000000001", "run": "u/ada/isr",'
+        ' "dataset_version": 3,'
         ' "data_id": {"instrument": "ST8", "visit": 33}, "dataset_type": {"version": 1, "name": "stats",'
         ' "dimensions": ["instrument", "visit"], "storage_class": "Mapping"}}'
     )

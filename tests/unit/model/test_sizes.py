@@ -1,5 +1,7 @@
 """Sizes as people write them."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,10 +66,8 @@ def test_what_is_no_size_names_the_key_and_the_mend(value):
 
 def test_size_with_hundreds_of_digits_is_no_crash():
     for text in ("9" * 400 + " GiB", "1" + "0" * 308 + ".5 PiB"):
-        try:
+        with contextlib.suppress(InvalidInputError):
             parse_bytes(text, "quota")
-        except InvalidInputError:
-            pass
 
 
 @given(st.integers(0, 1 << 60))

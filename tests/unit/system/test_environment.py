@@ -1,5 +1,6 @@
 """Identifiers, clocks and settings of the machine."""
 
+import itertools
 import threading
 import time
 import uuid
@@ -51,7 +52,7 @@ def test_identifiers_of_many_threads_are_unique_and_each_threads_increase():
     for thread in threads:
         thread.join()
     for mine in made:
-        assert all(one < other for one, other in zip(mine, mine[1:], strict=False))
+        assert all(one < other for one, other in itertools.pairwise(mine))
         assert sorted(mine, key=str) == mine  # as text, too: databases sort that
     assert len({identifier for mine in made for identifier in mine}) == 16_000
 
@@ -72,7 +73,7 @@ def test_identifiers_increase_when_the_clock_goes_back(steps):
         for step in steps:
             now[0] += step
             made.append(environment.uuid7())
-        assert all(one < other for one, other in zip(made, made[1:], strict=False))
+        assert all(one < other for one, other in itertools.pairwise(made))
         assert all(one.version == 7 and one.variant == uuid.RFC_4122 for one in made)
 
 

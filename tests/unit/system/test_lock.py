@@ -1,5 +1,6 @@
 """The lock excludes threads and processes alike, and dies with its holder."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -47,23 +48,29 @@ def start_waiter(lock):
 def test_threads_exclude_each_other(tmp_path, shared):
     path = tmp_path / "lock"
     one = FileLock(path)
-    total = 0
+    inside, most, turns = 0, 0, 0
+    barrier = threading.Barrier(6)
 
-    def add():
-        nonlocal total
+    def work():
+        nonlocal inside, most, turns
         lock = one if shared else FileLock(path)
-        for _ in range(50):
+        barrier.wait()
+        for _ in range(10):
             with lock:
-                seen = total
-                threading.Event().wait(0)  # let the others run
-                total = seen + 1
+                inside += 1
+                most = max(most, inside)
+                os.sched_yield()  # let the others come in, if they can
+                threading.Event().wait(0.0005)
+                most = max(most, inside)
+                inside -= 1
+                turns += 1
 
-    threads = [threading.Thread(target=add) for _ in range(6)]
+    threads = [threading.Thread(target=work) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert total == 300
+    assert (most, turns) == (1, 60)
 
 
 def test_waits_for_another_process_until_it_is_done(tmp_path):
