@@ -63,8 +63,11 @@ def resolve_lookup(
     keys: Mapping[str, object],
     defaults: Mapping[str, DataIdValue],
     collections: Sequence[str],
+    recorders: Sequence[Repository],
 ) -> Lookup:
     """Complete and check a data ID to look up; calibrations may be asked for by an exposure or visit.
+
+    ``recorders`` are the repositories whose dimension records may tell of that exposure.
 
     Raises
     ------
@@ -76,21 +79,32 @@ def resolve_lookup(
     known = repository.catalog.dataset_type(dataset_type)
     given, implied = _split(repository, known, data_id, keys)
     extra = {name: value for name, value in given.items() if name not in known.dimensions}
+    universe = repository.catalog.universe
+    if not extra:  # a Butler may be opened for one exposure
+        extra = {
+            name: value
+            for name, value in defaults.items()
+            if name in universe and universe[name].temporal and name not in known.dimensions
+        }
     if not extra or not _searches_calibrations(repository, collections):
         resolved = _complete(repository, known, given, defaults)
         _check_implied(repository, known, resolved, implied)
         return Lookup(dataset_type=known, data_id=resolved)
-    everything = {name: value for name, value in defaults.items() if name in repository.catalog.universe}
+    everything = {name: value for name, value in defaults.items() if name in universe}
     everything |= dict(given) | implied
-    moment = make_data_id(repository.catalog.universe, everything, {})
-    timespan = repository.catalog.timespan(moment)
+    moment = make_data_id(universe, everything, {})
+    timespans = (recorder.catalog.timespan(moment) for recorder in recorders)
+    timespan = next((one for one in timespans if one is not None), None)
     if timespan is None:
         raise NotFoundError(
             f"{known.name!r} is to be looked up at the time of {moment}, which no dimension record tells",
             hint="insert the exposure's or visit's record with its timespan: Butler.insert_dimension(...)",
         )
     own = {name: value for name, value in given.items() if name in known.dimensions}
-    for name, value in (_implied_values(repository, extra, moment) | implied).items():
+    follow: dict[str, DataIdValue] = {}
+    for recorder in reversed(recorders):
+        follow |= _implied_values(recorder, extra, moment)
+    for name, value in (follow | implied).items():
         if name in known.dimensions:
             own.setdefault(name, value)
     return Lookup(dataset_type=known, data_id=_complete(repository, known, own, defaults), timespan=timespan)

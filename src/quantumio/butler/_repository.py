@@ -149,7 +149,7 @@ def acquire(root: Path, *, readonly: bool) -> Repository:
     StateError
         Its registry has a newer schema.
     """
-    root = root.absolute()
+    root = files.real_path(root)
     key = root, readonly
     with _lock:
         repository = _open.get(key)

@@ -255,7 +255,9 @@ class Session:
             if present:
                 yield (
                     repository,
-                    resolve_lookup(repository, dataset_type, data_id, keys, self.defaults, present),
+                    resolve_lookup(
+                        repository, dataset_type, data_id, keys, self.defaults, present, self.repositories
+                    ),
                     present,
                 )
         if not has_type and unknown is not None:
@@ -264,8 +266,10 @@ class Session:
     def _present(self, repository: Repository, collections: Sequence[str]) -> tuple[str, ...]:
         if len(self.repositories) == 1:
             return tuple(collections)
-        exist = {record.name for record in repository.catalog.collections()}
-        return tuple(name for name in collections if name in exist)
+        for one, names in self.narrow(tuple(collections)):
+            if one is repository:
+                return names or ()
+        return ()
 
     def find(
         self,

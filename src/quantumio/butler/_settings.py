@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
@@ -119,6 +120,8 @@ def parse_settings(tables: Mapping[str, object], origin: str) -> Settings:
     repository = _table(tables, "repository", origin)
     _known(repository, {"id", "registry"}, f"[repository] of {origin}")
     registry = repository.get("registry")
+    if registry is not None and not (isinstance(registry, str) and registry):
+        raise _wrong(f"[repository] of {origin}: registry = {registry!r}", "write a SQLAlchemy URL")
     destinations = {
         name: _destination(name, table, origin)
         for name, table in _table(tables, "destinations", origin).items()
@@ -129,15 +132,17 @@ def parse_settings(tables: Mapping[str, object], origin: str) -> Settings:
     destinations.setdefault(LOCAL, DestinationSettings(name=LOCAL, kind="files", options={"root": "data"}))
     dimensions = _table(tables, "dimensions", origin)
     return Settings(
-        registry=None if registry is None else str(registry),
+        registry=registry,
         runtime=_runtime(_table(tables, "runtime", origin), origin),
         destinations=destinations,
         policies=_policies(tables, origin),
         layers=(
             PolicyLayer(name="built-in", origin="quantumio", rules=(Rule(to=as_targets(LOCAL)),)),
-            PolicyLayer(name="repository", origin=origin, rules=_rules(tables, origin)),
+            PolicyLayer(name="repository", origin=origin, rules=_unlocked(_rules(tables, origin), origin)),
         ),
-        dimensions={name: _mapping(table, f"[dimensions.{name}]") for name, table in dimensions.items()},
+        dimensions={
+            name: _mapping(table, f"[dimensions.{name}] of {origin}") for name, table in dimensions.items()
+        },
     )
 
 
@@ -171,6 +176,15 @@ def operator_layer(path: Path | None) -> tuple[PolicyLayer | None, Mapping[str, 
 
 def _wrong(what: str, hint: str) -> InvalidInputError:
     return InvalidInputError(f"{what} is wrong", hint=hint, kind=ErrorKind.POLICY)
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Put file, table and key in front of what is wrong with a value."""
+    try:
+        yield
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{where}: {error.message}", hint=error.hint, kind=error.kind) from error
 
 
 def _known(table: Mapping[str, object], known: set[str], where: str) -> None:
@@ -225,7 +239,8 @@ def _destination(name: str, table: object, origin: str) -> DestinationSettings:
             f"{where}: kind = {kind!r}",
             "write kind = 'files', 'objects', 'workspace', 'database' or 'memory'",
         )
-    return DestinationSettings(name=check_identifier(name, "destination"), kind=kind, options=options)
+    with _naming(where):
+        return DestinationSettings(name=check_identifier(name, "destination"), kind=kind, options=options)
 
 
 def _policies(tables: Mapping[str, object], origin: str) -> dict[str, NamedPolicy]:
@@ -234,20 +249,22 @@ def _policies(tables: Mapping[str, object], origin: str) -> dict[str, NamedPolic
         where = f"[policies.{name}] of {origin}"
         table = _mapping(value, where)
         _known(table, {"to", "formats"}, where)
-        policies[name] = NamedPolicy(
-            name=check_identifier(name, "policy"),
-            to=as_targets(table.get("to")),
-            formats=_formats(table.get("formats", {}), where),
-        )
+        with _naming(where):
+            check_identifier(name, "policy")
+        with _naming(f"{where}: to"):
+            to = as_targets(table.get("to"))
+        formats = _formats(table.get("formats", {}), where)
+        policies[name] = NamedPolicy(name=name, to=to, formats=formats)
     return policies
 
 
 def _formats(value: object, where: str) -> dict[str, FormatChoice]:
     table = _mapping(value, f"{where}: formats")
-    return {
-        check_identifier(destination, "destination"): FormatChoice.parse(choice)
-        for destination, choice in table.items()
-    }
+    formats = {}
+    for destination, choice in table.items():
+        with _naming(f"{where}: formats.{destination}"):
+            formats[check_identifier(destination, "destination")] = FormatChoice.parse(choice)
+    return formats
 
 
 def _rules(tables: Mapping[str, object], origin: str) -> tuple[Rule, ...]:
@@ -258,6 +275,16 @@ def _rules(tables: Mapping[str, object], origin: str) -> tuple[Rule, ...]:
         _rule(_mapping(rule, f"rule {number} of {origin}"), f"rule {number} of {origin}")
         for number, rule in enumerate(rules, 1)
     )
+
+
+def _unlocked(rules: tuple[Rule, ...], origin: str) -> tuple[Rule, ...]:
+    for number, rule in enumerate(rules, 1):
+        if rule.locked:
+            raise _wrong(
+                f"rule {number} of {origin}: locked = true",
+                f"only an operator locks: in a file that --policy or {POLICY_VARIABLE} names",
+            )
+    return rules
 
 
 def _rule(table: Mapping[str, object], where: str) -> Rule:
@@ -272,14 +299,20 @@ def _rule(table: Mapping[str, object], where: str) -> Rule:
     mode = text("mode")
     if mode is not None and mode not in tuple(Mode):
         raise _wrong(f"{where}: mode = {mode!r}", "write 'deferred' or 'immediate'")
+    with _naming(f"{where}: to"):
+        to = as_targets(table["to"]) if "to" in table else None
+    with _naming(f"{where}: own"):
+        own = Ownership.make(table["own"]) if "own" in table else None
+    with _naming(f"{where}: ack"):
+        ack = Ack.make(table["ack"]) if "ack" in table else None
     return Rule(
         datasets=text("datasets"),
         runs=text("runs"),
         storage_class=text("storage_class"),
         locked=_boolean(table, "locked", where, default=False),
-        to=as_targets(table["to"]) if "to" in table else None,
+        to=to,
         mode=None if mode is None else Mode(mode),
         formats=_formats(table["formats"], where) if "formats" in table else None,
-        own=Ownership.make(table["own"]) if "own" in table else None,
-        ack=Ack.make(table["ack"]) if "ack" in table else None,
+        own=own,
+        ack=ack,
     )

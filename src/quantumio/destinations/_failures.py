@@ -6,6 +6,7 @@ import errno
 from typing import Final
 
 from quantumio.errors import DestinationError, ErrorKind, StateError
+from quantumio.system import files
 
 __all__ = ["local_failure", "read_only"]
 
@@ -23,11 +24,14 @@ HINTS: Final = {
     ErrorKind.PERMISSION: "look at its owner and permissions, and that it is no symbolic link",
     ErrorKind.UNREACHABLE: "look after the device, then retry",
     ErrorKind.TIMEOUT: "look after the device, then retry",
+    ErrorKind.CORRUPT: "something else is in its place: remove that, then put the file back from a copy",
 }
 
 
 def os_error_kind(error: OSError) -> ErrorKind:
     """Tell which kind an error of the operating system is."""
+    if isinstance(error, files.IrregularFileError):
+        return ErrorKind.CORRUPT
     return _KINDS.get(error.errno or 0, ErrorKind.UNREACHABLE)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Final, cast
 
@@ -38,19 +39,23 @@ class DestinationKind:
         Checks settings without opening.
     is_table
         Whether it takes rows instead of objects.
+    local_root
+        Tells the local directory that a destination manages, None if there is none.
     """
 
     name: str
     open: Callable[[DestinationSettings, Opening], ObjectDestination | TableDestination]
     check: Callable[[DestinationSettings], None]
     is_table: bool
+    local_root: Callable[[DestinationSettings, Opening], Path | None]
 
 
 def destination_kind(settings: DestinationSettings) -> DestinationKind:
     """Return the kind of a destination, loading its module and nothing else.
 
     The entry point ``kind = "module:open_destination"`` names a function of settings and `Opening`. Its
-    module may have ``check_settings(settings)``, which raises `InvalidInputError`, and ``IS_TABLE = True``.
+    module may have ``check_settings(settings)``, which raises `InvalidInputError`, ``IS_TABLE = True``, and
+    ``local_root(settings, opening)``, which tells the local directory that it manages, or None.
 
     Raises
     ------
@@ -73,6 +78,7 @@ def destination_kind(settings: DestinationSettings) -> DestinationKind:
         open=cast(Callable[[DestinationSettings, Opening], ObjectDestination | TableDestination], function),
         check=getattr(module, "check_settings", _accept),
         is_table=bool(getattr(module, "IS_TABLE", False)),
+        local_root=getattr(module, "local_root", _nowhere),
     )
 
 
@@ -100,3 +106,7 @@ def _entry_point(settings: DestinationSettings) -> EntryPoint:
 
 def _accept(settings: DestinationSettings) -> None:
     """Leave everything to the opening: the kind brings no check of its own."""
+
+
+def _nowhere(settings: DestinationSettings, opening: Opening) -> None:
+    """Tell of no local directory: the kind says of none."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from uuid import UUID
+
+from attrs import evolve
 
 from quantumio.destinations._kinds import destination_kind
 from quantumio.destinations._options import Opening
@@ -14,6 +16,7 @@ from quantumio.destinations.direct import DIRECT, DirectDestination
 from quantumio.errors import ErrorKind, InvalidInputError, StateError
 from quantumio.model import TEMPORARY, DestinationSettings, check_identifier
 from quantumio.ports import ObjectDestination, TableDestination
+from quantumio.system import files
 
 __all__ = ["OpenedDestinations", "check_settings"]
 
@@ -73,18 +76,17 @@ class OpenedDestinations:
         readonly: bool = False,
     ) -> None:
         self._settings = dict(settings)
-        self._opening = Opening(
-            repository_root=repository_root, repository_id=repository_id, readonly=readonly
-        )
+        opening = Opening(repository_root=repository_root, repository_id=repository_id, readonly=readonly)
         for name, table in self._settings.items():
             if name != table.name:
                 raise InvalidInputError(
                     f"settings of {table.name!r} are filed as {name!r}", kind=ErrorKind.POLICY
                 )
             check_settings(table)
+        self._opening = evolve(opening, managed_roots=_managed_roots(self._settings.values(), opening))
         self._lock = threading.Lock()
         self._opening_locks = {name: threading.Lock() for name in self._settings}
-        self._direct = DirectDestination()
+        self._direct = DirectDestination(self._opening.managed_roots)
         self._open: dict[str, ObjectDestination | TableDestination] = {DIRECT: self._direct}
         self._closed = False
 
@@ -143,3 +145,8 @@ class OpenedDestinations:
     def _refuse_if_closed(self) -> None:
         if self._closed:
             raise StateError("the destinations are closed", hint="open the repository again")
+
+
+def _managed_roots(tables: Iterable[DestinationSettings], opening: Opening) -> tuple[Path, ...]:
+    roots = (destination_kind(table).local_root(table, opening) for table in tables)
+    return tuple(sorted({files.real_path(root) for root in roots if root is not None}))

@@ -40,11 +40,15 @@ class Opening:
         Whose stores it may use.
     readonly
         Nothing may be written, not even the identity of a store.
+    managed_roots
+        Local directories of all managed stores of the repository, without symbolic links. What lies there
+        is taken over by nobody: it is an object already.
     """
 
     repository_root: Path | None
     repository_id: UUID
     readonly: bool = False
+    managed_roots: tuple[Path, ...] = ()
 
 
 class Options:

@@ -30,7 +30,7 @@ def missing(name: str, path: str) -> NotFoundError:
     """Make the error of an object that is not there."""
     return NotFoundError(
         f"destination {name!r} has no object {path}",
-        hint="run `quantumio fsck` to see what else is missing",
+        hint="look who removes objects there; a copy elsewhere can be put back under this name",
         kind=ErrorKind.NO_FILE,
     )
 

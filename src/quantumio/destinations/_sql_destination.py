@@ -356,7 +356,7 @@ class DatabaseDestination:
     def _no_load(self, table: str, load_id: UUID) -> NotFoundError:
         return NotFoundError(
             f"destination {self._name!r} has no complete load {load_id} of table {table!r}",
-            hint="run `quantumio fsck` to see what else is missing",
+            hint="look who removes rows there",
             kind=ErrorKind.NO_FILE,
         )
 

@@ -13,7 +13,7 @@ from quantumio.destinations._options import is_url
 from quantumio.destinations._remote import RemoteFiles, open_remote
 from quantumio.destinations._remote_objects import head, read_object
 from quantumio.destinations._secrets import scrub, url_trouble
-from quantumio.destinations.files import check_range, check_read
+from quantumio.destinations.files import check_range, check_read, refuse_managed
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, StateError
 from quantumio.ports import Placement, StoredObject
 from quantumio.system import files
@@ -26,6 +26,12 @@ DIRECT: Final = "direct"
 class DirectDestination:
     """Reads artifacts by absolute path, ``file://`` URL or any URL that fsspec opens; writes nothing.
 
+    Parameters
+    ----------
+    managed_roots
+        Directories of the managed stores of the repository. Files there are refused: their own datasets
+        may be removed.
+
     Notes
     -----
     URLs of other machines are opened with what the environment gives (for S3 the AWS chain); a URL that
@@ -37,7 +43,8 @@ class DirectDestination:
     is_local: Final = True
     parallelism: Final = 8
 
-    def __init__(self) -> None:
+    def __init__(self, managed_roots: Sequence[Path] = ()) -> None:
+        self._managed_roots = tuple(managed_roots)
         self._lock = threading.Lock()
         self._remotes: dict[str, RemoteFiles] = {}
 
@@ -51,14 +58,16 @@ class DirectDestination:
     def read(self, path: str, byte_range: tuple[int, int] | None = None) -> bytes:
         """Return a file, or ``(offset, length)`` of it; see `quantumio.ports.ObjectDestination.read`."""
         check_range(byte_range)
-        local = _local(path)
+        local = self._local(path)
         if local is None:
             remote = self._remote(path)
             return read_object(remote, self.name, path, remote.strip(path), byte_range)
         try:
-            if files.status(local) is None:
-                raise _missing(path)
             data = files.read_bytes(local, byte_range)
+        except (FileNotFoundError, NotADirectoryError):
+            raise _missing(path) from None
+        except (IsADirectoryError, files.IrregularFileError):
+            raise InvalidInputError(f"{path} is no regular file", hint="name the file itself") from None
         except OSError as error:
             raise local_failure(self.name, f"reading {path}", error) from error
         check_read(self.name, path, data, byte_range)
@@ -66,7 +75,7 @@ class DirectDestination:
 
     def stat(self, path: str) -> StoredObject | None:
         """Tell of one file; None if it is certain that there is none."""
-        local = _local(path)
+        local = self._local(path)
         if local is None:
             remote = self._remote(path)
             found = head(remote, self.name, path, remote.strip(path))
@@ -96,6 +105,12 @@ class DirectDestination:
     def adopt(self, source: str, path: str, transfer: str) -> StoredObject:
         """Refuse: the files stay where they are."""
         _refuse("taking over a file")
+
+    def _local(self, path: str) -> Path | None:
+        local = _local(path)
+        if local is not None:
+            refuse_managed(local, path, self._managed_roots)
+        return local
 
     def _remote(self, url: str) -> RemoteFiles:
         parts = urlsplit(url)
@@ -130,8 +145,8 @@ def _local(path: str) -> Path | None:
 
 def _missing(path: str) -> NotFoundError:
     return NotFoundError(
-        f"the file {path} is gone",
-        hint="it was ingested in place: put it back, or ingest it again",
+        f"there is no file {path}",
+        hint="look at the path; if it was ingested in place, put it back or ingest it again",
         kind=ErrorKind.NO_FILE,
     )
 

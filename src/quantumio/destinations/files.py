@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
+
+from attrs import evolve
 
 from quantumio.destinations._failures import local_failure, read_only
 from quantumio.destinations._identity import IDENTITY_PATH, check_identity, new_identity
@@ -71,6 +73,7 @@ class FilesDestination:
         self._kind = kind
         self._root = files.real_path(root)
         self._readonly = opening.readonly
+        self._managed_roots = (*opening.managed_roots, self._root)
         self._lock = threading.Lock()
         self._workers: ThreadPoolExecutor | None = None
         self._identify(opening)
@@ -111,17 +114,17 @@ class FilesDestination:
         if transfer not in _TRANSFERS:
             raise InvalidInputError(f"transfer={transfer!r}", hint=f"use one of {', '.join(_TRANSFERS)}")
         target = self._locate(path)
-        origin = check_source(source, transfer)
+        origin = check_source(source, transfer, self._managed_roots)
         self._make_directories([target])
         try:
-            self._transfer(origin, target, transfer)
+            digest = self._transfer(origin, target, transfer)
             self._fsync_parents([target])
             if transfer == "move":
                 files.remove(origin)
                 files.fsync_directories([origin.parent])
         except OSError as error:
             raise local_failure(self._name, f"taking over {source} as {path}", error) from error
-        return self._told(path, target)
+        return evolve(self._told(path, target), digest=digest)
 
     def remove(self, paths: Sequence[str]) -> None:
         """Remove objects; those that are not there are no error."""
@@ -295,15 +298,17 @@ class FilesDestination:
             raise local_failure(self._name, f"comparing {path}", error) from error
         raise corrupt(self._name, path)
 
-    def _transfer(self, origin: Path, target: Path, transfer: str) -> None:
+    def _transfer(self, origin: Path, target: Path, transfer: str) -> str:
+        """Return the SHA-256 of what is under the new name."""
         try:
             if transfer == "copy":
-                files.copy_new(origin, target)
-                return
+                return files.copy_new(origin, target)
             files.fsync_file(origin)  # its bytes, whoever wrote them
             files.link_new(origin, target)
         except FileExistsError:
-            self._compare(target.name, target, files.file_size(origin) or 0, files.sha256(origin))
+            digest = files.sha256(origin)
+            self._compare(target.name, target, files.file_size(origin) or 0, digest)
+            return digest
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
                 raise
@@ -312,7 +317,8 @@ class FilesDestination:
                     f"destination {self._name!r}: {origin} cannot be linked there ({error.strerror})",
                     hint="use transfer='copy'",
                 ) from None
-            self._transfer(origin, target, "copy")
+            return self._transfer(origin, target, "copy")
+        return files.sha256(target)
 
     def _told(self, path: str, target: Path) -> StoredObject:
         try:
@@ -342,7 +348,7 @@ class FilesDestination:
     def _missing(self, path: str) -> NotFoundError:
         return NotFoundError(
             f"destination {self._name!r} has no object {path}",
-            hint="run `quantumio fsck` to see what else is missing",
+            hint="look who removes files there; a copy elsewhere can be put back under this name",
             kind=ErrorKind.NO_FILE,
         )
 
@@ -366,7 +372,7 @@ def corrupt(name: str, path: str) -> DestinationError:
     """Make the error of other bytes under a name that should be ours."""
     return DestinationError(
         f"destination {name!r}: {path} exists with other bytes",
-        hint="names are never used twice: find out who wrote it (`quantumio fsck`)",
+        hint="names are never used twice: find out who wrote it",
         kind=ErrorKind.CORRUPT,
     )
 
@@ -382,23 +388,31 @@ def check_read(name: str, path: str, data: bytes, byte_range: tuple[int, int] | 
     if byte_range is not None and len(data) != byte_range[1]:
         raise DestinationError(
             f"destination {name!r}: {path} ends before byte {sum(byte_range)}",
-            hint="run `quantumio fsck`",
+            hint="it was cut off: put it back from a copy",
             kind=ErrorKind.CORRUPT,
         )
 
 
-def check_source(source: str, transfer: str) -> Path:
+def check_source(source: str, transfer: str, managed_roots: Iterable[Path]) -> Path:
     """Return the local file that is to be taken over.
+
+    Parameters
+    ----------
+    source, transfer
+        Its path, and how it is to be taken over.
+    managed_roots
+        Directories that managed stores own.
 
     Raises
     ------
     NotFoundError
         There is no such file.
     InvalidInputError
-        It is no regular file, or a symbolic link that is to be moved.
+        It is no regular file, a symbolic link that is to be moved, or an object of a managed store.
     """
     given = Path(source).absolute()
     origin = files.real_path(given)
+    refuse_managed(origin, source, managed_roots)
     if files.status(origin) is None:
         if files.exists(origin):
             raise InvalidInputError(f"{source} is no regular file", hint="name the file itself")
@@ -408,6 +422,31 @@ def check_source(source: str, transfer: str) -> Path:
             f"{source} is a symbolic link", hint="move what it points to, or use transfer='copy'"
         )
     return origin
+
+
+def refuse_managed(file: Path, given: str, managed_roots: Iterable[Path]) -> None:
+    """Refuse a file that lies in a managed store: it may be an object of another dataset.
+
+    Parameters
+    ----------
+    file
+        Its path without symbolic links.
+    given
+        How it was named, for the message.
+    managed_roots
+        Directories that managed stores own, without symbolic links.
+    """
+    for root in managed_roots:
+        if file.is_relative_to(root):
+            raise InvalidInputError(
+                f"{given} lies in {root}, which a destination of this repository manages",
+                hint="copy it out of there first, or read the dataset that it belongs to",
+            )
+
+
+def local_root(settings: DestinationSettings, opening: Opening) -> Path | None:
+    """Return the directory that a destination of this kind manages."""
+    return _read_options(settings, opening)
 
 
 def _read_options(settings: DestinationSettings, opening: Opening | None) -> Path:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from quantumio.destinations._failures import local_failure, read_only
 from quantumio.destinations._names import check_path
@@ -40,15 +41,18 @@ class MemoryDestination:
         In the policy.
     readonly
         Whether changes are refused.
+    managed_roots
+        Directories of the managed stores of the repository: nothing is taken over from there.
     """
 
     kind: Final = "memory"
     is_local: Final = True
     parallelism: Final = 1
 
-    def __init__(self, name: str, *, readonly: bool = False) -> None:
+    def __init__(self, name: str, *, readonly: bool = False, managed_roots: Sequence[Path] = ()) -> None:
         self._name = name
         self._readonly = readonly
+        self._managed_roots = managed_roots
         self._held: dict[str, _Held] = {}
         self._lock = threading.Lock()
 
@@ -117,10 +121,11 @@ class MemoryDestination:
                 f"destination {self._name!r} cannot take over a file by transfer={transfer!r}",
                 hint="use 'copy' or 'move'",
             )
-        origin = check_source(source, transfer)
+        origin = check_source(source, transfer, self._managed_roots)
         try:
             data = files.read_bytes(origin)
-            stored = self._keep(path, data, hashlib.sha256(data).hexdigest())
+            digest = hashlib.sha256(data).hexdigest()
+            stored = evolve(self._keep(path, data, digest), digest=digest)
             if transfer == "move":
                 files.remove(origin)
         except OSError as error:
@@ -164,4 +169,4 @@ def open_destination(settings: DestinationSettings, opening: Opening) -> MemoryD
         The settings are not valid.
     """
     check_settings(settings)
-    return MemoryDestination(settings.name, readonly=opening.readonly)
+    return MemoryDestination(settings.name, readonly=opening.readonly, managed_roots=opening.managed_roots)

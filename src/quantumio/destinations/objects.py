@@ -10,7 +10,10 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Final, TypeVar
+
+from attrs import evolve
 
 from quantumio.destinations._failures import local_failure, read_only
 from quantumio.destinations._identity import IDENTITY_PATH, check_identity, new_identity
@@ -84,6 +87,7 @@ class ObjectsDestination:
         self._remote = remote
         self._root = remote.strip(root).rstrip("/")
         self._readonly = opening.readonly
+        self._managed_roots = opening.managed_roots
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._workers: ThreadPoolExecutor | None = None
@@ -126,7 +130,7 @@ class ObjectsDestination:
                 f"destination {self._name!r} cannot take over a file by transfer={transfer!r}",
                 hint="use 'copy' or 'move'",
             )
-        origin = check_source(source, transfer)
+        origin = check_source(source, transfer, self._managed_roots)
         try:
             data = files.read_bytes(origin)
             digest = hashlib.sha256(data).hexdigest()
@@ -135,7 +139,7 @@ class ObjectsDestination:
                 files.remove(origin)
         except OSError as error:
             raise local_failure(self._name, f"taking over {source}", error) from error
-        return stored
+        return evolve(stored, digest=digest)
 
     def remove(self, paths: Sequence[str]) -> None:
         """Remove objects; those that are not there are no error."""
@@ -358,6 +362,12 @@ def _read_options(settings: DestinationSettings) -> tuple[str, StoreOptions, Opt
         raise options.wrong("root", 'give a URL such as "s3://bucket/prefix", or use kind = "files"')
     local_path(options, "root", root, None)
     return root, StoreOptions.read(options), options
+
+
+def local_root(settings: DestinationSettings, opening: Opening) -> Path | None:
+    """Return the directory that a destination of this kind manages, None if its URL names none here."""
+    root, _, options = _read_options(settings)
+    return local_path(options, "root", root, opening)
 
 
 def check_settings(settings: DestinationSettings) -> None:

@@ -201,6 +201,13 @@ def _read_options(settings: DestinationSettings) -> tuple[str, StoreOptions, int
     return root.rstrip("/"), StoreOptions.read(options), options.size("quota"), options
 
 
+def local_root(settings: DestinationSettings, opening: Opening) -> Path | None:
+    """Return the directory of its managed store (not of the names for people), None if it is a URL."""
+    root, _, _, options = _read_options(settings)
+    local = local_path(options, "root", root, opening)
+    return None if local is None else files.real_path(local) / STORE
+
+
 def check_settings(settings: DestinationSettings) -> None:
     """Check the settings of this kind without opening anything.
 

@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 from attrs import define, field
 
-from quantumio.errors import CommitUnknownError, QuantumioError
+from quantumio.errors import CommitUnknownError, InternalError, QuantumioError
 from quantumio.model import CommitFailed, CommitOutcome, CommitUnknown, Transaction
 from quantumio.ports import Catalog
 
@@ -58,7 +58,15 @@ class Committer:
     def _decide(self, group: list[_Waiting]) -> list[CommitOutcome]:
         transactions = [waiting.transaction for waiting in group]
         try:
-            return self._catalog.flip(transactions)
+            outcomes = self._catalog.flip(transactions)
+            if [outcome.txid for outcome in outcomes] != [one.txid for one in transactions]:
+                raise InternalError(f"{len(outcomes)} outcomes of {len(transactions)} transactions")
+            return outcomes
+        except InternalError as error:
+            unknown = CommitUnknownError(
+                str(error), outcome=CommitUnknown(txid=transactions[0].txid, reason="")
+            )
+            return [self._resolve(transaction, unknown) for transaction in transactions]
         except CommitUnknownError as error:
             return [self._resolve(transaction, error) for transaction in transactions]
         except QuantumioError as error:  # definite: nothing of the group is visible
@@ -81,7 +89,7 @@ class Committer:
         """Ask the registry what became of a transaction whose COMMIT gave no answer."""
         try:
             outcome = self._catalog.outcome(transaction.txid)
-        except QuantumioError as unreachable:
+        except Exception as unreachable:  # noqa: BLE001  whatever it is: nothing is known
             return CommitUnknown(txid=transaction.txid, reason=str(unreachable))
         if outcome is None:
             return CommitFailed(txid=transaction.txid, kind=error.kind, message=str(error))

@@ -344,6 +344,8 @@ class Context:
 
     def abort(self, kind: ErrorKind = ErrorKind.ABORTED, message: str = "the context was aborted") -> None:
         """Forget everything that was put; on a context that is no longer open it does nothing."""
+        if any(output.attempts for output in self.outputs):
+            self._runtime.check_may_wait()
         with self._lock:
             if self.state is not ContextState.OPEN:
                 return

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 import anyio
@@ -66,9 +67,7 @@ class Flusher:
         ExceptionGroup
             Of `FlushFailure`. What was placed by then is in the outputs' ``artifacts``.
         """
-        async with anyio.create_task_group() as tasks:
-            for group in _trips(outputs):
-                tasks.start_soon(self._flush_group, group, required)
+        await _together(partial(self._flush_group, group, required) for group in _trips(outputs))
 
     async def _flush_group(self, group: Sequence[Output], required: bool) -> None:
         by_destination: defaultdict[str, list[Output]] = defaultdict(list)
@@ -78,9 +77,9 @@ class Flusher:
         if not by_destination:
             return
         await self._in_thread(self._encode_limiter, self._encode, by_destination)
-        async with anyio.create_task_group() as tasks:
-            for name, members in by_destination.items():
-                tasks.start_soon(self._place_at, name, members)
+        await _together(
+            partial(self._place_at, name, members, required) for name, members in by_destination.items()
+        )
 
     def _encode(self, by_destination: dict[str, list[Output]]) -> None:
         for name, members in by_destination.items():
@@ -88,21 +87,43 @@ class Flusher:
                 if (choice := output.resolution.formats[name]) is not ROWS:
                     _attempt(output, None, output.encode, choice)
 
-    async def _place_at(self, name: str, outputs: Sequence[Output]) -> None:
-        try:
-            destination = await anyio.to_thread.run_sync(self._destinations.get, name)
-        except QuantumioError as error:
-            raise FlushFailure(outputs[0].ref, name, error) from error
-        limiter = self._place_limiters.setdefault(name, anyio.CapacityLimiter(destination.parallelism))
+    async def _place_at(self, name: str, outputs: Sequence[Output], required: bool) -> None:
+        destination, parallelism = await anyio.to_thread.run_sync(
+            _attempt, outputs[0], name, self._open, name
+        )
+        limiter = self._place_limiters.setdefault(name, anyio.CapacityLimiter(parallelism))
         if isinstance(destination, TableDestination):
-            async with anyio.create_task_group() as tasks:
-                for output in outputs:
-                    tasks.start_soon(self._in_thread, limiter, self._load, destination, output)
-        else:
+            await _together(
+                partial(self._in_thread, limiter, self._load, destination, output) for output in outputs
+            )
+        elif required:
             await self._in_thread(limiter, self._place, destination, outputs)
+        else:
+            await self._in_thread(limiter, self._place_each, destination, outputs)
         for output in outputs:
             if not any(_missing(output, required=True)):
                 output.progress.reach(Moment.DURABLE)
+
+    def _open(self, name: str) -> tuple[ObjectDestination | TableDestination, int]:
+        destination = self._destinations.get(name)
+        return destination, destination.parallelism
+
+    def _place_each(self, destination: ObjectDestination, outputs: Sequence[Output]) -> None:
+        """Place best-effort copies: together, or what can be of them."""
+        try:
+            self._place(destination, outputs)
+            return
+        except FlushFailure as failure:
+            if len(outputs) == 1:
+                raise
+            failures = [failure]
+        for output in outputs:
+            try:
+                self._place(destination, [output])
+            except FlushFailure as failure:
+                failures.append(failure)
+        if len(failures) > 1:  # else all of them arrived one by one
+            raise ExceptionGroup("copies did not arrive", failures[1:])
 
     def _place(self, destination: ObjectDestination, outputs: Sequence[Output]) -> None:
         name = destination.name
@@ -157,13 +178,12 @@ class Flusher:
         ExceptionGroup
             Of `FlushFailure`.
         """
-        async with anyio.create_task_group() as tasks:
-            for output in outputs:
-                for name in output.load_ids:
-                    if name in output.artifacts:
-                        tasks.start_soon(
-                            self._in_thread, self._place_limiters[name], self._reveal, name, output
-                        )
+        await _together(
+            partial(self._in_thread, self._place_limiters[name], self._reveal, name, output)
+            for output in outputs
+            for name in output.load_ids
+            if name in output.artifacts
+        )
 
     def _reveal(self, name: str, output: Output) -> None:
         destination = self._destinations.get(name)
@@ -179,10 +199,12 @@ class Flusher:
         ExceptionGroup
             Of `FlushFailure`.
         """
-        async with anyio.create_task_group() as tasks:
-            for output in outputs:
-                for name in set(output.artifacts) - set(output.load_ids):
-                    tasks.start_soon(self._in_thread, self._place_limiters[name], self._export, name, output)
+        await _together(
+            partial(self._in_thread, self._place_limiters[name], self._export, name, output)
+            for output in outputs
+            for name in output.artifacts
+            if name not in output.load_ids
+        )
 
     def _export(self, name: str, output: Output) -> None:
         destination = self._destinations.get(name)
@@ -218,6 +240,27 @@ class Flusher:
         self, limiter: anyio.CapacityLimiter, function: Callable[..., _T], *arguments: object
     ) -> _T:
         return await anyio.to_thread.run_sync(function, *arguments, limiter=limiter)
+
+
+async def _together(calls: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    """Run all calls at the same time, each to its end, and then raise what failed as one flat group."""
+    failures: list[FlushFailure] = []
+
+    async def run(call: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await call()
+        except FlushFailure as failure:
+            failures.append(failure)
+        except ExceptionGroup as group:
+            failures.extend(error for error in group.exceptions if isinstance(error, FlushFailure))
+        except Exception as error:  # noqa: BLE001  a bug: it fails this flush and nothing else
+            failures.append(FlushFailure(None, None, InternalError(f"a bug in quantumio: {error!r}")))
+
+    async with anyio.create_task_group() as tasks:
+        for call in calls:
+            tasks.start_soon(run, call)
+    if failures:
+        raise ExceptionGroup("outputs did not arrive", failures)
 
 
 def _blamed(outputs: Sequence[Output], destination: str, failure: FlushFailure) -> Output:

@@ -225,6 +225,7 @@ class Output:
                 raise OutputReleased
             if self._snapshot.value is None or not self._is_lossless(self._primary_format()):
                 return self._decode()
+            self._snapshot.verify(self.ref)
             value = self._snapshot.share()
             if self._snapshot.ownership is Ownership.COPY:
                 for array in self._delegate.arrays(value):

@@ -91,10 +91,30 @@ class PolicyResolver:
                     kind=ErrorKind.POLICY,
                 )
             self._expand(policy.to, f"policy {name!r}", allow_policies=False)
+            self._check_formats(policy.formats, f"policy {name!r}")
         for layer in self._layers:
             for number, rule in enumerate(layer.rules, 1):
+                what = _describe(layer, number, rule)
                 if rule.to is not None:
-                    self._expand(rule.to, _describe(layer, number, rule))
+                    self._expand(rule.to, what)
+                self._check_formats(rule.formats or {}, what)
+                if rule.storage_class is not None:
+                    self._formats.storage_class(rule.storage_class)
+
+    def _check_formats(self, formats: Mapping[str, FormatChoice], what: str) -> None:
+        for destination, choice in formats.items():
+            if destination not in self._destinations.names():
+                raise InvalidInputError(
+                    f"{what}: formats names {destination!r}, which is no destination",
+                    hint=f"there are {', '.join(self._destinations.names())}",
+                    kind=ErrorKind.POLICY,
+                )
+            if choice.name not in self._formats.format_names():
+                raise InvalidInputError(
+                    f"{what}: there is no format {choice.name!r}",
+                    hint=f"there are {', '.join(self._formats.format_names())}",
+                    kind=ErrorKind.POLICY,
+                )
 
     def with_layer(self, layer: PolicyLayer) -> PolicyResolver:
         """Return a resolver with one more layer: stronger than all but locked rules and the put."""

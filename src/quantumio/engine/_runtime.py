@@ -33,7 +33,6 @@ from quantumio.model import (
     Committed,
     CommitUnknown,
     DataId,
-    DatasetRef,
     Moment,
     Transaction,
 )
@@ -254,6 +253,7 @@ class Runtime:
     def _conclude_bug(self, context: Context, error: Exception) -> None:
         outcome = CommitUnknown(txid=context.txid, reason=f"a bug in quantumio: {error!r}")
         self.ledger.add(ErrorKind.INTERNAL, outcome.reason, txid=context.txid)
+        self._remember(context.txid, outcome)
         context.decide(outcome)
 
     async def _decide(self, context: Context) -> CommitOutcome:
@@ -284,7 +284,7 @@ class Runtime:
         return None
 
     def _flush_failed(self, context: Context, group: ExceptionGroup[Exception]) -> CommitOutcome:
-        failures = _flush_failures(group, None)
+        failures = _flush_failures(group)
         for failure in failures:
             self.ledger.add(
                 failure.error.kind,
@@ -300,10 +300,10 @@ class Runtime:
         """Tell the outcome, and do what follows from it."""
         if isinstance(outcome, Committed):
             if outcome.reused:
-                await self._remove(context.persistent_outputs)
+                await self._remove(context.persistent_outputs, context.txid)
             self._keep_temporaries(context)
         elif not isinstance(outcome, CommitUnknown):  # on unknown delete nothing
-            await self._remove(context.persistent_outputs)
+            await self._remove(context.persistent_outputs, context.txid)
         if not isinstance(outcome, Committed):
             self._note_failure(context, outcome)
         self._remember(context.txid, outcome)
@@ -343,6 +343,9 @@ class Runtime:
             except QuantumioError as error:
                 settled = False
                 self.ledger.add(error.kind, str(error), txid=context.txid)
+            except Exception as error:  # noqa: BLE001  it is visible; what is left must not undo that
+                settled = False
+                self.ledger.add(ErrorKind.INTERNAL, f"a bug in quantumio: {error!r}", txid=context.txid)
         return settled
 
     async def _settle_copies(self, outputs: Sequence[Output]) -> None:
@@ -366,11 +369,13 @@ class Runtime:
             if placed:
                 await anyio.to_thread.run_sync(self.catalog.record_artifacts, placed)
 
-    async def _remove(self, outputs: Sequence[Output]) -> None:
+    async def _remove(self, outputs: Sequence[Output], txid: UUID | None = None) -> None:
+        failed = {entry.destination for entry in self.ledger.entries() if txid and entry.txid == txid}
         for failure in await self._flusher.remove(outputs):
-            self.ledger.add(
-                failure.error.kind, str(failure.error), ref=failure.ref, destination=failure.destination
-            )
+            if failure.destination not in failed:  # else its first failure says why
+                self.ledger.add(
+                    failure.error.kind, str(failure.error), ref=failure.ref, destination=failure.destination
+                )
 
     # -- outputs outside of a commit
     def place_now(self, output: Output) -> None:
@@ -390,7 +395,7 @@ class Runtime:
         try:
             await self._flusher.flush([output], required=True)
         except ExceptionGroup as group:
-            done.set_exception(_flush_failures(group, output.ref)[0].error)
+            done.set_exception(_flush_failures(group)[0].error)
         except BaseException as error:
             done.set_exception(InternalError(f"{type(error).__name__}: {error}"))
             raise
@@ -545,13 +550,5 @@ class Runtime:
         self.ledger.raise_undelivered()
 
 
-def _flush_failures(group: BaseExceptionGroup[BaseException], ref: DatasetRef | None) -> list[FlushFailure]:
-    failures: list[FlushFailure] = []
-    for error in group.exceptions:
-        if isinstance(error, FlushFailure):
-            failures.append(error)
-        elif isinstance(error, BaseExceptionGroup):
-            failures.extend(_flush_failures(error, ref))
-        else:
-            failures.append(FlushFailure(ref, None, InternalError(f"a bug in quantumio: {error!r}")))
-    return failures
+def _flush_failures(group: ExceptionGroup[Exception]) -> list[FlushFailure]:
+    return [error for error in group.exceptions if isinstance(error, FlushFailure)]

@@ -225,7 +225,8 @@ def parse_cards(raw: str) -> Iterator[tuple[str, str]]:
 
 def _is_continued(text: str) -> bool:
     """Whether the last card of a long text continues: its text ends with & (comments may follow)."""
-    match = _VALUE.match(text[-_CARD:], 10)
+    last = text[-_CARD:]
+    match = _VALUE.match(last, last.index("=") + 1 if last.startswith("HIERARCH ") else 10)
     return match is not None and match["value"].rstrip("' ").endswith("&")
 
 

@@ -33,6 +33,18 @@ def check_table_form(storage_class: str, form: str) -> None:
         raise MissingExtraError(form, EXTRAS[form], purpose=f"as_={form!r}")
 
 
+def check_name(name: str, storage_class: str) -> None:
+    """Refuse the name of a column that no format can hold."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(
+            f"column {name!r} of the {storage_class}: its name is no Unicode text (it has half of a character)",
+            hint="rename it",
+            kind=ErrorKind.NAME,
+        ) from None
+
+
 def check_columns(columns: Sequence[str], there: Collection[str]) -> None:
     """Refuse columns that a table does not have, and columns that are asked for twice.
 

@@ -64,6 +64,7 @@ class AstropyTableDelegate:
         if not isinstance(value, Table):
             raise wrong_type("AstropyTable", value, "give an astropy QTable or Table, e.g. QTable(value)")
         for column in value.itercols():
+            check_name(str(column.info.name), "AstropyTable")
             dtype = getattr(column, "dtype", None)
             if isinstance(dtype, np.dtype) and dtype.kind in "Oc":
                 raise InvalidInputError(

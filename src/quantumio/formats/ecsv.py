@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,6 +34,7 @@ _VERSION: Final = "# %ECSV 1.0\n# ---\n"
 _OWN_KEY: Final = "quantumio"
 _FORMAT: Final = "ascii.ecsv"
 _HINT: Final = "write it as parquet"
+_READABLE_NAME: Final = re.compile(r"(?![\s#])[^\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+(?<!\s)")
 
 
 class EcsvFormat:
@@ -71,7 +73,7 @@ class EcsvFormat:
         return True
 
     def check(self, value: object, storage_class: str, options: Mapping[str, object]) -> None:
-        """Refuse options, bytes columns, and tables without columns."""
+        """Refuse options, bytes columns, names that end lines, and tables without columns."""
         check_storage_class("ecsv", _STORAGE_CLASSES, storage_class)
         check_options("ecsv", options, {})
         assert isinstance(value, Table)
@@ -111,6 +113,13 @@ class EcsvFormat:
 
 
 def _check_column(column: PlainColumn) -> None:
+    if not _READABLE_NAME.fullmatch(column.name):
+        raise FormatError(
+            f"ECSV does not give back the name of column {column.name!r}: it is empty, has white space at an "
+            "end, begins with '#', or holds control characters",
+            hint=f"rename it, or {_HINT}",
+            kind=ErrorKind.NAME,
+        )
     if column.values.dtype.kind == "S":
         raise FormatError(
             f"ECSV cannot hold the bytes of column {column.name!r}",

@@ -16,6 +16,7 @@ from quantumio.formats._pandas_arrow import arrow_to_pandas, pandas_to_arrow
 from quantumio.formats._table_arrays import structured_array
 from quantumio.formats._table_forms import (
     check_columns,
+    check_name,
     check_table_form,
     wrong_type,
 )
@@ -57,6 +58,7 @@ class DataFrameDelegate:
         for name in names:
             if not isinstance(name, str):
                 raise _refused(name, "names of columns are texts", "df.columns = df.columns.astype(str)")
+            check_name(name, "DataFrame")
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise _refused(twice, "two columns have this name", "rename one with df.rename(columns=...)")

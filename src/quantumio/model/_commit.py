@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from enum import IntEnum, StrEnum
 from uuid import UUID
 
@@ -99,8 +100,8 @@ def check_expectation(expect: object) -> Expectation:
         return None
     if expect == "create":
         return 0
-    if isinstance(expect, int) and not isinstance(expect, bool) and expect >= 0:
-        return expect
+    if hasattr(expect, "__index__") and not isinstance(expect, bool) and operator.index(expect) >= 0:
+        return operator.index(expect)
     raise InvalidInputError(
         f"expect={expect!r}", hint="use None, 'create', or the number of the version that must be the latest"
     )

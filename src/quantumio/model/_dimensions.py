@@ -8,7 +8,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Literal
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model._names import check_identifier
@@ -99,7 +99,9 @@ class DimensionUniverse(Mapping[str, Dimension]):
                     hint=f"dimensions so far: {', '.join(self.names)}",
                     kind=ErrorKind.DIMENSION,
                 )
-        self._dimensions[dimension.name] = dimension
+        closure = {other for name in dimension.requires for other in self._dimensions[name].requires}
+        requires = [name for name in self._dimensions if name in closure or name in dimension.requires]
+        self._dimensions[dimension.name] = evolve(dimension, requires=tuple(requires))
 
     def __getitem__(self, name: str) -> Dimension:
         return self._dimensions[name]
@@ -198,6 +200,14 @@ def _from_table(name: str, table: Mapping[str, object], is_relation: bool) -> Di
         raise wrong(f"metadata = {metadata!r}", f"give a type of {_METADATA_TYPES} for each name")
     for column in metadata:
         check_identifier(column, "metadata column")
+    unique = _names(table.get("unique", ()), wrong)
+    if missing := [column for column in unique if column not in metadata]:
+        raise wrong(
+            f"unique names {missing[0]!r}", f"it is none of its metadata: {', '.join(metadata) or 'none'}"
+        )
+    temporal = table.get("temporal", False)
+    if not isinstance(temporal, bool):
+        raise wrong(f"temporal = {temporal!r}", "write true or false")
     spatial = table.get("spatial")
     return Dimension(
         name=name,
@@ -205,8 +215,8 @@ def _from_table(name: str, table: Mapping[str, object], is_relation: bool) -> Di
         requires=_names(table.get("requires", ()), wrong),
         implies=_names(table.get("implies", ()), wrong),
         metadata=dict(metadata),
-        unique=_names(table.get("unique", ()), wrong),
-        temporal=bool(table.get("temporal", False)),
+        unique=unique,
+        temporal=temporal,
         spatial=None if spatial is None else check_identifier(spatial, "spatial family"),
     )
 

@@ -71,11 +71,16 @@ def decode_component(name: str) -> str:
         raise InvalidInputError(f"{name!r} is no encoded text", kind=ErrorKind.NAME) from None
 
 
+def _encode_value(text: str) -> str:
+    """Encode the signs, too, that stand between the values of a data ID."""
+    return encode_component(text).replace("+", "%2B").replace("=", "%3D")
+
+
 def human_path(ref: DatasetRef, ending: str) -> str:
     """Return a name for people of a committed dataset: ``<run>/<dataset type>/<data ID>.v<version><ending>``.
 
     The data ID is written as ``visit=33+detector=0``, encoded.
     """
-    values = "+".join(f"{name}={encode_component(str(value))}" for name, value in ref.data_id.items())
+    values = "+".join(f"{name}={_encode_value(str(value))}" for name, value in ref.data_id.items())
     stem = values if len(values) <= _MAX_COMPONENT_BYTES else encode_component(values)
     return f"{ref.run}/{ref.dataset_type.name}/{stem or ref.dataset_type.name}.v{ref.version}{ending}"

@@ -63,6 +63,8 @@ class Region:
         declinations = {"CIRCLE": numbers[1:2], "POLYGON": numbers[1::2], "RANGE": numbers[2:]}[shape]
         if any(abs(declination) > 90 for declination in declinations):
             raise _wrong(value, "declinations lie between -90 and 90 degrees")
+        if shape == "RANGE" and numbers[2] > numbers[3]:
+            raise _wrong(value, "RANGE ra1 ra2 dec1 dec2 has dec1 <= dec2")
         if shape == "CIRCLE" and not 0 <= numbers[2] <= 180:
             raise _wrong(value, "a radius lies between 0 and 180 degrees")
         return cls(shape, numbers)

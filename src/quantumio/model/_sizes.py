@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import Final
 
 from quantumio.errors import InvalidInputError
@@ -28,7 +29,11 @@ def parse_bytes(value: object, what: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if match and (match[2] or "B") in _UNITS and (size := int(float(match[1]) * _UNITS[match[2] or "B"])) > 0:
+    if (
+        match
+        and (match[2] or "B") in _UNITS
+        and (size := int(Fraction(match[1]) * _UNITS[match[2] or "B"])) > 0
+    ):
         return size
     raise InvalidInputError(f"{what} = {value!r} is no size", hint="write a size such as '4 GiB' or '500 MB'")
 
@@ -39,4 +44,4 @@ def format_bytes(nbytes: float) -> str:
         if abs(nbytes) < 1024 or unit == "TiB":
             break
         nbytes /= 1024
-    return f"{nbytes:.0f} B" if unit == "B" else f"{nbytes:.3g} {unit}"
+    return f"{nbytes:.0f} {unit}" if unit == "B" or abs(nbytes) >= 100 else f"{nbytes:.3g} {unit}"

@@ -29,6 +29,8 @@ def tai_ns(time: Time) -> int:
         ``time`` is no scalar Time, or lies outside of the years 1678 to 2262.
     """
     try:
+        if getattr(time, "masked", False):
+            raise TypeError("a masked time is no moment")
         tai = time.tai
         exact = (Fraction(float(tai.jd1)) - _EPOCH_JD + Fraction(float(tai.jd2))) * _DAY_NS
         nanoseconds = round(exact)

@@ -25,6 +25,7 @@ from quantumio.system import environment
 
 __all__ = [
     "FileLock",
+    "IrregularFileError",
     "copy_new",
     "exists",
     "file_size",
@@ -48,6 +49,28 @@ __all__ = [
 Buffer = bytes | bytearray | memoryview
 _TEMPORARY_PREFIX = ".qio-"
 _DIRECTORY_FSYNC_UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP}
+_COPY_BYTES = 1 << 20
+
+
+class IrregularFileError(OSError):
+    """A pipe, a socket or a device stands where a file should be; it was not read."""
+
+
+def _open_regular(path: Path, flags: int = os.O_NOFOLLOW) -> int:
+    """Open a regular file to be read; nothing else is waited for (a pipe without a writer would block)."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | flags)
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # a socket, or a device that is not there
+            raise
+        raise IrregularFileError(errno.ENXIO, "it is no regular file", str(path)) from None
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise IrregularFileError(errno.EINVAL, "it is no regular file", str(path))
 
 
 def make_directories(path: Path) -> None:
@@ -58,8 +81,11 @@ def make_directories(path: Path) -> None:
         missing.append(current)
         current = current.parent
     for directory in reversed(missing):
-        with contextlib.suppress(FileExistsError):
+        try:
             os.mkdir(directory)
+        except FileExistsError:
+            if not directory.is_dir():  # else somebody else made it meanwhile
+                raise
         fsync_directories([directory.parent])
 
 
@@ -108,7 +134,8 @@ def write_new(path: Path, chunks: Sequence[Buffer], *, mode: int = 0o644) -> Non
 
 def _write_all(descriptor: int, chunks: Sequence[Buffer]) -> None:
     for chunk in chunks:
-        remaining = memoryview(chunk).cast("B")
+        view = memoryview(chunk)
+        remaining = view.cast("B") if view.nbytes else memoryview(b"")
         while remaining.nbytes:
             remaining = remaining[os.write(descriptor, remaining) :]
 
@@ -124,24 +151,44 @@ def link_new(source: Path, target: Path) -> None:
     os.link(source, target)
 
 
-def copy_new(source: Path, target: Path) -> None:
-    """Copy a file to a name that did not exist, fsynced, in constant memory."""
+def copy_new(source: Path, target: Path) -> str:
+    """Copy a file to a name that did not exist, fsynced, in constant memory.
+
+    Returns
+    -------
+    str
+        SHA-256 of the bytes that were written, in hexadecimal: those of the source may change meanwhile.
+
+    Raises
+    ------
+    IrregularFileError
+        The source is no regular file.
+    """
     temporary = target.with_name(f"{_TEMPORARY_PREFIX}{environment.random_token()}.tmp")
     try:
-        with open(source, "rb") as reader, open(temporary, "xb") as writer:
-            shutil.copyfileobj(reader, writer, 1 << 20)
+        digest = hashlib.sha256()
+        with open(_open_regular(source, 0), "rb", buffering=0) as reader, open(temporary, "xb") as writer:
+            while piece := reader.read(_COPY_BYTES):
+                digest.update(piece)
+                writer.write(piece)
             writer.flush()
             os.fsync(writer.fileno())
         os.link(temporary, target)
+        return digest.hexdigest()
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
 
 
 def read_bytes(path: Path, byte_range: tuple[int, int] | None = None) -> bytes:
-    """Read a file, or ``(offset, length)`` of it; symbolic links at the last component are refused."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with open(descriptor, "rb", closefd=True) as file:
+    """Read a file, or ``(offset, length)`` of it; symbolic links at the last component are refused.
+
+    Raises
+    ------
+    IrregularFileError
+        A pipe, a socket or a device stands there; it is not waited for.
+    """
+    with open(_open_regular(path), "rb", closefd=True) as file:
         if byte_range is None:
             return file.read()
         file.seek(byte_range[0])
@@ -150,14 +197,13 @@ def read_bytes(path: Path, byte_range: tuple[int, int] | None = None) -> bytes:
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file in hexadecimal, in constant memory; symbolic links are refused as by `read_bytes`."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with open(descriptor, "rb", closefd=True) as file:
+    with open(_open_regular(path), "rb", closefd=True) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fsync_file(path: Path) -> None:
     """Make the bytes of a file that somebody else wrote durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = _open_regular(path)
     try:
         os.fsync(descriptor)
     finally:

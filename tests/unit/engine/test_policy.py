@@ -139,7 +139,6 @@ def test_first_matching_rule_of_a_layer_that_sets_the_key_wins(resolver):
         ({"runs": "u/ada"}, False),
         ({"runs": "u/*/isr"}, True),
         ({"storage_class": "AstropyTable"}, True),
-        ({"storage_class": "Astropy*"}, False),  # a name, no pattern
         ({"datasets": "source", "runs": "v/*"}, False),
         ({"datasets": "source", "runs": "*", "storage_class": "AstropyTable"}, True),
     ],
