@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Final, Literal, Self
 from uuid import UUID
@@ -11,8 +13,9 @@ import anyio
 import anyio.lowlevel
 
 from quantumio.butler._context import DataContext
-from quantumio.butler._handles import AsyncReceipt, AsyncTicket, as_async_receipt, as_async_ticket
+from quantumio.butler._handles import AsyncReceipt, AsyncTicket, Receipt, as_async_receipt, as_async_ticket
 from quantumio.butler._threads import in_thread, limited_in_thread, reading_in_thread
+from quantumio.engine import GIVEN_UP
 from quantumio.errors import QuantumioError, StateError
 from quantumio.model import Ack, DatasetRef
 
@@ -122,12 +125,11 @@ class AsyncDataContext:
 
         Notes
         -----
-        Copying and encoding happen in a worker thread. If cancelled meanwhile, the output may have been
-        accepted: ``refs`` says so.
+        Copying and encoding happen in a worker thread. If cancelled while it waits for the buffer, nothing
+        was accepted; if cancelled later, ``refs`` says whether it was.
         """
         context = await self._opened()
-        receipt = await limited_in_thread(
-            self._put_limiter,
+        put = partial(
             context.put,
             obj,
             dataset_type_or_ref,
@@ -138,7 +140,35 @@ class AsyncDataContext:
             replace=replace,
             **keys,
         )
-        return as_async_receipt(receipt)
+        return as_async_receipt(await self._put_in_thread(context, put))
+
+    async def _put_in_thread(self, context: DataContext, put: Callable[[], Receipt]) -> Receipt:
+        """Put in a worker thread; cancelling ends its waiting for the buffer, and then waits for it."""
+        given_up = threading.Event()
+        outcome: Receipt | Exception | None = None
+
+        async def watch() -> None:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                context.give_up_waiting(given_up)
+
+        token = GIVEN_UP.set(given_up)  # the worker thread gets a copy of this task's variables
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(watch)
+                try:
+                    outcome = await limited_in_thread(self._put_limiter, put)
+                except Exception as error:  # noqa: BLE001  raised below: not as a group
+                    outcome = error
+                tasks.cancel_scope.cancel()
+        finally:
+            GIVEN_UP.reset(token)
+        if isinstance(outcome, Exception):
+            await anyio.lowlevel.checkpoint_if_cancelled()  # then the cancellation is the reason
+            raise outcome
+        assert outcome is not None
+        return outcome
 
     async def get(
         self,

@@ -110,7 +110,6 @@ class _ContextBase:
         own: object,
         expect: int | Literal["create"] | None,
         replace: bool,
-        given_up: threading.Event | None = None,
     ) -> Output:
         dataset_type, full, ref_id = self._output_type(target, data_id, keys)
         return self._context.put(
@@ -122,7 +121,6 @@ class _ContextBase:
             own=own,
             expect=expect,
             replace=replace,
-            given_up=given_up,
         )
 
     def _get(
@@ -344,6 +342,10 @@ class DataContext(_ContextBase):
     def level(self, ack: str | Ack | None = None) -> Ack:
         """Return the level that a commit with this ``ack`` waits for."""
         return self._context.ack if ack is None else max(Ack.make(ack), self._context.policy_ack)
+
+    def give_up_waiting(self, given_up: threading.Event) -> None:
+        """End the waiting for the buffer of the put whose `GIVEN_UP` is this event."""
+        self._context.give_up_waiting(given_up)
 
     def give_up(self) -> None:
         """Give a commit up unless it is becoming visible already; its outcome says which."""

@@ -1,5 +1,6 @@
 """The heart: buffer, ownership, policy, flush and commit. It knows ports, never libraries."""
 
+from quantumio.engine._budget import GIVEN_UP
 from quantumio.engine._context import MOMENT_OF_ACK, Context, ContextState
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._output import Output, OutputReleased
@@ -9,6 +10,7 @@ from quantumio.engine._progress import Progress
 from quantumio.engine._runtime import Runtime, RuntimeSettings, RuntimeStatus
 
 __all__ = [
+    "GIVEN_UP",
     "LOCAL",
     "MOMENT_OF_ACK",
     "ROWS",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
+from contextvars import ContextVar
 
 from quantumio.errors import BufferFull
 from quantumio.system import environment
 
-__all__ = ["ByteBudget"]
+__all__ = ["GIVEN_UP", "ByteBudget"]
+
+GIVEN_UP: ContextVar[threading.Event | None] = ContextVar("given_up", default=None)
+"""Set when nobody wants the result of a call any more: an event loop cancelled who awaits it."""
 
 
 class ByteBudget:
@@ -49,16 +53,15 @@ class ByteBudget:
             self._used += nbytes
             return True
 
-    def charge(
-        self, nbytes: int, timeout_s: float, what: str, given_up: threading.Event | None = None
-    ) -> None:
-        """Charge, waiting until it fits; ``given_up`` (with `wake`) ends the waiting.
+    def charge(self, nbytes: int, timeout_s: float, what: str) -> None:
+        """Charge, waiting until it fits or until the waiting is given up (`GIVEN_UP` and `give_up`).
 
         Raises
         ------
         BufferFull
             It did not fit in time; nothing was charged.
         """
+        given_up = GIVEN_UP.get()
         begin = environment.monotonic()
         with self._condition:
             self._condition.wait_for(
@@ -74,9 +77,10 @@ class ByteBudget:
                 )
             self._used += nbytes
 
-    def wake(self) -> None:
-        """Have those who wait look whether they were given up."""
+    def give_up(self, given_up: threading.Event) -> None:
+        """End the waiting of the call whose `GIVEN_UP` is this event."""
         with self._condition:
+            given_up.set()
             self._condition.notify_all()
 
     def charge_more(self, nbytes: int) -> None:

@@ -185,16 +185,15 @@ class Context:
         own: object = None,
         expect: int | Literal["create"] | None = None,
         replace: bool = False,
-        given_up: threading.Event | None = None,
     ) -> Output:
         """Accept one output: everything that can be known to be wrong with it is raised now.
 
         Returns when the object was taken as its ownership says; in immediate mode when its bytes are durable
-        at every required destination. `give_up_waiting` ends waiting for the buffer by ``given_up``.
+        at every required destination.
         """
         begin = environment.perf_counter()
         try:
-            output = self._prepare(value, dataset_type, data_id, ref_id, to, own, expect, replace, given_up)
+            output = self._prepare(value, dataset_type, data_id, ref_id, to, own, expect, replace)
             if output.resolution.mode is Mode.IMMEDIATE and not output.resolution.is_temporary:
                 self._place_now(output)
             self._take(output, replace)
@@ -212,7 +211,6 @@ class Context:
         own: object,
         expect: int | Literal["create"] | None,
         replace: bool,
-        given_up: threading.Event | None,
     ) -> Output:
         """Check one output and take its snapshot; it is not in the context yet."""
         runtime = self._runtime
@@ -226,9 +224,7 @@ class Context:
         resolution = self._policies.resolve(dataset_type, self.run, to=to, own=own)
         ownership = choose_ownership(value, delegate, resolution.own)
         nbytes = delegate.nbytes(value)
-        runtime.budget.charge(
-            nbytes, runtime.settings.put_timeout_s, f"{dataset_type.name}({data_id})", given_up
-        )
+        runtime.budget.charge(nbytes, runtime.settings.put_timeout_s, f"{dataset_type.name}({data_id})")
         try:
             snapshot = take_snapshot(
                 value, delegate, ownership, runtime.pool, verify_borrowed=runtime.settings.verify_borrowed
@@ -280,9 +276,8 @@ class Context:
             self._runtime.discard([replaced])
 
     def give_up_waiting(self, given_up: threading.Event) -> None:
-        """End the waiting of the put that was given this event."""
-        given_up.set()
-        self._runtime.budget.wake()
+        """End the waiting for the buffer of the put whose `GIVEN_UP` is this event."""
+        self._runtime.budget.give_up(given_up)
 
     def _check_open(self) -> None:
         if self.state is not ContextState.OPEN:

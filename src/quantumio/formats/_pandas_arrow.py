@@ -124,6 +124,7 @@ def arrow_to_pandas(table: pa.Table) -> pd.DataFrame:
         for name, categories in _categories(table).items():
             if name in columns:
                 frame[name] = frame[name].astype(pd.CategoricalDtype(categories, frame[name].cat.ordered))
+        frame = _in_seconds(frame, table.schema, described)
     except (pa.ArrowException, KeyError, TypeError, ValueError, NotImplementedError) as error:
         if described:
             raise FormatError(
@@ -135,6 +136,26 @@ def arrow_to_pandas(table: pa.Table) -> pd.DataFrame:
             f"pandas cannot hold this table: {error}", hint="use as_='arrow'", kind=ErrorKind.FORM
         ) from error
     return frame
+
+
+def _in_seconds(frame: pd.DataFrame, schema: pa.Schema, described: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the frame with times in seconds where they were: Parquet made milliseconds of them."""
+    seconds = {
+        column["field_name"]
+        for column in described["columns"]
+        if column["numpy_type"] == "datetime64[s]" and column["field_name"] in schema.names
+    }
+    types = {name: _second(frame[name].dtype) for name in seconds.intersection(frame.columns)}
+    frame = frame.astype(types) if types else frame
+    if isinstance(frame.index, pd.DatetimeIndex) and seconds.intersection(
+        name for name in described.get("index_columns", ()) if isinstance(name, str)
+    ):
+        frame.index = frame.index.as_unit("s")
+    return frame
+
+
+def _second(dtype: Any) -> Any:
+    return pd.DatetimeTZDtype("s", dtype.tz) if isinstance(dtype, pd.DatetimeTZDtype) else "datetime64[s]"
 
 
 def _without_types(table: pa.Table, described: Mapping[str, Any], names: Sequence[str]) -> pa.Table:

@@ -10,7 +10,7 @@ from quantumio.errors import ErrorKind, InvalidInputError, MissingExtraError
 from quantumio.formats._builtin import EXTRAS, declaration
 from quantumio.formats._guards import refuse_form
 
-__all__ = ["MAX_DECODED_BYTES", "check_columns", "check_table_form", "wrong_type"]
+__all__ = ["MAX_DECODED_BYTES", "check_columns", "check_name", "check_table_form", "wrong_type"]
 
 MAX_DECODED_BYTES: Final = 64 << 30
 """What a table may declare to need in memory; more is refused before anything is decoded."""
@@ -34,12 +34,18 @@ def check_table_form(storage_class: str, form: str) -> None:
 
 
 def check_name(name: str, storage_class: str) -> None:
-    """Refuse the name of a column that no format can hold."""
+    """Refuse the name of a column that no format can hold.
+
+    Raises
+    ------
+    InvalidInputError
+        ``kind="name"``: it is no Unicode text.
+    """
     try:
         name.encode()
     except UnicodeEncodeError:
         raise InvalidInputError(
-            f"column {name!r} of the {storage_class}: its name is no Unicode text (it has half of a character)",
+            f"column {name!r} of the {storage_class}: its name is no Unicode text (a lone surrogate)",
             hint="rename it",
             kind=ErrorKind.NAME,
         ) from None

@@ -26,6 +26,7 @@ from quantumio.formats._plain_table import (
 from quantumio.formats._table_arrays import structured_array
 from quantumio.formats._table_forms import (
     check_columns,
+    check_name,
     check_table_form,
     wrong_type,
 )
@@ -63,6 +64,10 @@ class AstropyTableDelegate:
         """Refuse what is no astropy table, and columns of no canonical dtype."""
         if not isinstance(value, Table):
             raise wrong_type("AstropyTable", value, "give an astropy QTable or Table, e.g. QTable(value)")
+        if "" in value.colnames:  # astropy itself would call it col1, col2...
+            raise InvalidInputError(
+                "the AstropyTable has a column without a name", hint="rename it", kind=ErrorKind.NAME
+            )
         for column in value.itercols():
             check_name(str(column.info.name), "AstropyTable")
             dtype = getattr(column, "dtype", None)

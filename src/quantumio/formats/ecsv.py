@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import yaml
 from astropy.table import QTable, Table
 
 from quantumio.errors import ErrorKind, FormatError, InvalidInputError
@@ -226,8 +227,9 @@ def _read_rows(header: TableHeader, lines: Sequence[str]) -> Table:
     }
     if "delimiter" in header.others:
         types["delimiter"] = header.others["delimiter"]
-    # YAML reads JSON. A list of lines: a single text could be taken for the name of a file.
-    return Table.read([*_VERSION.splitlines(), f"# {json.dumps(types)}", *lines], format=_FORMAT)
+    # On one line, with escapes. A list of lines: a single text could be taken for the name of a file.
+    text = yaml.safe_dump(types, default_flow_style=True, width=math.inf).rstrip("\n")
+    return Table.read([*_VERSION.splitlines(), f"# {text}", *lines], format=_FORMAT)
 
 
 def _described(name: str, column: ColumnHeader) -> dict[str, Any]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["DataFrameDelegate"]
 
 _NUMPY_KINDS: Final = "biufmM"
+_MOST_SECONDS: Final = np.iinfo("i8").max // 1000
 _TEXTS: Final = frozenset({"string", "empty"})
 
 
@@ -41,8 +42,7 @@ class DataFrameDelegate:
 
     Canonical form: what pyarrow's pandas metadata gives back. Column names are texts and unique; an index is
     kept with its name (a RangeIndex as one, frequencies dropped); object columns hold texts alone and become
-    the text dtype of pandas; texts and categories are backed by Arrow; timestamps in seconds become
-    milliseconds; ``attrs`` are what JSON gives back.
+    the text dtype of pandas; texts and categories are backed by Arrow; ``attrs`` are what JSON gives back.
     """
 
     @property
@@ -68,6 +68,7 @@ class DataFrameDelegate:
                 hint="use df.reset_index()",
                 kind=ErrorKind.VALUE,
             )
+        _check_seconds(value)
         _canonical_attrs(value.attrs)
 
     def is_immutable(self, value: object) -> bool:
@@ -160,10 +161,7 @@ def _frame(value: Any) -> pd.DataFrame:
 
 
 def _is_bulk(dtype: Any) -> bool:
-    if not isinstance(dtype, np.dtype) or dtype.kind not in _NUMPY_KINDS:
-        return False
-    # Parquet has no seconds: these go through Arrow, which makes milliseconds of them.
-    return dtype.kind != "M" or np.datetime_data(dtype)[0] != "s"
+    return isinstance(dtype, np.dtype) and dtype.kind in _NUMPY_KINDS
 
 
 def _retyped(frame: pd.DataFrame) -> pd.DataFrame:
@@ -181,14 +179,17 @@ def _retyped(frame: pd.DataFrame) -> pd.DataFrame:
             types[str(name)] = "str"
         elif isinstance(dtype, pd.StringDtype) and dtype.storage != "pyarrow":
             types[str(name)] = pd.StringDtype("pyarrow", na_value=dtype.na_value)
-        elif isinstance(dtype, np.dtype) and dtype.kind == "M":
-            types[str(name)] = "datetime64[ms]"
-        elif isinstance(dtype, pd.DatetimeTZDtype) and dtype.unit == "s":
-            types[str(name)] = pd.DatetimeTZDtype("ms", dtype.tz)
-    frame = frame.astype(types) if types else frame
-    if isinstance(frame.index, pd.DatetimeIndex) and frame.index.unit == "s":
-        frame = frame.set_axis(frame.index.as_unit("ms"))
-    return frame
+    return frame.astype(types) if types else frame
+
+
+def _check_seconds(frame: pd.DataFrame) -> None:
+    """Refuse times that Parquet, which counts milliseconds at least, cannot count in 64 bits."""
+    named = [(name, frame[name]) for name in frame.columns]
+    for name, values in [*named, ("the index", frame.index)]:
+        if getattr(values.dtype, "kind", "") == "M" and getattr(values.dtype, "str", "<M8[s]")[-3:] == "[s]":
+            seconds = values.to_numpy("M8[s]").astype("i8")
+            if (np.abs(seconds[seconds != np.iinfo("i8").min]) > _MOST_SECONDS).any():
+                raise _refused(name, "a time is out of the range of milliseconds", "correct it, or use pd.NaT")
 
 
 def _canonical_attrs(attrs: Any) -> dict[str, Any]:

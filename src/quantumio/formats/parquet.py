@@ -144,8 +144,19 @@ def _to_arrow(value: Any, storage_class: str) -> pa.Table:
     if storage_class == "DataFrame":
         from quantumio.formats._pandas_arrow import pandas_to_arrow
 
-        return pandas_to_arrow(value)
+        return _without_seconds(pandas_to_arrow(value))
     return value
+
+
+def _without_seconds(table: pa.Table) -> pa.Table:
+    """Return the table with seconds as milliseconds: Parquet has none; `arrow_to_pandas` restores them."""
+    fields = [
+        field.with_type(pa.timestamp("ms", field.type.tz))
+        if pa.types.is_timestamp(field.type) and field.type.unit == "s"
+        else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields, metadata=table.schema.metadata))
 
 
 @lru_cache(maxsize=256)

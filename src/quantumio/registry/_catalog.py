@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -35,6 +36,7 @@ from quantumio.registry._names import NamesCache
 from quantumio.registry._query import Queries
 from quantumio.registry._records import RecordQueries
 from quantumio.registry._schema import CLOCK, REPOSITORY
+from quantumio.registry._uninterrupted import after_abandoned, uninterrupted
 from quantumio.registry._universe import make_universe, universe_from_wire, universe_to_wire
 from quantumio.registry._universe_schema import Tables
 from quantumio.system import environment
@@ -46,7 +48,8 @@ class SqlCatalog:
     """A registry in SQLite or PostgreSQL; see `quantumio.ports.Catalog` for what its methods promise.
 
     Made by `create_registry` and `open_registry`. Thread-safe. Readers never wait for writers; writers take
-    turns, on SQLite under a file lock, and each write is one short transaction.
+    turns, on SQLite under a file lock, and each write is one short transaction. An interrupt (Ctrl-C) breaks
+    off the waiting for a write, not the write: `outcome` tells what became of it.
     """
 
     def __init__(self, database: Database, repository_id: UUID, universe: DimensionUniverse) -> None:
@@ -84,12 +87,12 @@ class SqlCatalog:
 
     def close(self) -> None:
         """Give up connections; idempotent. SQLite's log is brought into the database first."""
-        self._database.close()
+        uninterrupted(self._database.close)
 
     # -- dataset types
     def register_dataset_type(self, dataset_type: DatasetType) -> bool:
         """Register it (normalised); False if it was registered already."""
-        return self._dataset_types.register(dataset_type)
+        return uninterrupted(lambda: self._dataset_types.register(dataset_type))
 
     def dataset_type(self, name: str) -> DatasetType:
         """Return it (cached)."""
@@ -102,7 +105,7 @@ class SqlCatalog:
     # -- dimensions
     def insert_dimension(self, element: str, records: Sequence[Mapping[str, object]]) -> int:
         """Insert records in bulk, all or none; returns how many were new."""
-        return self._records.insert(element, records)
+        return uninterrupted(lambda: self._records.insert(element, records))
 
     def dimension_records(
         self, element: str, data_id: Mapping[str, int | str], where: str | None, bind: Mapping[str, object]
@@ -132,7 +135,7 @@ class SqlCatalog:
     # -- collections
     def register_collection(self, name: str, kind: CollectionKind) -> bool:
         """Register it; False if it was there as this kind."""
-        return self._collections.register(name, kind)
+        return uninterrupted(lambda: self._collections.register(name, kind))
 
     def collections(self, pattern: str = "*") -> list[CollectionRecord]:
         """Return collections whose name matches the glob, by name."""
@@ -140,15 +143,15 @@ class SqlCatalog:
 
     def set_chain(self, name: str, children: Sequence[str]) -> None:
         """Define a CHAINED collection, new or anew."""
-        self._collections.set_chain(name, children)
+        uninterrupted(lambda: self._collections.set_chain(name, children))
 
     def associate(self, name: str, refs: Sequence[DatasetRef]) -> None:
         """Add refs to a TAGGED collection (made where there is none), all or none."""
-        self._associations.associate(name, refs)
+        uninterrupted(lambda: self._associations.associate(name, refs))
 
     def disassociate(self, name: str, refs: Sequence[DatasetRef]) -> None:
         """Take refs out of a TAGGED collection; those that are not in it are no error."""
-        self._associations.disassociate(name, refs)
+        uninterrupted(lambda: self._associations.disassociate(name, refs))
 
     def certify(self, name: str, refs: Sequence[DatasetRef], timespan: Timespan) -> None:
         """Add refs to a CALIBRATION collection as valid in the timespan, all or none.
@@ -156,13 +159,13 @@ class SqlCatalog:
         The collection is made where there is none. The same ref for the very same timespan is no error; any
         other overlap is.
         """
-        self._associations.certify(name, refs, timespan)
+        uninterrupted(lambda: self._associations.certify(name, refs, timespan))
 
     def decertify(
         self, name: str, dataset_type: str, timespan: Timespan, data_ids: Sequence[DataId] | None = None
     ) -> None:
         """End validity within the timespan, truncating and splitting ranges; data IDs may be partial."""
-        self._associations.decertify(name, dataset_type, timespan, data_ids)
+        uninterrupted(lambda: self._associations.decertify(name, dataset_type, timespan, data_ids))
 
     # -- commits
     def flip(self, group: Sequence[Transaction]) -> list[CommitOutcome]:
@@ -170,11 +173,11 @@ class SqlCatalog:
 
         A repeated call for a transaction that is committed returns its outcome again.
         """
-        return self._commits.flip(group)
+        return uninterrupted(lambda: self._commits.flip(group))
 
     def outcome(self, txid: UUID) -> CommitOutcome | None:
         """Return what is known for certain of a transaction: `Committed`, or None if it is not committed."""
-        return self._commits.outcome(txid)
+        return after_abandoned(lambda: self._commits.outcome(txid))
 
     def record_artifacts(self, artifacts: Mapping[UUID, Sequence[Artifact]]) -> None:
         """Add or update artifacts of committed datasets by (dataset, destination)."""
@@ -192,6 +195,9 @@ class SqlCatalog:
                     places.append(artifact.destination)
                 position = places.index(artifact.destination)
                 rows.append(self._artifacts.rows(uuid_in(id_), uuid_in(stored.txid), position, artifact))
+        uninterrupted(lambda: self._write_artifacts(rows))
+
+    def _write_artifacts(self, rows: list[tuple[tuple[Any, ...] | None, tuple[Any, ...]]]) -> None:
         with self._database.edit("recording artifacts") as connection:
             self._clock.advance(connection)
             self._artifacts.write(connection, rows, update=True)
@@ -266,8 +272,12 @@ def create_registry(
         The database cannot be written.
     """
     universe = make_universe(universe_tables)
-    database = Database(url, lock_path, readonly=False, create=True)
     identity = repository_id or environment.uuid7()
+    return uninterrupted(lambda: _create(url, universe, lock_path, identity))
+
+
+def _create(url: str, universe: DimensionUniverse, lock_path: Path, identity: UUID) -> SqlCatalog:
+    database = Database(url, lock_path, readonly=False, create=True)
     try:
         with database.edit("creating the registry") as connection:
             _check_empty(connection, database.place)
@@ -316,6 +326,10 @@ def open_registry(url: str, *, lock_path: Path, readonly: bool = False) -> SqlCa
     DestinationError
         The database cannot be reached.
     """
+    return uninterrupted(lambda: _open(url, lock_path, readonly=readonly))
+
+
+def _open(url: str, lock_path: Path, *, readonly: bool) -> SqlCatalog:
     database = Database(url, lock_path, readonly=readonly)
     try:
         database.check_exists()
@@ -346,6 +360,10 @@ def upgrade(url: str, *, lock_path: Path) -> None:
     DestinationError
         The database cannot be written; nothing was changed.
     """
+    uninterrupted(lambda: _upgrade(url, lock_path))
+
+
+def _upgrade(url: str, lock_path: Path) -> None:
     database = Database(url, lock_path, readonly=False)
     try:
         database.check_exists()

@@ -21,13 +21,13 @@ from quantumio.errors import (
     StateError,
 )
 from quantumio.registry._dialect import Rules, rules_for
-from quantumio.registry._failures import CommitLost, registry_error
+from quantumio.registry._failures import VALUE_ERRORS, CommitLost, registry_error
 from quantumio.registry._file_systems import check_local
 from quantumio.registry._postgresql import postgresql_engine
 from quantumio.registry._prepared import Fetch, Prepared, run_prepared
 from quantumio.registry._sqlite import WalFiles, checkpoint, connect_reader, connect_writer
 from quantumio.registry._url import checked_url, place_of
-from quantumio.system import files
+from quantumio.system import environment, files
 from quantumio.system.files import FileLock
 
 __all__ = ["Database"]
@@ -71,6 +71,7 @@ class Database:
         self._file_lock: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
         self._checkpoint_at = _WAL_LIMIT_BYTES
         self._suspect = False
+        self._pid = environment.pid()
         if self.rules.name == "sqlite":
             self._open_sqlite(lock_path, create)
         else:
@@ -80,7 +81,9 @@ class Database:
             )
         self.dialect = self._pools.reader.dialect
         self._connection: sa.Connection | None = None
+        self._driver: Any = None  # of that connection, so that it ends whatever state SQLAlchemy is in
         self._database_error: type[Exception] = self.dialect.loaded_dbapi.Error
+        self._failures = (SQLAlchemyError, self._database_error, *VALUE_ERRORS)
 
     # -- opening and closing
     def _open_sqlite(self, lock_path: Path, create: bool) -> None:
@@ -121,6 +124,8 @@ class Database:
         if self._closed:
             return
         self._closed = True
+        if self._pid != environment.pid():
+            return  # connections and locks are the parent's
         with self._thread_lock, self._file_lock:
             self._pools.reader.dispose()
             if self._connection is not None:
@@ -133,6 +138,12 @@ class Database:
     def _check_open(self) -> None:
         if self._closed:
             raise StateError(f"the registry at {self.place} is closed", hint="open the repository again")
+        if self._pid != environment.pid():
+            raise StateError(
+                f"the registry at {self.place} was opened before the process forked",
+                hint="open the repository again in the child",
+                kind=ErrorKind.FORKED,
+            )
 
     def check_writable(self) -> None:
         """Refuse changes on a registry that was opened for reading alone.
@@ -189,9 +200,13 @@ class Database:
             raise registry_error(error, "connecting", self.place) from error
         try:
             return work(pooled.driver_connection)
-        except self._database_error as error:
+        except (self._database_error, *VALUE_ERRORS) as error:
             pooled.invalidate()
             raise registry_error(error, "reading", self.place) from error
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                pooled.invalidate()  # an interrupt may have left a transaction open: an old moment for ever
+            raise
         finally:
             pooled.close()
 
@@ -201,15 +216,23 @@ class Database:
         def run(reader: sa.Engine) -> _T:
             try:
                 with reader.connect() as connection:
-                    connection.exec_driver_sql(self.rules.begin_snapshot)
-                    try:
-                        return work(connection)
-                    finally:
-                        connection.exec_driver_sql("ROLLBACK")
-            except (SQLAlchemyError, self._database_error) as error:
+                    return self._at_one_moment(connection, work)
+            except self._failures as error:
                 raise registry_error(error, "reading", self.place) from error
 
         return self._steady(run)
+
+    def _at_one_moment(self, connection: sa.Connection, work: Callable[[sa.Connection], _T]) -> _T:
+        try:
+            connection.exec_driver_sql(self.rules.begin_snapshot)
+            try:
+                return work(connection)
+            finally:
+                connection.exec_driver_sql("ROLLBACK")
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                connection.invalidate()  # as above
+            raise
 
     def _steady(self, work: Callable[[sa.Engine], _T]) -> _T:
         """Run a read; of an immutable file again where somebody wrote it meanwhile (see `WalFiles`)."""
@@ -250,28 +273,43 @@ class Database:
         self.prove_durable()
         with self._thread_lock, self._file_lock:
             self._check_open()
-            try:
-                connection = self._writing_connection()
-                transaction = connection.begin()
-                for statement in self.rules.begin_write:
-                    connection.exec_driver_sql(statement)
-            except (SQLAlchemyError, self._database_error) as error:
-                self._drop_connection()
-                raise registry_error(error, doing, self.place) from error
+            connection, transaction = self._begin(doing)
             try:
                 yield connection
-            except BaseException as error:
+            except self._failures as error:
                 self._roll_back(transaction)
-                if isinstance(error, (SQLAlchemyError, self._database_error)):
-                    raise registry_error(error, doing, self.place) from error
+                raise registry_error(error, doing, self.place) from error
+            except Exception:
+                self._roll_back(transaction)
                 raise
-            try:
-                transaction.commit()
-            except (SQLAlchemyError, self._database_error) as error:
-                self._suspect = True
+            except BaseException:  # an interrupt: nobody knows how far a statement came
                 self._drop_connection()
-                raise CommitLost(str(getattr(error, "orig", None) or error)) from error
+                raise
+            self._commit(transaction)
             self._checkpoint_if_large(connection)
+
+    def _begin(self, doing: str) -> tuple[sa.Connection, sa.RootTransaction]:
+        try:
+            connection = self._writing_connection()
+            transaction = connection.begin()
+            for statement in self.rules.begin_write:
+                connection.exec_driver_sql(statement)
+        except BaseException as error:
+            self._drop_connection()
+            if isinstance(error, self._failures):
+                raise registry_error(error, doing, self.place) from error
+            raise
+        return connection, transaction
+
+    def _commit(self, transaction: sa.RootTransaction) -> None:
+        try:
+            transaction.commit()
+        except BaseException as error:
+            self._suspect = True
+            self._drop_connection()
+            if isinstance(error, Exception):
+                raise CommitLost(str(getattr(error, "orig", None) or error)) from error
+            raise  # an interrupt is no answer either: `prove_durable` comes before the next one
 
     @contextlib.contextmanager
     def edit(self, doing: str) -> Iterator[sa.Connection]:
@@ -297,6 +335,7 @@ class Database:
     def _writing_connection(self) -> sa.Connection:
         if self._connection is None:
             self._connection = self._writer.connect()
+            self._driver = self._connection.connection.driver_connection
         return self._connection
 
     def check_exists(self) -> None:
@@ -336,16 +375,23 @@ class Database:
     def _roll_back(self, transaction: sa.RootTransaction) -> None:
         try:
             transaction.rollback()
-        except (SQLAlchemyError, self._database_error):
+        except BaseException as error:
             self._drop_connection()
+            if not isinstance(error, self._failures):
+                raise
 
     def _drop_connection(self) -> None:
+        """Give the writing connection up, and with it any transaction: the database rolls it back."""
         connection, self._connection = self._connection, None
+        driver, self._driver = self._driver, None
         if connection is not None:
-            with contextlib.suppress(SQLAlchemyError, self._database_error):
+            with contextlib.suppress(Exception):
                 connection.invalidate()
-            with contextlib.suppress(SQLAlchemyError, self._database_error):
+            with contextlib.suppress(Exception):
                 connection.close()
+        if driver is not None:
+            with contextlib.suppress(Exception):
+                driver.close()
 
     # -- checkpoints of SQLite
     def _checkpoint_if_large(self, connection: sa.Connection) -> None:

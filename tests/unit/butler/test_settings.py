@@ -57,7 +57,6 @@ def test_every_key_is_read():
         datasets = "*_debug"
         runs = "u/*"
         storage_class = "CCDData"
-        locked = true
         to = "temporary"
         mode = "immediate"
         formats = { local = "json" }
@@ -84,7 +83,7 @@ def test_every_key_is_read():
         "*_debug",
         "u/*",
         "CCDData",
-        True,
+        False,
     )
     assert first.to == (Target("temporary"),)
     assert (first.mode, first.own, first.ack) == (Mode.IMMEDIATE, Ownership.FREEZE, Ack.SETTLED)
@@ -135,6 +134,7 @@ def test_every_key_is_read():
         ("[[rules]]\nruns = 3", ["rule 1", "runs"]),
         ("[[rules]]\nstorage_class = 3", ["rule 1", "storage_class"]),
         ("[[rules]]\nlocked = 1", ["rule 1", "locked"]),
+        ("[[rules]]\nlocked = true", ["rule 1", "locked", "operator"]),
         ("[[rules]]\nto = 3", ["rule 1", "to"]),
         ("[[rules]]\nto = []", ["rule 1", "to"]),
         ("[[rules]]\nto = ['local', 3]", ["rule 1", "to"]),
