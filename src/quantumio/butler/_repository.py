@@ -206,8 +206,9 @@ def _close_all() -> None:
             _close(repository, _EXIT_DRAIN_S)
         except ExceptionGroup as group:
             for error in group.exceptions:
-                notes = "; ".join(note for note in getattr(error, "__notes__", []) if note not in str(error))
-                logger.error("%s: while exiting: %s: %s", repository.root, notes, error)  # noqa: TRY400
+                notes = [note for note in getattr(error, "__notes__", []) if note not in str(error)]
+                what = ": ".join([*notes, str(error)])
+                logger.error("%s, while exiting: %s", repository.root, what)  # noqa: TRY400
 
 
 def _registry_url(root: Path, settings: Settings) -> str:

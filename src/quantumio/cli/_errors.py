@@ -132,7 +132,7 @@ def _capital(text: str) -> str:
 
 def _wrapped(text: str) -> str:
     """Fold for a terminal; a message that has lines of its own (it points at a character) keeps them."""
-    if "\n" in text or not sys.stderr.isatty():
+    if "\n" in text or sys.stderr is None or not sys.stderr.isatty():
         return text
     width = get_terminal_size().columns
     return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)

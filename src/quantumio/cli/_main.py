@@ -15,6 +15,7 @@ from quantumio.cli._errors import EXIT_INTERRUPTED, report
 from quantumio.cli._ingest_command import ingest
 from quantumio.cli._inspection_commands import show, versions
 from quantumio.cli._listing_commands import destinations, ls
+from quantumio.cli._output import check_output, output_failure
 from quantumio.cli._policy_commands import policy
 from quantumio.cli._query_commands import query
 from quantumio.cli._repository_commands import create, insert_dimension, register, status
@@ -72,12 +73,14 @@ class _QuantumioGroup(click.Group):
         arguments = list(sys.argv[1:] if args is None else args)
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            sys.exit(self._run(arguments, *rest, **options))
+            code = self._run(arguments, *rest, **options)
+            sys.exit(code or self._finish(arguments))
 
     def _run(self, arguments: list[str], *rest: Any, **options: Any) -> int:
         as_json = "--json" in arguments
         with_traceback = "--traceback" in arguments or _is_true(environment.variable("QUANTUMIO_TRACEBACK"))
         try:
+            check_output()
             result = super().main(arguments, *rest, **options | {"standalone_mode": False})
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
@@ -85,9 +88,19 @@ class _QuantumioGroup(click.Group):
         except (click.Abort, KeyboardInterrupt):
             click.echo("Interrupted.", err=True)
             return EXIT_INTERRUPTED
+        except OSError as error:
+            return report(output_failure(error), as_json=as_json, with_traceback=with_traceback)
         except Exception as error:  # noqa: BLE001  the last line of defence: no traceback for users
             return report(error, as_json=as_json, with_traceback=with_traceback)
         return result if isinstance(result, int) else 0
+
+    def _finish(self, arguments: list[str]) -> int:
+        """Write what is still in the buffer of standard output: a full disk may only show now."""
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            return report(output_failure(error), as_json="--json" in arguments, with_traceback=False)
+        return 0
 
 
 def _is_true(text: str | None) -> bool:

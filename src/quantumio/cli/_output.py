@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,11 +11,52 @@ from math import isfinite
 from shutil import get_terminal_size
 from typing import Final
 
-__all__ = ["json_text", "print_json", "print_pairs", "print_table", "print_text", "printable"]
+from quantumio.errors import DestinationError, ErrorKind
+
+__all__ = [
+    "check_output",
+    "json_text",
+    "output_failure",
+    "print_json",
+    "print_pairs",
+    "print_table",
+    "print_text",
+    "printable",
+]
 
 _GAP: Final = 2
 _FOLDED: Final = (8, 24)
 """Least width of a column that is folded: as its longest word, within these."""
+
+
+def check_output() -> None:
+    """Refuse to begin where standard output is closed, before anything is changed.
+
+    Raises
+    ------
+    DestinationError
+        It is closed. The next file that is opened would take its place, and be written over.
+    """
+    if sys.stdout is None:
+        raise DestinationError(
+            "standard output is closed", hint="send it to /dev/null if nobody is to read it"
+        )
+
+
+def output_failure(error: OSError) -> Exception:
+    """Return the error of standard output that cannot be written; any other one as it is.
+
+    What is still to be written is given up, so that the end of the process does not try again.
+    """
+    if error.filename is not None:
+        return error
+    sys.stdout = None  # as Python has it where it is closed
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return DestinationError(
+        f"standard output cannot be written: {error.strerror or error}",
+        hint="free space there, or send it elsewhere; what the command has done is done",
+        kind=ErrorKind.DISK_FULL if full else ErrorKind.UNREACHABLE,
+    )
 
 
 def print_json(document: object) -> None:

@@ -21,6 +21,7 @@ dictionary, extension types           as their values and their storage
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -29,12 +30,26 @@ from attrs import frozen
 
 from quantumio.errors import ErrorKind, InvalidInputError
 
-__all__ = ["StoredColumn", "column_name", "fixed_leaf", "list_sizes", "plain_type", "stored_columns"]
+__all__ = [
+    "StoredColumn",
+    "check_width",
+    "column_name",
+    "fixed_leaf",
+    "list_sizes",
+    "plain_type",
+    "stored_columns",
+]
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _POSTGRESQL_SYSTEM: Final = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 _PREFIX: Final = "qio_"
-_MOST_COLUMNS: Final = 1500
+_MOST_COLUMNS: Final = {"sqlite": 1900, "postgresql": 1500}
+"""SQLite allows 2,000, PostgreSQL 1,600; the base table and the view have columns of their own beside."""
+_MOST_ROW_BYTES: Final = 7800
+"""A row of PostgreSQL lies in one page of 8 kB: 8,160 bytes, of which some are its header and our columns."""
+_NARROWER: Final = "put columns of one kind together as lists, make two datasets of it, or write a file"
+_NUMBER_BYTES: Final = 8
+_LONG_BYTES: Final = 24  # what PostgreSQL cannot make smaller: a pointer to a text kept elsewhere, aligned
 
 _SQL_TYPES: Final[dict[str, sa.types.TypeEngine[Any]]] = {
     "bool": sa.Boolean(),
@@ -114,11 +129,44 @@ def stored_columns(table: str, schema: pa.Schema) -> list[StoredColumn]:
                 kind=ErrorKind.NAME,
             )
         seen[name.lower()] = name
-    if not 0 < len(schema) <= _MOST_COLUMNS:
-        raise InvalidInputError(
-            f"table {table!r} has {len(schema)} columns", hint=f"a table has 1 to {_MOST_COLUMNS} columns"
-        )
+    if not len(schema):
+        raise InvalidInputError(f"table {table!r} has no columns", hint="a table has at least one")
     return [_stored(table, field) for field in schema]
+
+
+def check_width(table: str, columns: Sequence[StoredColumn], total: int, *, is_sqlite: bool) -> None:
+    """Refuse more columns than a table of the database can have, and rows too wide for a page of it.
+
+    Parameters
+    ----------
+    table, columns
+        What is to be loaded.
+    total
+        How many columns the table then has, those of earlier loads included.
+    is_sqlite
+        Whether it is SQLite, else PostgreSQL.
+
+    Raises
+    ------
+    InvalidInputError
+        The message names the limit.
+    """
+    dialect, most = (
+        ("SQLite", _MOST_COLUMNS["sqlite"]) if is_sqlite else ("PostgreSQL", _MOST_COLUMNS["postgresql"])
+    )
+    if total > most:
+        raise InvalidInputError(
+            f"table {table!r} would have {total:,} columns; in {dialect} it has at most {most:,}",
+            hint=_NARROWER,
+        )
+    long = sum(column.shape in ("text", "bytes", "array", "json") for column in columns)
+    width = _LONG_BYTES * long + _NUMBER_BYTES * (len(columns) - long)
+    if width > _MOST_ROW_BYTES and not is_sqlite:
+        raise InvalidInputError(
+            f"a row of table {table!r} may take {width:,} bytes; in PostgreSQL it has at most "
+            f"{_MOST_ROW_BYTES:,} ({_NUMBER_BYTES} for a number, {_LONG_BYTES} for a text, bytes or a list)",
+            hint=_NARROWER,
+        )
 
 
 def column_name(arrow_name: str) -> str:

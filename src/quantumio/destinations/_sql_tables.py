@@ -10,7 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from typing_extensions import override
 
-from quantumio.destinations._sql_columns import StoredColumn
+from quantumio.destinations._sql_columns import StoredColumn, check_width
 from quantumio.destinations._sql_engine import Database
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import DataId
@@ -176,7 +176,7 @@ class Tables:
         Raises
         ------
         InvalidInputError
-            A column is there with another type, or in other case.
+            A column is there with another type, or in other case, or the table gets too wide.
         """
         missing = []
         for column in columns:
@@ -195,6 +195,7 @@ class Tables:
                     hint="cast it, or give it another name",
                     kind=ErrorKind.VALUE,
                 )
+        check_width(table, columns, len(known) + len(missing), is_sqlite=self._database.is_sqlite)
         return missing
 
     def ensure(self, table: str, columns: Sequence[StoredColumn]) -> None:

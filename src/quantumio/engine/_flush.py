@@ -264,8 +264,14 @@ async def _together(calls: Iterable[Callable[[], Awaitable[None]]]) -> None:
 
 
 def _blamed(outputs: Sequence[Output], destination: str, failure: FlushFailure) -> Output:
-    """Return the output that a failure of several speaks of, by its path."""
-    return next((one for one in outputs if one.attempts[destination] in str(failure)), outputs[0])
+    """Return the output that a failure of several speaks of: the one whose path, or directory, it names."""
+    text = str(failure)
+    paths = [(output.attempts[destination].split("/"), output) for output in outputs]
+    for cut in range(max(len(parts) for parts, _ in paths), 0, -1):
+        for parts, output in paths:
+            if "/".join(parts[:cut]) in text:
+                return output
+    return outputs[0]
 
 
 def _missing(output: Output, required: bool) -> Iterator[Target]:

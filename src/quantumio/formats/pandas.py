@@ -189,7 +189,9 @@ def _check_seconds(frame: pd.DataFrame) -> None:
         if getattr(values.dtype, "kind", "") == "M" and getattr(values.dtype, "str", "<M8[s]")[-3:] == "[s]":
             seconds = values.to_numpy("M8[s]").astype("i8")
             if (np.abs(seconds[seconds != np.iinfo("i8").min]) > _MOST_SECONDS).any():
-                raise _refused(name, "a time is out of the range of milliseconds", "correct it, or use pd.NaT")
+                raise _refused(
+                    name, "a time is out of the range of milliseconds", "correct it, or use pd.NaT"
+                )
 
 
 def _canonical_attrs(attrs: Any) -> dict[str, Any]:

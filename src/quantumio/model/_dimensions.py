@@ -13,9 +13,18 @@ from attrs import evolve, field, frozen
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model._names import check_identifier
 
-__all__ = ["Dimension", "DimensionUniverse", "default_universe"]
+__all__ = ["RESERVED_NAMES", "Dimension", "DimensionUniverse", "default_universe"]
 
 KeyType = Literal["int", "str"]
+RESERVED_NAMES = frozenset(
+    (
+        *("ack", "as_", "bind", "collections", "columns", "component", "config", "data_id", "dataset_type"),
+        *("dataset_type_or_ref", "dimensions", "element", "expect", "files", "format", "key", "limit", "obj"),
+        *("order_by", "own", "policy", "readonly", "registry", "replace", "root", "run", "self", "timeout"),
+        *("to", "transfer", "version", "versions", "where"),
+    )
+)
+"""Parameters of methods that take data IDs as keywords: no dimension of such a name could be given there."""
 _METADATA_TYPES = ("int", "str", "float", "bool")
 _TABLE_KEYS = {"key", "requires", "implies", "metadata", "unique", "temporal", "spatial"}
 
@@ -130,7 +139,7 @@ class DimensionUniverse(Mapping[str, Dimension]):
         """
         try:
             return self._dimensions[name]
-        except KeyError:
+        except (KeyError, TypeError):
             raise InvalidInputError(
                 f"{name!r} is no dimension of this repository",
                 hint=f"it knows {', '.join(self._dimensions)}",
@@ -182,6 +191,13 @@ class DimensionUniverse(Mapping[str, Dimension]):
         InvalidInputError
             A table is wrong; the message names the dimension and the key.
         """
+        if taken := sorted(RESERVED_NAMES.intersection(tables)):
+            raise InvalidInputError(
+                f"a dimension cannot be called {taken[0]!r}: methods that take data IDs have a parameter "
+                "of this name",
+                hint="give it another name",
+                kind=ErrorKind.NAME,
+            )
         added = [_from_table(name, table, relations) for name, table in tables.items()]
         return DimensionUniverse([*self._dimensions.values(), *added])
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import DataId, DataIdValue, DatasetRef, Timespan, check_run
 from quantumio.ports import CollectionKind
+from quantumio.registry._arguments import check_name, check_refs
 from quantumio.registry._clock import Clock
 from quantumio.registry._collections import check_kind, insert_collection
 from quantumio.registry._engine import Database
@@ -34,6 +35,7 @@ class Associations:
     def associate(self, name: str, refs: Sequence[DatasetRef]) -> None:
         """Add refs to a TAGGED collection."""
         check_run(name, "collection")
+        refs = check_refs(refs)
         with self._database.edit(f"associating with {name}") as connection:
             collection, edit, names = self._collection(connection, name, CollectionKind.TAGGED)
             for group, members in members_of(connection, names, refs):
@@ -43,6 +45,8 @@ class Associations:
 
     def disassociate(self, name: str, refs: Sequence[DatasetRef]) -> None:
         """Take refs out of a TAGGED collection."""
+        check_run(name, "collection")
+        refs = check_refs(refs)
         with self._database.edit(f"disassociating from {name}") as connection:
             edit = self._clock.advance(connection)
             names = self._names.within(connection, edit)
@@ -65,6 +69,7 @@ class Associations:
         """Add refs to a CALIBRATION collection as valid in the timespan."""
         check_run(name, "collection")
         _check_timespan(timespan)
+        refs = check_refs(refs)
         span = {"begin_ns": timespan.begin_ns, "end_ns": timespan.end_ns}
         with self._database.edit(f"certifying in {name}") as connection:
             collection, edit, names = self._collection(connection, name, CollectionKind.CALIBRATION)
@@ -77,6 +82,8 @@ class Associations:
         self, name: str, dataset_type: str, timespan: Timespan, data_ids: Sequence[DataId] | None
     ) -> None:
         """End validity within the timespan."""
+        check_run(name, "collection")
+        check_name(dataset_type, "dataset type", ErrorKind.DATASET_TYPE)
         _check_timespan(timespan)
         with self._database.edit(f"decertifying in {name}") as connection:
             edit = self._clock.advance(connection)
@@ -132,6 +139,12 @@ class Associations:
 
 
 def _known_keys(entry: TypeEntry, data_id: DataId) -> Mapping[str, DataIdValue]:
+    if not isinstance(data_id, Mapping):
+        raise InvalidInputError(
+            f"{data_id!r:.80} ({type(data_id).__name__}) is no data ID",
+            hint="give a list of mappings such as {'detector': 5}",
+            kind=ErrorKind.DATA_ID,
+        )
     if unknown := [name for name in data_id if name not in entry.group.columns]:
         raise InvalidInputError(
             f"{entry.type.name} has no dimension {', '.join(map(repr, unknown))}",

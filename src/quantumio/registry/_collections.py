@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from quantumio.errors import ConflictError, ErrorKind, InvalidInputError
 from quantumio.model import check_run
 from quantumio.ports import CollectionKind, CollectionRecord
+from quantumio.registry._arguments import check_name, check_names
 from quantumio.registry._clock import Clock
 from quantumio.registry._engine import Database
 from quantumio.registry._names import Collection, Edit, Names, NamesCache
@@ -71,6 +72,7 @@ class Collections:
 
     def records(self, pattern: str) -> list[CollectionRecord]:
         """Return those whose name matches the glob, by name."""
+        check_name(pattern, "glob of collections", ErrorKind.COLLECTION)
         names = self._names.current()
         return [
             CollectionRecord(
@@ -114,14 +116,14 @@ class Collections:
                 connection.execute(sa.insert(CHAIN), rows)
 
 
-def _children(name: str, children: Sequence[str]) -> list[str]:
+def _children(name: str, children: Sequence[str]) -> tuple[str, ...]:
     if isinstance(children, str):
         raise InvalidInputError(
             f"the children of {name!r} are the text {children!r}",
             hint=f"write [{children!r}]",
             kind=ErrorKind.COLLECTION,
         )
-    wanted = list(children)
+    wanted = check_names(children, "collection", ErrorKind.COLLECTION)
     if len(set(wanted)) < len(wanted):
         twice = sorted({child for child in wanted if wanted.count(child) > 1})
         raise InvalidInputError(

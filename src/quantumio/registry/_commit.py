@@ -12,7 +12,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from quantumio.errors import CommitUnknownError, DestinationError
+from quantumio.errors import CommitUnknownError, DestinationError, InvalidInputError
 from quantumio.model import CommitOutcome, Committed, CommitUnknown, DataId, DatasetRef, Transaction
 from quantumio.registry._clock import Clock
 from quantumio.registry._commit_rows import Inserts
@@ -20,7 +20,7 @@ from quantumio.registry._engine import Database
 from quantumio.registry._failures import CommitLost
 from quantumio.registry._names import Names, NamesCache
 from quantumio.registry._schema import DATASET, TXN
-from quantumio.registry._verdict import LatestVersions, Verdicts
+from quantumio.registry._verdict import LatestVersions, Verdicts, has_good_key
 
 __all__ = ["Commits"]
 
@@ -82,7 +82,11 @@ class Commits:
         thorough: bool,
     ) -> None:
         """Read all that the verdicts need, under the clock."""
-        keyed = {(transaction.run, transaction.key) for transaction in group if transaction.key is not None}
+        keyed = {
+            (transaction.run, transaction.key)
+            for transaction in group
+            if transaction.key is not None and has_good_key(transaction)
+        }
         if keyed:
             winners = self._winners(connection, keyed)
             committed = self._committed(connection, names, winners.values())
@@ -109,6 +113,8 @@ class Commits:
     # -- what became of a transaction
     def outcome(self, txid: UUID) -> CommitOutcome | None:
         """Return `Committed`, or None if it is not committed."""
+        if not isinstance(txid, UUID):
+            raise InvalidInputError(f"{txid!r:.80} is no transaction", hint="give its UUID")
         self._database.prove_durable()
 
         def read(connection: sa.Connection) -> Committed | None:

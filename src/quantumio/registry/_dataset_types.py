@@ -6,8 +6,9 @@ import json
 
 import sqlalchemy as sa
 
-from quantumio.errors import ConflictError, InvalidInputError
+from quantumio.errors import ConflictError, ErrorKind, InvalidInputError
 from quantumio.model import DatasetType
+from quantumio.registry._arguments import check_name
 from quantumio.registry._clock import Clock
 from quantumio.registry._engine import Database
 from quantumio.registry._names import NamesCache, TypeEntry
@@ -59,6 +60,7 @@ class DatasetTypes:
 
     def get(self, name: str) -> DatasetType:
         """Return a dataset type."""
+        check_name(name, "dataset type", ErrorKind.DATASET_TYPE)
         known = self._names.last.types.get(name)  # they are never changed: what is known stays right
         return known.type if known is not None else self._names.current().type(name).type
 

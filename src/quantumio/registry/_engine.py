@@ -225,14 +225,12 @@ class Database:
     def _at_one_moment(self, connection: sa.Connection, work: Callable[[sa.Connection], _T]) -> _T:
         try:
             connection.exec_driver_sql(self.rules.begin_snapshot)
-            try:
-                return work(connection)
-            finally:
-                connection.exec_driver_sql("ROLLBACK")
-        except BaseException as error:
-            if not isinstance(error, Exception):
-                connection.invalidate()  # as above
+            result = work(connection)
+            connection.exec_driver_sql("ROLLBACK")
+        except BaseException:
+            connection.invalidate()  # rare; whatever state it is in, nobody meets it again
             raise
+        return result
 
     def _steady(self, work: Callable[[sa.Engine], _T]) -> _T:
         """Run a read; of an immutable file again where somebody wrote it meanwhile (see `WalFiles`)."""

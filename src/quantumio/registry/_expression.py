@@ -45,6 +45,8 @@ __all__ = ["expression_error", "parse"]
 
 _MAX_LENGTH: Final = 100_000
 _MAX_DEPTH: Final = 50
+_MAX_TESTS: Final = 500
+"""Tests (and ranges of IN) in one expression: each is a level of depth, and SQLite takes 1,000 of them."""
 _KEYWORDS: Final = frozenset({"AND", "OR", "NOT", "IN", "LIKE", "GLOB", "IS", "NULL", "TRUE", "FALSE"})
 _SPATIAL: Final = frozenset({"OVERLAPS", "POINT", "CIRCLE", "POLYGON", "BOX", "REGION"})
 _TOKEN: Final = re.compile(
@@ -75,7 +77,7 @@ def expression_error(text: str, at: int, what: str, hint: str | None = None) -> 
     end = text.find("\n", at)
     line = text[begin : len(text) if end < 0 else end]
     first = max(0, at - begin - 60)
-    shown = line[first : first + 120].replace("\t", " ")
+    shown = line[first : first + 120].replace("\t", " ").encode(errors="replace").decode()
     return InvalidInputError(
         f"{what}, at character {at + 1} of the expression\n  {shown}\n  {' ' * (at - begin - first)}^\n",
         hint=hint,
@@ -97,6 +99,14 @@ def parse(text: object) -> Expression:
             hint=f"give a text of at most {_MAX_LENGTH} characters",
             kind=ErrorKind.EXPRESSION,
         )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise expression_error(
+            text, error.start, f"{text[error.start]!r} is half of a character", "give valid Unicode"
+        ) from None
+    if "\0" in text:
+        raise expression_error(text, text.index("\0"), "a text has a NUL", "take it out")
     return _Parser(text).whole()
 
 
@@ -127,6 +137,7 @@ class _Parser:
         self._tokens = _tokens(text)
         self._next = 0
         self._depth = 0
+        self._tests = 0
 
     # -- tokens
     @property
@@ -188,7 +199,16 @@ class _Parser:
             expression = self._test()
         return Not(expression) if negations % 2 else expression
 
+    def _count(self) -> None:
+        self._tests += 1
+        if self._tests > _MAX_TESTS:
+            self._fail(
+                f"more than {_MAX_TESTS} tests in one expression",
+                hint="list values with IN (...), or bind a list: name IN :values",
+            )
+
     def _test(self) -> Expression:
+        self._count()
         value = self._value()
         token = self._token
         if self._accept("=", "!=", "<", "<=", ">", ">="):
@@ -222,8 +242,11 @@ class _Parser:
 
     def _item(self) -> Value | Range:
         value = self._value()
+        if isinstance(value, Name):
+            self._count()
         if not self._accept(".."):
             return value
+        self._count()
         last = self._value()
         step: Value = self._value() if self._accept(":") else Literal(1, last.at)
         numbers = [

@@ -21,6 +21,7 @@ from quantumio.model import (
     Timespan,
 )
 from quantumio.ports import CollectionKind
+from quantumio.registry._arguments import check_name, check_names, check_version
 from quantumio.registry._engine import Database
 from quantumio.registry._find_statements import (
     find_statement,
@@ -66,6 +67,15 @@ class Finder:
         timespan: Timespan | None,
     ) -> StoredDataset | None:
         """Return the first match in the collections in order."""
+        if version is not None:
+            version = check_version(version)
+        if timespan is not None and not isinstance(timespan, Timespan):
+            raise InvalidInputError(
+                f"{timespan!r:.80} ({type(timespan).__name__}) is no timespan",
+                hint="give a Timespan",
+                kind=ErrorKind.TIMESPAN,
+            )
+        collections = check_names(collections, "collection", ErrorKind.COLLECTION)
         names = self._cache.last
         try:
             steps = self._plan(names, dataset_type, data_id, collections, version, timespan)
@@ -194,6 +204,7 @@ class Finder:
     # -- versions
     def versions(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[StoredDataset]:
         """Return all versions, oldest first; none where there is no such run."""
+        check_name(run, "run", ErrorKind.COLLECTION)
         names = self._cache.current()
         entry = names.type(dataset_type.name)
         collection = names.collections.get(run)

@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import StoredDataset, check_data_id_value
 from quantumio.ports import DatasetQuery
+from quantumio.registry._arguments import check_bind, check_limit, check_names
 from quantumio.registry._dialect import raw
 from quantumio.registry._engine import Database
 from quantumio.registry._expression import parse
@@ -90,6 +91,7 @@ class Queries:
 
     # -- planning
     def _plan(self, query: DatasetQuery, *, counting: bool = False) -> _Plan:
+        query = _with_lists(query)
         order_by = self._checked(query)
         universe = self._tables.universe
         data_id = {name: check_data_id_value(universe, name, value) for name, value in query.data_id.items()}
@@ -125,8 +127,6 @@ class Queries:
         """Check what does not depend on the registry, and return the order with its directions."""
         if query.versions not in ("latest", "all"):
             raise InvalidInputError(f"versions = {query.versions!r}", hint="use 'latest' or 'all'")
-        if query.limit is not None and (type(query.limit) is not int or query.limit < 0):
-            raise InvalidInputError(f"limit = {query.limit!r}", hint="give a number from 0 on, or None")
         order_by = tuple((word.removeprefix("-"), word.startswith("-")) for word in query.order_by)
         for word, _ in order_by:
             if word not in _WORDS and word not in self._tables.universe.names:
@@ -174,6 +174,20 @@ class Queries:
             parts = [(*head, *artifact, *dimensions) for artifact in artifacts.get(row[0], NO_ARTIFACT)]
             found.append((stored_dataset(names, parts, uuid_out), *row[-keys:]))
         return found
+
+
+def _with_lists(query: DatasetQuery) -> DatasetQuery:
+    """Return the query with its lists and numbers checked."""
+    return evolve(
+        query,
+        dataset_types=check_names(query.dataset_types, "dataset type", ErrorKind.DATASET_TYPE),
+        collections=None
+        if query.collections is None
+        else check_names(query.collections, "collection", ErrorKind.COLLECTION),
+        order_by=check_names(query.order_by, "dimension to order by", ErrorKind.DIMENSION),
+        limit=None if query.limit is None else check_limit(query.limit),
+        bind=check_bind(query.bind),
+    )
 
 
 def _artifacts(connection: sa.Connection, ids: Sequence[Any]) -> dict[Any, list[tuple[Any, ...]]]:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import DataId, Dimension
+from quantumio.registry._arguments import check_bind, check_names
 from quantumio.registry._engine import Database
 from quantumio.registry._expression import parse
 from quantumio.registry._pages import OrderKey, pages
@@ -35,7 +36,9 @@ class RecordQueries:
     ) -> list[sa.ColumnElement[bool]]:
         conditions = data_id_condition(self._tables, scope, data_id)
         if where is not None:
-            conditions.append(Where(where, bind, self._database.rules, scope).condition(parse(where)))
+            conditions.append(
+                Where(where, check_bind(bind), self._database.rules, scope).condition(parse(where))
+            )
         return conditions
 
     # -- records
@@ -69,13 +72,7 @@ class RecordQueries:
         bind: Mapping[str, object],
     ) -> list[DataId]:
         """Return the data IDs over the dimensions that exist as records, in order."""
-        if isinstance(dimensions, str):
-            raise InvalidInputError(
-                f"dimensions = {dimensions!r} is a text",
-                hint=f"write [{dimensions!r}]",
-                kind=ErrorKind.DIMENSION,
-            )
-        wanted = self._tables.universe.required(dimensions)
+        wanted = self._tables.universe.required(check_names(dimensions, "dimension", ErrorKind.DIMENSION))
         self._check_families(wanted)
         if not wanted:
             return [DataId({})]

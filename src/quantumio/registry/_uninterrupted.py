@@ -50,7 +50,6 @@ class _Worker:
     """The thread, which works on one job after the other, in order. It ends with the process."""
 
     def __init__(self) -> None:
-        self.pid = environment.pid()
         self.unfinished: set[_Job] = set()
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         threading.Thread(target=self._serve, name=_NAME, daemon=True).start()
@@ -69,7 +68,7 @@ class _Worker:
         return job.result()
 
 
-_worker: _Worker | None = None
+_workers: dict[int, _Worker] = {}  # by process: a fork takes no threads with it
 
 
 def uninterrupted(work: Callable[[], _T]) -> _T:
@@ -78,13 +77,13 @@ def uninterrupted(work: Callable[[], _T]) -> _T:
     On threads that get no signals, it simply runs. What was broken off before comes first: writes keep the
     order in which the program made them.
     """
-    global _worker
     if threading.current_thread() is not threading.main_thread():
         return work()
-    worker = _worker
-    if worker is None or worker.pid != environment.pid():  # a fork takes no threads with it
+    pid = environment.pid()
+    worker = _workers.get(pid)
+    if worker is None:
         try:
-            worker = _worker = _Worker()
+            worker = _workers[pid] = _Worker()
         except RuntimeError:  # the interpreter is ending and starts no more threads
             return work()
     return cast(_T, worker.run(work))
@@ -92,8 +91,8 @@ def uninterrupted(work: Callable[[], _T]) -> _T:
 
 def after_abandoned(work: Callable[[], _T]) -> _T:
     """Run work that asks what became of writes: after all that an interrupted caller no longer waits for."""
-    worker = _worker
-    if worker is not None and worker.pid == environment.pid() and worker.unfinished:
+    worker = _workers.get(environment.pid())
+    if worker is not None and worker.unfinished:
         worker.run(_nothing)
     return uninterrupted(work)
 

@@ -21,13 +21,15 @@ from quantumio.model import (
     Transaction,
 )
 from quantumio.ports import CollectionKind
+from quantumio.registry._arguments import is_text
 from quantumio.registry._engine import Database
 from quantumio.registry._names import Collection, Edit, Names, TypeEntry
 from quantumio.registry._prepared import Prepared
 from quantumio.registry._universe_schema import GroupTables
 
-__all__ = ["Accepted", "Key", "LatestVersions", "Verdicts", "Version"]
+__all__ = ["Accepted", "Key", "LatestVersions", "Verdicts", "Version", "has_good_key"]
 
+_MOST_KEY_BYTES = 1024
 Key = tuple[str, int, tuple[DataIdValue, ...]]
 """Run, dataset type, and values of the data ID."""
 
@@ -42,6 +44,11 @@ class Version:
 
 
 _NONE = Version(0, 0, None)
+
+
+def has_good_key(transaction: Transaction) -> bool:
+    """Whether its idempotency key (None: it has none) is one that every database takes and can index."""
+    return transaction.key is None or is_text(transaction.key, _MOST_KEY_BYTES)
 
 
 @frozen(eq=False)
@@ -118,6 +125,12 @@ class Verdicts:
         """Decide one member; what it makes visible is in `accepted` afterwards."""
         if (settled := self.settled.get(transaction.txid)) is not None:
             return settled
+        if not has_good_key(transaction):
+            message = (
+                f"key = {transaction.key!r:.80} is no key: "
+                f"give a text of at most {_MOST_KEY_BYTES} bytes of UTF-8 without NUL"
+            )
+            return CommitFailed(txid=transaction.txid, kind=ErrorKind.NAME, message=message)
         key = None if transaction.key is None else (transaction.run, transaction.key)
         if key is not None and (winner := self.winners.get(key)) is not None:
             return evolve(winner, txid=transaction.txid, reused=True)

@@ -48,6 +48,7 @@ _WORDS: Final = {
     "time": "a time",
 }
 _SET_IN_ONE_PARAMETER: Final = 32
+_MOST_PARAMETERS: Final = 10_000
 _SCALARS = (bool, int, float, str, Time)
 
 
@@ -197,6 +198,13 @@ class Where:
                 for value in self._listed(item):
                     self._check_kinds(test.value, kind, Literal(value, item.at), _kind(value))
                     values.append(value.ns if isinstance(value, Time) else value)
+        if len(values) > _MOST_PARAMETERS and {type(value) for value in values} not in ({int}, {str}):
+            raise self._error(
+                test.at,
+                f"IN has {len(values)} values that are not all integers or all texts; "
+                f"at most {_MOST_PARAMETERS} fit",
+                "give fewer, or compare with < and >",
+            )
         tests = [*others, *([self._in_values(column, kind, values)] if values else [])]
         return sa.or_(*tests) if tests else sa.false()
 
@@ -223,7 +231,7 @@ class Where:
             types = {"x": "int" if kinds <= {int} else "str"}
             value = self._rules.rows_value(([value] for value in dict.fromkeys(values)), types)
             return column.in_(sa.select(self._rules.rows("listed", types, value).c.x))
-        return column.in_(values)
+        return column.in_(list(dict.fromkeys(values)))
 
     def _pattern(self, test: Pattern) -> sa.ColumnElement[bool]:
         column, kind = self._column(test.value)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from quantumio.destinations import OpenedDestinations
 from quantumio.destinations._row_checksum import RowChecksum
-from quantumio.destinations._sql_columns import stored_columns
+from quantumio.destinations._sql_columns import check_width, stored_columns
 from quantumio.destinations._sql_destination import DatabaseDestination
 from quantumio.destinations._sql_values import decode, encode
-from quantumio.errors import DestinationError, ErrorKind, NotFoundError
+from quantumio.errors import DestinationError, ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import DestinationSettings
 from quantumio.system import environment
 
@@ -229,3 +229,43 @@ def test_checksum_adds_up_and_sees_each_value(values, data):
     changed = [*values[1:], None if values[0] is not None else 0.0]
     assert checksum(values) != checksum(changed)
     assert checksum(values) != checksum([*values, values[0]])
+
+
+def wide(count, value):
+    return pa.table({f"c{number}": [value] for number in range(count)})
+
+
+def test_too_many_columns_are_refused_before_the_commit(opened):
+    destination = opened(url="sqlite:///level3.db")
+    destination.check("t", wide(1900, 1.0))
+    with pytest.raises(InvalidInputError, match=r"1,901 columns.*1,900"):
+        destination.check("t", wide(1901, 1.0))
+    destination.load("t", wide(1900, 1.0), environment.uuid7())
+    with pytest.raises(InvalidInputError, match=r"1,901 columns"):  # with those of earlier loads
+        destination.check("t", pa.table({"another": [1]}))
+
+
+@pytest.mark.parametrize(("count", "value"), [(976, 1.0), (326, "x" * 100)])
+def test_rows_wider_than_a_page_of_postgresql_are_refused(count, value):
+    columns = stored_columns("t", wide(count, value).schema)
+    check_width("t", columns[1:], count - 1, is_sqlite=False)
+    check_width("t", columns, count, is_sqlite=True)
+    with pytest.raises(InvalidInputError, match="row of table 't'.*7,800"):
+        check_width("t", columns, count, is_sqlite=False)
+
+
+@pytest.mark.parametrize(("count", "value"), [(975, 1.0), (325, "x" * 100), (325, b"x" * 9000)])
+def test_the_widest_rows_that_are_accepted_fit_into_postgresql(tmp_path, postgresql_url, count, value):
+    settings = DestinationSettings(
+        name="level3",
+        kind="database",
+        options={"url": postgresql_url, "schema": f"wide_{environment.random_token(4)}"},
+    )
+    opened = OpenedDestinations(
+        {"level3": settings}, repository_root=tmp_path, repository_id=uuid.UUID(int=1)
+    )
+    destination, rows, load_id = opened.get("level3"), wide(count, value), environment.uuid7()
+    destination.check("t", rows)
+    destination.load("t", rows, load_id)
+    assert destination.read("t", load_id).equals(rows)
+    opened.close()

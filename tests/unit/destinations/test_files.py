@@ -1,6 +1,7 @@
 """Files are whole and durable, or an error says why not; nothing leaves the root."""
 
 import errno
+import hashlib
 import os
 import uuid
 
@@ -178,3 +179,22 @@ def test_adopting_the_same_file_again_succeeds(destination, tmp_path):
     assert not source.exists()
     with pytest.raises(NotFoundError):
         destination.adopt(str(source), "raw/a.fits", "copy")
+
+
+def test_a_pipe_in_the_place_of_an_object_is_told_at_once(destination, tmp_path):
+    destination.place([make_placement("a/first", b"1")])
+    place = tmp_path / "data" / "a" / "first"
+    place.unlink()
+    os.mkfifo(place)
+    with pytest.raises(DestinationError, match="a/first.*no regular file") as caught:
+        destination.read("a/first")
+    assert caught.value.kind is ErrorKind.CORRUPT
+
+
+@pytest.mark.parametrize("transfer", ["copy", "link", "move"])
+def test_adopting_tells_the_digest_of_the_bytes(destination, tmp_path, transfer):
+    source = tmp_path / "source"
+    source.write_bytes(b"bytes")
+    stored = destination.adopt(str(source), "a/b", transfer)
+    assert stored.digest == hashlib.sha256(b"bytes").hexdigest()
+    assert stored.nbytes == 5

@@ -1,5 +1,6 @@
 """Destinations are opened once, at first use, whoever comes first."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -208,3 +209,58 @@ def test_the_room_loads_no_library():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("transfer", ["copy", "link", "move"])
+@pytest.mark.parametrize("by_link", [False, True])
+def test_objects_of_any_managed_store_are_taken_over_by_nobody(tmp_path, transfer, by_link):
+    opened = destinations(
+        tmp_path,
+        table("local", "files", root="data"),
+        table("url", "objects", root=(tmp_path / "url").as_uri()),
+        table("mine", "workspace", root="home"),
+        table("fast", "memory"),
+    )
+    for owner in ("local", "url", "mine"):
+        opened.get(owner).place([make_placement("a/b", b"theirs")])
+    for owner in ("local", "url", "mine"):
+        source = opened.get(owner).url("a/b").removeprefix("file://")
+        if by_link:
+            link = tmp_path / f"link-{owner}-{transfer}"
+            link.symlink_to(source)
+            source = str(link)
+        for taker in ("local", "url", "mine", "fast"):
+            if (taker, transfer) == ("fast", "link"):
+                continue
+            with pytest.raises(InvalidInputError, match="manages"):
+                opened.get(taker).adopt(source, "c/d", transfer)
+        for look in (opened.get("direct").read, opened.get("direct").stat):
+            with pytest.raises(InvalidInputError, match="manages"):
+                look(source)
+        assert opened.get(owner).read("a/b") == b"theirs"
+    opened.close()
+
+
+def test_exported_names_and_neighbours_of_a_store_can_be_taken_over(tmp_path):
+    opened = destinations(
+        tmp_path, table("local", "files", root="data"), table("mine", "workspace", root="home")
+    )
+    for source in (tmp_path / "database", tmp_path / "home" / "notes"):
+        source.parent.mkdir(exist_ok=True)
+        source.write_bytes(b"user's")
+        assert opened.get("direct").read(str(source)) == b"user's"
+        assert opened.get("local").adopt(str(source), f"a/{source.name}", "copy").digest
+    opened.close()
+
+
+def test_a_file_that_never_was_is_not_said_to_be_gone(tmp_path):
+    with pytest.raises(NotFoundError, match="there is no file") as caught:
+        destinations(tmp_path).get("direct").read(str(tmp_path / "nothing"))
+    assert "gone" not in str(caught.value)
+
+
+def test_a_directory_or_a_pipe_does_not_stay_in_place(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(InvalidInputError, match="no regular file"):
+            destinations(tmp_path).get("direct").read(str(path))

@@ -574,3 +574,26 @@ def test_units_of_other_programs_are_read(formats):
         assert str(back.unit) == text if unit is None else back.unit == unit
         again = formats.delegate("CCDData").canonical(back, np.copy)
         assert again.unit == back.unit
+
+
+long_keywords = st.builds(str.__mul__, st.sampled_from(["KEY", "longer", "A B "]), st.integers(1, 20)).map(
+    str.strip
+)
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+@given(
+    long_keywords,
+    st.builds(str.__mul__, st.sampled_from(["z", "it's ", "a&", "'", "x / y "]), st.integers(0, 150)),
+    st.sampled_from(["", "short", "comment " * 12]),
+)
+def test_texts_of_any_length_under_keywords_of_any_length_come_back_whole(
+    round_trip, format_name, keyword, text, comment
+):
+    try:
+        canonical, back = round_trip(ccd(meta={keyword: (text, comment)}), "CCDData", format_name)
+    except InvalidInputError as error:
+        assert keyword in str(error)  # noqa: PT017  # refused at put, with its name
+        return
+    assert cards(back.meta) == cards(canonical.meta)
+    assert list(back.meta.values()) == list(canonical.meta.values()) == [text.rstrip()]

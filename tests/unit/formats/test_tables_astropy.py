@@ -426,3 +426,41 @@ def catalogue_bytes():
         QTable({"a": MaskedColumn([1, 2], mask=[0, 1]), "t": Time([1.0, 2.0], format="mjd"), "s": ["x", "y"]})
     )
     return ECSV.encode(table, NAME, {})[0]
+
+
+@pytest.mark.parametrize("name", ["\n", "a\nb", "\r", "\0", "\t", " x", "x ", "#c", "\x85", "\u2028"])
+def test_names_that_ecsv_does_not_give_back_are_refused_by_it_alone(name):
+    table = DELEGATE.canonical(QTable([[1.0], [2]], names=["a", name]), copy)
+    with pytest.raises(FormatError, match="name of column") as caught:
+        ECSV.check(table, NAME, {})
+    assert repr(name) in str(caught.value)
+    PARQUET.check(table, NAME, {})
+    assert PARQUET.decode(b"".join(PARQUET.encode(table, NAME, {})), NAME).colnames == ["a", name]
+
+
+@given(st.lists(st.text(min_size=1, max_size=4), min_size=1, max_size=3, unique=True))
+def test_names_of_columns_are_given_back_or_refused(names):
+    given = QTable([[1.0, 2.0]] * len(names), names=names)
+    try:
+        table = DELEGATE.canonical(given, copy)
+    except InvalidInputError:
+        assert any("\ud800" <= letter <= "\udfff" for name in names for letter in name)
+        return
+    assert table.colnames == names
+    for format_ in (PARQUET, ECSV):
+        try:
+            format_.check(table, NAME, {})
+        except FormatError as error:
+            assert format_ is ECSV
+            assert "name of column" in str(error)
+        else:
+            assert format_.decode(b"".join(format_.encode(table, NAME, {})), NAME).colnames == names
+
+
+def test_names_that_no_format_holds_are_refused_at_put():
+    nameless = QTable({"a": [1]})
+    nameless.rename_column("a", "")
+    for table in (nameless, QTable({"\ud800": [1]})):
+        with pytest.raises(InvalidInputError, match="name") as caught:
+            DELEGATE.canonical(table, copy)
+        assert caught.value.kind is ErrorKind.NAME

@@ -259,3 +259,32 @@ def test_damaged_pandas_metadata_are_an_error():
         with pytest.raises(FormatError) as caught:
             DELEGATE.from_arrow(table.replace_schema_metadata({"pandas": text}))
         assert caught.value.kind is ErrorKind.DECODE
+
+
+def test_seconds_stay_seconds():
+    times = np.array(["2025-06-24T00:00:00", "NaT"], "M8[s]")
+    zone = pd.Series(times).dt.tz_localize("Europe/Berlin")
+    frame = pd.DataFrame({"plain": times, "zone": zone, "ms": times.astype("M8[ms]")})
+    frame.index = pd.DatetimeIndex(np.array(["2025", "2026"], "M8[s]"), name="when")
+    once = canonical(frame)
+    PARQUET.check(once, NAME, {})
+    back = PARQUET.decode(b"".join(PARQUET.encode(once, NAME, {})), NAME)
+    for found in (
+        once,
+        back,
+        PARQUET.decode(b"".join(PARQUET.encode(once, NAME, {})), NAME, columns=["plain"]),
+    ):
+        pd.testing.assert_frame_equal(found, frame[list(found.columns)])
+
+
+def test_seconds_that_parquet_cannot_count_are_refused():
+    frame = pd.DataFrame({"far": np.array([2**60], "M8[s]")})
+    with pytest.raises(InvalidInputError, match="'far'.*range"):
+        canonical(frame)
+
+
+def test_a_name_that_is_no_text_is_refused():
+    frame = pd.DataFrame({"a": [1]})
+    frame.columns = pd.Index(["\ud800"], dtype=object)
+    with pytest.raises(InvalidInputError, match="surrogate"):
+        canonical(frame)

@@ -2,12 +2,19 @@
 
 import hashlib
 import os
+import socket
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from quantumio.system import files
+
+
+def listening(path):
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(path))
+    return server
 
 
 @given(st.binary(max_size=40), st.integers(0, 50), st.integers(0, 50))
@@ -86,3 +93,31 @@ def test_tree_is_removed(tmp_path):
     (tmp_path / "a" / "b" / "c").write_bytes(b"")
     files.remove_tree(tmp_path / "a")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), listening])
+def test_what_is_no_file_is_refused_without_waiting(tmp_path, make):
+    place = tmp_path / "place"
+    keep = make(place)
+    is_link = place.is_symlink()
+    for read in (files.read_bytes, files.sha256, files.fsync_file):
+        with pytest.raises(OSError, match="symbolic" if is_link else "no regular file") as caught:
+            read(place)
+        assert is_link or isinstance(caught.value, files.IrregularFileError)
+    with pytest.raises(files.IrregularFileError):
+        files.copy_new(place, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    if keep is not None:
+        keep.close()
+
+
+def test_a_directory_is_told_as_one(tmp_path):
+    with pytest.raises(IsADirectoryError):
+        files.read_bytes(tmp_path)
+
+
+def test_a_copy_tells_the_digest_of_what_it_wrote(tmp_path):
+    content = bytes(range(256)) * 9000  # several pieces
+    (tmp_path / "a").write_bytes(content)
+    assert files.copy_new(tmp_path / "a", tmp_path / "b") == hashlib.sha256(content).hexdigest()
+    assert (tmp_path / "b").read_bytes() == content
