@@ -240,7 +240,7 @@ class CommitFailedError(_OutcomeError):
 
 
 class CommitParkedError(_OutcomeError):
-    """The commit is not done yet and is kept: it will be retried, here or by ``quantumio recover``."""
+    """Something of the commit is not done yet: the outcome says what."""
 
     default_kind = ErrorKind.TIMEOUT
     exit_code = 11

@@ -41,6 +41,7 @@ _HIERARCH = re.compile(r"[!-<>-~]+(?: [!-<>-~]+)*")
 _PRINTABLE = re.compile(r"[ -~]*")
 _RECORD_VALUED = re.compile(r"[a-zA-Z_]\w*(\.\w+)*: +[-+.\dEeDd]+ *")
 _LONGEST_COMMENT = 60
+_CONTINUE = "CONTINUE  "
 _COMPRESSED_NAME = "COMPRESSED_IMAGE"  # the name that astropy gives to an extension without one
 
 
@@ -263,13 +264,27 @@ def _text_card(head: str, name: str, value: str, note: str) -> str:
 
 def _long_text_card(head: str, name: str, value: str, note: str) -> str:
     """Return a card with CONTINUE cards (section 4.2.1.2), proven to be read as the same text."""
-    prefix = "HIERARCH " if head.startswith("HIERARCH") else ""
     if len(head) > _CARD - 20:
         raise _Unrepresentable("has a keyword too long for a long text", "shorten the keyword")
-    # a comment is continued word by word, which changes it if it is long: a short one stays as it is
     for shortened in (note[:_LONGEST_COMMENT].rstrip(), ""):
-        text = fits.Card(prefix + name, value, shortened).image
+        text = _continued(head, value, shortened)
         card = fits.Header.fromstring(text).cards[0]
         if card.value == value and card.comment == shortened:
-            return str(text)
+            return text
     raise _Unrepresentable("is a long text that FITS readers would change", "shorten it")
+
+
+def _continued(head: str, value: str, note: str) -> str:
+    """Split a text over cards; a doubled quote is never split, as strict readers want it."""
+    pieces = [""]
+    for letter in value.replace("'", "\0"):
+        quoted = letter.replace("\0", "''")
+        room = _CARD - 3 - (len(head) if len(pieces) == 1 else len(_CONTINUE))  # quotes and ampersand
+        if len(pieces[-1]) + len(quoted) > room:
+            pieces.append("")
+        pieces[-1] += quoted
+    if note and len(pieces[-1]) + len(note) > _CARD - len(_CONTINUE) - 5:
+        pieces.append("")
+    heads = [head, *[_CONTINUE] * (len(pieces) - 1)]
+    cards = [f"{start}'{piece}&'".ljust(_CARD) for start, piece in zip(heads[:-1], pieces[:-1], strict=True)]
+    return "".join(cards) + _join(heads[-1], f"'{pieces[-1]}'", note)

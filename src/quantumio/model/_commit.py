@@ -205,7 +205,7 @@ class CommitFailed:
 
 @frozen(kw_only=True)
 class CommitParked:
-    """Definite not-yet: kept, and retried in the background or by ``quantumio recover``."""
+    """Definite not-yet: ``reason`` says what is still missing."""
 
     txid: UUID
     reason: str

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Final
 
-from sqlalchemy.exc import DataError, StatementError
+from sqlalchemy.exc import StatementError
 
 from quantumio.errors import DestinationError, ErrorKind, InvalidInputError, QuantumioError
 
@@ -40,7 +39,9 @@ def registry_error(error: BaseException, doing: str, place: str) -> QuantumioErr
 
 
 def _is_about_values(error: BaseException, cause: BaseException) -> bool:
-    if isinstance(error, (*VALUE_ERRORS, DataError)) or isinstance(cause, (*VALUE_ERRORS, sqlite3.DataError)):
+    if isinstance(cause, VALUE_ERRORS):
+        return True
+    if any(kind.__name__ == "DataError" for kind in type(cause).__mro__):  # PEP 249's, of whichever driver
         return True
     # SQLAlchemy could not even bind it: no database was asked.
     return type(error) is StatementError

@@ -255,17 +255,9 @@ def test_rows_wider_than_a_page_of_postgresql_are_refused(count, value):
 
 
 @pytest.mark.parametrize(("count", "value"), [(975, 1.0), (325, "x" * 100), (325, b"x" * 9000)])
-def test_the_widest_rows_that_are_accepted_fit_into_postgresql(tmp_path, postgresql_url, count, value):
-    settings = DestinationSettings(
-        name="level3",
-        kind="database",
-        options={"url": postgresql_url, "schema": f"wide_{environment.random_token(4)}"},
-    )
-    opened = OpenedDestinations(
-        {"level3": settings}, repository_root=tmp_path, repository_id=uuid.UUID(int=1)
-    )
-    destination, rows, load_id = opened.get("level3"), wide(count, value), environment.uuid7()
+def test_the_widest_rows_that_are_accepted_fit_into_postgresql(opened, postgresql_database, count, value):
+    destination = opened(url=postgresql_database.replace("+psycopg", ""), insecure=True)
+    rows, load_id = wide(count, value), environment.uuid7()
     destination.check("t", rows)
     destination.load("t", rows, load_id)
     assert destination.read("t", load_id).equals(rows)
-    opened.close()

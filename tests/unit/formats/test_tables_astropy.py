@@ -452,7 +452,7 @@ def test_names_of_columns_are_given_back_or_refused(names):
             format_.check(table, NAME, {})
         except FormatError as error:
             assert format_ is ECSV
-            assert "name of column" in str(error)
+            assert "name of column" in str(error)  # noqa: PT017
         else:
             assert format_.decode(b"".join(format_.encode(table, NAME, {})), NAME).colnames == names
 

@@ -252,7 +252,7 @@ def test_dimension_without_records_is_named(catalog: SqlCatalog) -> None:
         ids(catalog, ["exposure"])
     assert error.value.kind is ErrorKind.DIMENSION
     assert "insert_dimension" in str(error.value.hint)
-    with pytest.raises(InvalidInputError, match="is a text"):
+    with pytest.raises(InvalidInputError, match="no list of dimensions"):
         catalog.data_ids("exposure", {}, None, {})
 
 
