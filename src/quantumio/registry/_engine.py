@@ -25,7 +25,9 @@ from quantumio.registry._failures import VALUE_ERRORS, CommitLost, registry_erro
 from quantumio.registry._file_systems import check_local
 from quantumio.registry._postgresql import postgresql_engine
 from quantumio.registry._prepared import Fetch, Prepared, run_prepared
+from quantumio.registry._reader_pool import ReaderPool
 from quantumio.registry._sqlite import WalFiles, checkpoint, connect_reader, connect_writer
+from quantumio.registry._uninterrupted import uninterrupted
 from quantumio.registry._url import checked_url, place_of
 from quantumio.system import environment, files
 from quantumio.system.files import FileLock
@@ -108,15 +110,11 @@ class Database:
         assert wal is not None
         stamp = wal.stamp()
         immutable = self.readonly and stamp[0]
-        reader = sa.create_engine(
-            "sqlite://",
-            creator=lambda: connect_reader(path, immutable=immutable),
-            poolclass=sa.pool.QueuePool,
-            pool_size=_IDLE_READERS,
-            max_overflow=-1,  # a reader never waits; it is opened read-only, so its closing writes nothing
-            pool_use_lifo=True,
-            pool_reset_on_return=None,
+        # A reader never waits for a connection; it is opened read-only, so its closing writes nothing.
+        pool = ReaderPool(
+            lambda: connect_reader(path, immutable=immutable), keep=_IDLE_READERS, reset_on_return=None
         )
+        reader = sa.create_engine("sqlite://", pool=pool)
         return _Pools(reader, stamp if immutable else None)
 
     def close(self) -> None:
@@ -220,7 +218,8 @@ class Database:
             except self._failures as error:
                 raise registry_error(error, "reading", self.place) from error
 
-        return self._steady(run)
+        # An interrupt within SQLAlchemy's own closing would come out as an error of another kind.
+        return uninterrupted(lambda: self._steady(run))
 
     def _at_one_moment(self, connection: sa.Connection, work: Callable[[sa.Connection], _T]) -> _T:
         try:

@@ -425,7 +425,10 @@ def test_query_holds_no_connection_between_pages(catalog: SqlCatalog, commit: Co
     streams = [catalog.query(DatasetQuery()) for _ in range(30)]
     for stream in streams:
         next(stream)
-    assert catalog._database._pools.reader.pool.checkedout() == 0  # type: ignore[attr-defined]
+    pool = catalog._database._pools.reader.pool
+    # One connection serves all of them, one after the other, and is back.
+    held = pool.checkedout() if hasattr(pool, "checkedout") else 1 - len(pool._idle)  # type: ignore[attr-defined]
+    assert held == 0
 
 
 @given(
