@@ -64,13 +64,13 @@ def measure(rounds: int) -> dict[str, list[float]]:
     ):
         for visit in range(rounds + 2):
             timed("copy into warmed memory", partial(np.copyto, warmed, source))
-            fresh = source.copy()  # as cold as the array that is frozen
-            timed("digest (xxh3-128)", partial(xxhash.xxh3_128_digest, fresh.data))
             with checked.context(ack="settled") as ctx:
                 timed("put image, copy", partial(ctx.put, image, "image", visit=visit))
                 timed("put array, copy", partial(ctx.put, source, "pixels", visit=visit))
             checked.drain()  # so that nothing of the last round runs beside the next
             with checked.context() as ctx:
+                fresh = source.copy()  # as cold as the array that is frozen
+                timed("digest (xxh3-128)", partial(xxhash.xxh3_128_digest, fresh.data))
                 frozen = source.copy()
                 timed("put array, freeze", partial(ctx.put, frozen, "pixels", visit=visit, own="freeze"))
                 ctx.abort()

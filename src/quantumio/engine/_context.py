@@ -224,7 +224,8 @@ class Context:
         resolution = self._policies.resolve(dataset_type, self.run, to=to, own=own)
         ownership = choose_ownership(value, delegate, resolution.own)
         nbytes = delegate.nbytes(value)
-        runtime.budget.charge(nbytes, runtime.settings.put_timeout_s, f"{dataset_type.name}({data_id})")
+        if not runtime.budget.charge_now(nbytes):
+            runtime.budget.charge(nbytes, runtime.settings.put_timeout_s, f"{dataset_type.name}({data_id})")
         try:
             snapshot = take_snapshot(
                 value, delegate, ownership, runtime.pool, verify_borrowed=runtime.settings.verify_borrowed

@@ -75,7 +75,8 @@ class ParquetFormat:
         if storage_class == "DataFrame":
             value = _to_arrow(value[:0], storage_class)  # type: ignore[index]  # no rows: its types alone
         if isinstance(value, pa.Table):
-            _check_schema(value.schema.remove_metadata())
+            schema = value.schema
+            _check_schema(schema if schema.metadata is None else schema.remove_metadata())
 
     def encode(self, value: object, storage_class: str, options: Mapping[str, object]) -> Chunks:
         """Return the bytes of a canonical value; equal values give equal bytes."""
@@ -116,6 +117,8 @@ class _Options:
 
     @classmethod
     def make(cls, options: Mapping[str, object]) -> _Options:
+        if not options:
+            return _DEFAULT_OPTIONS
         for name in options:
             if name not in ("compression", "row_group_size"):
                 raise InvalidInputError(
@@ -131,6 +134,9 @@ class _Options:
         if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
             raise InvalidInputError(f"row_group_size={rows!r}", hint="give a number of rows from 1 on")
         return cls(compression=str(compression), row_group_size=rows)
+
+
+_DEFAULT_OPTIONS: Final = _Options()
 
 
 # ---------------------------------------------------------------------------- encoding
