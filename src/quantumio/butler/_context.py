@@ -344,7 +344,7 @@ class DataContext(_ContextBase):
         return self._context.ack if ack is None else max(Ack.make(ack), self._context.policy_ack)
 
     def give_up_waiting(self, given_up: threading.Event) -> None:
-        """End the waiting for the buffer of the put whose `GIVEN_UP` is this event."""
+        """End the waiting for the buffer of the put whose ``GIVEN_UP`` is this event."""
         self._context.give_up_waiting(given_up)
 
     def give_up(self) -> None:

@@ -15,7 +15,7 @@ from quantumio.cli._errors import EXIT_INTERRUPTED, report
 from quantumio.cli._ingest_command import ingest
 from quantumio.cli._inspection_commands import show, versions
 from quantumio.cli._listing_commands import destinations, ls
-from quantumio.cli._output import check_output, output_failure
+from quantumio.cli._output import check_output, output_failure, reader_is_gone
 from quantumio.cli._policy_commands import policy
 from quantumio.cli._query_commands import query
 from quantumio.cli._repository_commands import create, insert_dimension, register, status
@@ -88,6 +88,8 @@ class _QuantumioGroup(click.Group):
         except (click.Abort, KeyboardInterrupt):
             click.echo("Interrupted.", err=True)
             return EXIT_INTERRUPTED
+        except BrokenPipeError:
+            return reader_is_gone()
         except OSError as error:
             return report(output_failure(error), as_json=as_json, with_traceback=with_traceback)
         except Exception as error:  # noqa: BLE001  the last line of defence: no traceback for users
@@ -98,6 +100,8 @@ class _QuantumioGroup(click.Group):
         """Write what is still in the buffer of standard output: a full disk may only show now."""
         try:
             sys.stdout.flush()
+        except BrokenPipeError:
+            return reader_is_gone()
         except OSError as error:
             return report(output_failure(error), as_json="--json" in arguments, with_traceback=False)
         return 0

@@ -22,7 +22,11 @@ __all__ = [
     "print_table",
     "print_text",
     "printable",
+    "reader_is_gone",
 ]
+
+_EXIT_READER_GONE: Final = 141
+"""What shells expect of a process whose reader went away: 128 + SIGPIPE."""
 
 _GAP: Final = 2
 _FOLDED: Final = (8, 24)
@@ -41,6 +45,12 @@ def check_output() -> None:
         raise DestinationError(
             "standard output is closed", hint="send it to /dev/null if nobody is to read it"
         )
+
+
+def reader_is_gone() -> int:
+    """Give up standard output, quietly: who reads it (``head``) has enough. Returns the exit code for it."""
+    sys.stdout = None  # as Python has it where it is closed
+    return _EXIT_READER_GONE
 
 
 def output_failure(error: OSError) -> Exception:

@@ -78,7 +78,7 @@ class ByteBudget:
             self._used += nbytes
 
     def give_up(self, given_up: threading.Event) -> None:
-        """End the waiting of the call whose `GIVEN_UP` is this event."""
+        """End the waiting of the call whose ``GIVEN_UP`` is this event."""
         with self._condition:
             given_up.set()
             self._condition.notify_all()

@@ -277,7 +277,7 @@ class Context:
             self._runtime.discard([replaced])
 
     def give_up_waiting(self, given_up: threading.Event) -> None:
-        """End the waiting for the buffer of the put whose `GIVEN_UP` is this event."""
+        """End the waiting for the buffer of the put whose ``GIVEN_UP`` is this event."""
         self._runtime.budget.give_up(given_up)
 
     def _check_open(self) -> None:
