@@ -14,9 +14,9 @@ from quantumio.errors import CommitConflictError, CommitFailedError, ErrorKind, 
 from quantumio.model import (
     Artifact,
     CommitConflict,
+    CommitFailed,
     CommitOutcome,
     Committed,
-    CommitUnknown,
     DataId,
     DatasetRef,
     DatasetType,
@@ -71,7 +71,7 @@ def ingest_files(
     txid = environment.uuid7()
     checked = [_check(repository, dataset_type, item, format_name) for item in items]
     adopted: list[str] = []
-    is_definite = True
+    may_remove = True
     destination = None if transfer == _DIRECT else _destination(session, repository, dataset_type, run)
     try:
         outputs = []
@@ -94,12 +94,12 @@ def ingest_files(
             ref = DatasetRef(environment.uuid7(), dataset_type, item.data_id, run)
             outputs.append(OutputRecord(ref=ref, expect=None, artifacts=(artifact,)))
         transaction = Transaction(txid=txid, run=run, key=None, outputs=tuple(outputs))
-        is_definite = False  # from here on an interrupt leaves it open what becomes of the commit
+        may_remove = False  # from here on only a definite no allows it, whatever interrupts
         outcome = repository.runtime.commit_now(transaction).result()
-        is_definite = not isinstance(outcome, CommitUnknown)
+        may_remove = isinstance(outcome, (CommitConflict, CommitFailed))
         refs = _committed(outcome)
     except BaseException:
-        if destination is not None and is_definite:
+        if destination is not None and may_remove:
             destination.remove(adopted)
         raise
     if transfer == "move":
