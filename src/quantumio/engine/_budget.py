@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from contextvars import ContextVar
 
+from quantumio.engine._waiting import Waiters
 from quantumio.errors import BufferFull
 from quantumio.system import environment
 
@@ -30,7 +31,8 @@ class ByteBudget:
         self.max_bytes = max_bytes
         self._used = 0
         self._waited_s = 0.0
-        self._condition = threading.Condition()
+        self._lock = threading.RLock()  # an abandoned context may be collected under it
+        self._waiters = Waiters()
 
     @property
     def used_bytes(self) -> int:
@@ -47,7 +49,7 @@ class ByteBudget:
 
     def charge_now(self, nbytes: int) -> bool:
         """Charge without waiting; False if it does not fit."""
-        with self._condition:
+        with self._lock:
             if not self._fits(nbytes):
                 return False
             self._used += nbytes
@@ -62,34 +64,40 @@ class ByteBudget:
             It did not fit in time; nothing was charged.
         """
         given_up = GIVEN_UP.get()
+        charged = False
+
+        def is_over() -> bool:
+            nonlocal charged
+            if given_up is not None and given_up.is_set():
+                return True
+            charged = self.charge_now(nbytes)
+            return charged
+
         begin = environment.monotonic()
-        with self._condition:
-            self._condition.wait_for(
-                lambda: self._fits(nbytes) or (given_up is not None and given_up.is_set()), timeout_s
+        try:
+            self._waiters.wait(is_over, timeout_s)
+        finally:
+            with self._lock:
+                self._waited_s += environment.monotonic() - begin
+        if not charged:
+            raise BufferFull(
+                f"{what}: {nbytes} bytes did not fit into the buffer within {timeout_s:g} s "
+                f"({self._used} of {self.max_bytes} bytes are in use)",
+                hint="commit or abort open contexts, forget temporaries, or raise max_buffer_bytes",
             )
-            fits = self._fits(nbytes)
-            self._waited_s += environment.monotonic() - begin
-            if not fits:
-                raise BufferFull(
-                    f"{what}: {nbytes} bytes did not fit into the buffer within {timeout_s:g} s "
-                    f"({self._used} of {self.max_bytes} bytes are in use)",
-                    hint="commit or abort open contexts, forget temporaries, or raise max_buffer_bytes",
-                )
-            self._used += nbytes
 
     def give_up(self, given_up: threading.Event) -> None:
         """End the waiting of the call whose ``GIVEN_UP`` is this event."""
-        with self._condition:
-            given_up.set()
-            self._condition.notify_all()
+        given_up.set()
+        self._waiters.wake()
 
     def charge_more(self, nbytes: int) -> None:
         """Charge what an admitted output needs on its way (its encoded form), without limit."""
-        with self._condition:
+        with self._lock:
             self._used += nbytes
 
     def release(self, nbytes: int) -> None:
         """Give bytes back."""
-        with self._condition:
+        with self._lock:
             self._used -= nbytes
-            self._condition.notify_all()
+        self._waiters.wake()

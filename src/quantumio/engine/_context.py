@@ -69,6 +69,9 @@ class ContextState(Enum):
 
     OPEN = auto()
     SEALED = auto()
+    """It takes nothing more."""
+    CARRIED = auto()
+    """The runtime has it."""
     DECIDED = auto()
 
 
@@ -335,20 +338,27 @@ class Context:
     def commit(self) -> None:
         """Seal it and hand it to the runtime, which decides it in the background."""
         self._runtime.check_usable()
-        self.seal()
-        self._runtime.submit(self)
+        with self._lock:  # so that whoever aborts sees it handed over, or broken off by an interrupt
+            self.seal()
+            self._runtime.submit(self)
+
+    def _give_up(self) -> bool:
+        """Take nothing more and never commit; False if it was handed over, or given up, already."""
+        with self._lock:
+            broken_off = self.state is ContextState.SEALED and not self._runtime.has(self)
+            if self.state is not ContextState.OPEN and not broken_off:
+                return False
+            self.state = ContextState.DECIDED
+            return True
 
     def abort(self, kind: ErrorKind = ErrorKind.ABORTED, message: str = "the context was aborted") -> None:
-        """Forget everything that was put; on a context that is no longer open it does nothing."""
+        """Forget everything that was put; on a context that is committed or aborted it does nothing."""
         if any(output.attempts for output in self.outputs):
             self._runtime.check_may_wait()
-        with self._lock:
-            if self.state is not ContextState.OPEN:
-                return
-            self.state = ContextState.SEALED
-        self._runtime.discard(self.outputs)
-        self.decide(CommitFailed(txid=self.txid, kind=kind, message=message))
-        self._runtime.forget_open(self)
+        if self._give_up():
+            self._runtime.discard(self.outputs)
+            self.decide(CommitFailed(txid=self.txid, kind=kind, message=message))
+            self._runtime.forget_open(self)
 
     def cancel(self) -> None:
         """Give a sealed context up unless it is becoming visible already; its outcome says which."""
@@ -356,8 +366,7 @@ class Context:
 
     def abandon(self) -> None:
         """Abort it without waiting: nobody has it any more. The garbage collector calls this."""
-        if self.state is ContextState.OPEN:
-            self.state = ContextState.SEALED
+        if self._give_up():
             self._runtime.discard(self.outputs, wait=False)
             message = "the context was dropped without commit"
             self.decide(CommitFailed(txid=self.txid, kind=ErrorKind.ABORTED, message=message))

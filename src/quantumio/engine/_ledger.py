@@ -20,7 +20,7 @@ class ErrorLedger:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # an abandoned context may be collected under it
         self._entries: dict[int, LedgerEntry] = {}
         self._undelivered: set[int] = set()
         self._next = 1

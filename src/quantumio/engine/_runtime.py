@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import functools
-import math
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Future
 from typing import Final
 from uuid import UUID
 
 import anyio
-from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectSendStream
 from attrs import frozen
 
 from quantumio.engine._budget import ByteBudget
 from quantumio.engine._committer import Committer
-from quantumio.engine._context import Context
+from quantumio.engine._context import Context, ContextState
 from quantumio.engine._flush import Flusher, FlushFailure
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._output import Output
 from quantumio.engine._plan_scope import PlanScope
 from quantumio.engine._policy import PolicyResolver
 from quantumio.engine._pool import BufferPool
-from quantumio.engine._progress import LoopCaller
+from quantumio.engine._waiting import LoopCaller, Reply, Waiters
 from quantumio.errors import ErrorKind, InternalError, QuantumioError, StateError
 from quantumio.model import (
     Ack,
@@ -45,6 +42,12 @@ Job = Callable[[], Coroutine[object, object, None]]
 
 _IDLE_SHARE: Final = 4
 """The pool keeps at most this fraction (one in ...) of the byte budget idle."""
+
+_LOOK_AGAIN_S: Final = 1.0
+"""How often the loop looks for jobs that nobody told it of, in seconds.
+
+An interrupt between handing a job over and waking the loop leaves the job waiting; this is when it is found.
+"""
 
 _ABANDON_AFTER_S: Final = 5.0
 """After contexts were given up at close, how long their running calls may still take, in seconds."""
@@ -107,7 +110,10 @@ class Runtime:
         self.pool = BufferPool(settings.max_buffer_bytes // _IDLE_SHARE)
         self.ledger = ErrorLedger()
         self._pid = environment.pid()
-        self._state = threading.Condition()
+        self._lock = (
+            threading.RLock()
+        )  # the garbage collector may abandon a context while its thread holds it
+        self._changed = Waiters()
         self._closed = False
         self._open: dict[UUID, Context] = {}
         self._in_flight: dict[UUID, Context] = {}
@@ -115,9 +121,10 @@ class Runtime:
         self._temporaries: dict[tuple[str, str, DataId], Output] = {}
         self._scopes: dict[UUID, anyio.CancelScope] = {}
         self._thread: threading.Thread | None = None
-        self._started = threading.Event()
-        self._caller: LoopCaller | None = None
-        self._jobs: MemoryObjectSendStream[Job] | None = None
+        self._started: Reply[LoopCaller] = Reply()
+        self._submitted: deque[Context] = deque()
+        self._jobs: deque[Job | None] = deque()
+        self._handed_over: anyio.Event | None = None
 
     # -- life
     def check_usable(self) -> None:
@@ -152,32 +159,53 @@ class Runtime:
                 kind=ErrorKind.RUNTIME_THREAD,
             )
 
-    def _start(self) -> None:
-        """Start the thread once, and wait until its loop runs."""
-        with self._state:
+    def _start(self) -> LoopCaller:
+        """Start the thread once, wait until its loop runs, and return the way into it."""
+        with self._lock:
             if self._thread is None:
                 # A daemon, so that an exiting interpreter is not kept waiting: closing drains it.
                 self._thread = threading.Thread(
                     target=anyio.run, args=(self._main,), name="quantumio-runtime", daemon=True
                 )
                 self._thread.start()
-        self._started.wait()
+        return self._started.result()
 
     async def _main(self) -> None:
-        self._caller = LoopCaller()
         self._flusher = Flusher(self.destinations, self.formats, self.settings.encoders)
         self._committer = Committer(self.catalog)
-        self._jobs, jobs = anyio.create_memory_object_stream[Job](math.inf)
-        self._started.set()
+        self._handed_over = anyio.Event()
+        self._started.give(LoopCaller())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._committer.run)
-            await self._serve(jobs, tasks)
+            await self._serve()
             tasks.cancel_scope.cancel()
 
-    async def _serve(self, jobs: anyio.abc.ObjectReceiveStream[Job], tasks: TaskGroup) -> None:
-        async with jobs, anyio.create_task_group() as running:
-            async for job in jobs:
-                running.start_soon(self._guarded, job)
+    async def _serve(self) -> None:
+        """Start jobs in the order in which they were handed over; None among them is the last."""
+        async with anyio.create_task_group() as running:
+            while True:
+                self._handed_over = anyio.Event()
+                while self._submitted:
+                    running.start_soon(self._guarded, functools.partial(self._carry, self._take_submitted()))
+                while self._jobs:
+                    if (job := self._jobs.popleft()) is None:
+                        return
+                    running.start_soon(self._guarded, job)
+                with anyio.move_on_after(_LOOK_AGAIN_S):
+                    await self._handed_over.wait()
+
+    def _take_submitted(self) -> Context:
+        context = self._submitted[0]
+        with self._lock:
+            self._in_flight[context.txid] = context
+            self._open.pop(context.txid, None)
+        context.state = ContextState.CARRIED
+        self._submitted.popleft()  # last: at every moment it is found somewhere
+        return context
+
+    def _look_for_jobs(self) -> None:
+        assert self._handed_over is not None
+        self._handed_over.set()
 
     async def _guarded(self, job: Job) -> None:
         """Run a job; a bug in it must not end the loop that carries the others."""
@@ -188,10 +216,9 @@ class Runtime:
 
     def _soon(self, job: Callable[..., Coroutine[object, object, None]], *arguments: object) -> None:
         """Have the loop run a job, from any thread."""
-        self._start()
-        assert self._caller is not None
-        assert self._jobs is not None
-        self._caller.call(self._jobs.send_nowait, functools.partial(job, *arguments))
+        caller = self._start()
+        self._jobs.append(functools.partial(job, *arguments))
+        caller.call(self._look_for_jobs)
 
     # -- contexts
     def open(
@@ -207,16 +234,19 @@ class Runtime:
         """Open a context."""
         self.check_usable()
         context = Context(self, run=run, key=key, ack=ack, policies=policies, plan=plan, txid=txid)
-        with self._state:
+        with self._lock:
             self._open[context.txid] = context
         return context
 
     def submit(self, context: Context) -> None:
-        """Decide a sealed context in the background."""
-        with self._state:
-            self._open.pop(context.txid, None)
-            self._in_flight[context.txid] = context
-        self._soon(self._carry, context)
+        """Decide a sealed context in the background. An interrupt hands it over whole, or not at all."""
+        caller = self._start()
+        self._submitted.append(context)
+        caller.call(self._look_for_jobs)
+
+    def has(self, context: Context) -> bool:
+        """Whether a context was submitted and is not decided yet."""
+        return context.state is ContextState.CARRIED or context in tuple(self._submitted)
 
     def cancel(self, context: Context) -> None:
         """Give a context up unless it is becoming visible already; its outcome says which."""
@@ -246,9 +276,9 @@ class Runtime:
                 if not (output.resolution.is_temporary and isinstance(context.outcome, Committed)):
                     output.release()
             context.finish()
-            with self._state:
+            with self._lock:
                 del self._in_flight[context.txid]
-                self._state.notify_all()
+            self._changed.wake()
 
     def _conclude_bug(self, context: Context, error: Exception) -> None:
         outcome = CommitUnknown(txid=context.txid, reason=f"a bug in quantumio: {error!r}")
@@ -314,7 +344,7 @@ class Runtime:
     def _remember(self, txid: UUID, outcome: CommitOutcome) -> None:
         """Keep an outcome that the registry does not know."""
         if not (isinstance(outcome, Committed) and outcome.commit_seq is not None):
-            with self._state:
+            with self._lock:
                 self._decided[txid] = outcome
 
     def _note_failure(self, context: Context, outcome: CommitOutcome) -> None:
@@ -387,35 +417,35 @@ class Runtime:
             It did not arrive.
         """
         self.check_may_wait()
-        done: Future[None] = Future()
+        done: Reply[None] = Reply()
         self._soon(self._place_now, output, done)
         done.result()
 
-    async def _place_now(self, output: Output, done: Future[None]) -> None:
+    async def _place_now(self, output: Output, done: Reply[None]) -> None:
         try:
             await self._flusher.flush([output], required=True)
         except ExceptionGroup as group:
-            done.set_exception(_flush_failures(group)[0].error)
+            done.fail(_flush_failures(group)[0].error)
         except BaseException as error:
-            done.set_exception(InternalError(f"{type(error).__name__}: {error}"))
+            done.fail(InternalError(f"{type(error).__name__}: {error}"))
             raise
         else:
-            done.set_result(None)
+            done.give(None)
 
-    def commit_now(self, transaction: Transaction) -> Future[CommitOutcome]:
-        """Make a transaction visible whose artifacts are placed already; the future gets its outcome.
+    def commit_now(self, transaction: Transaction) -> Reply[CommitOutcome]:
+        """Make a transaction visible whose artifacts are placed already; the reply is its outcome.
 
         It happens on the runtime's thread: an interrupt of the caller only ends the waiting.
         """
         self.check_usable()
         self.check_may_wait()
-        done: Future[CommitOutcome] = Future()
+        done: Reply[CommitOutcome] = Reply()
         self._soon(self._commit_now, transaction, done)
         return done
 
-    async def _commit_now(self, transaction: Transaction, done: Future[CommitOutcome]) -> None:
+    async def _commit_now(self, transaction: Transaction, done: Reply[CommitOutcome]) -> None:
         with anyio.CancelScope(shield=True):
-            done.set_result(await self._committer.flip(transaction))
+            done.give(await self._committer.flip(transaction))
 
     def discard(self, outputs: Sequence[Output], *, wait: bool = True) -> None:
         """Forget outputs that will never be committed; what was placed of them is removed."""
@@ -423,20 +453,20 @@ class Runtime:
         for output in outputs:
             output.release()
         if placed:
-            done: Future[None] = Future()
+            done: Reply[None] = Reply()
             self._soon(self._discard, placed, done)
             if wait:
                 done.result()
 
-    async def _discard(self, outputs: Sequence[Output], done: Future[None]) -> None:
+    async def _discard(self, outputs: Sequence[Output], done: Reply[None]) -> None:
         try:
             await self._remove(outputs)
         finally:
-            done.set_result(None)
+            done.give(None)
 
     def forget_open(self, context: Context) -> None:
         """Note that a context was aborted."""
-        with self._state:
+        with self._lock:
             self._open.pop(context.txid, None)
         if context.outcome is not None:
             self._remember(context.txid, context.outcome)
@@ -446,7 +476,7 @@ class Runtime:
         for output in context.outputs:
             if output.resolution.is_temporary:
                 key = output.ref.run, output.ref.dataset_type.name, output.ref.data_id
-                with self._state:
+                with self._lock:
                     replaced = self._temporaries.get(key)
                     self._temporaries[key] = output
                 if replaced is not None:
@@ -458,12 +488,12 @@ class Runtime:
 
     def temporaries(self) -> list[Output]:
         """All committed temporaries that are still alive."""
-        with self._state:
+        with self._lock:
             return list(self._temporaries.values())
 
     def forget(self, dataset_id: UUID) -> bool:
         """Let a temporary go; False if there is none of this id."""
-        with self._state:
+        with self._lock:
             for key, output in self._temporaries.items():
                 if output.ref.id == dataset_id:
                     del self._temporaries[key]
@@ -476,20 +506,21 @@ class Runtime:
     # -- looking at it, and the end
     def ticketed(self, txid: UUID) -> Context | CommitOutcome | None:
         """Return the context of an undecided transaction, or the outcome of one that this process decided."""
-        with self._state:
+        with self._lock:
             return self._in_flight.get(txid) or self._open.get(txid) or self._decided.get(txid)
 
     def pending(self) -> list[Context]:
         """Contexts that are sealed and not settled."""
-        with self._state:
-            return list(self._in_flight.values())
+        with self._lock:
+            in_flight = list(self._in_flight.values())
+        return in_flight + [context for context in tuple(self._submitted) if context not in in_flight]
 
     def status(self) -> RuntimeStatus:
         """Tell what it is doing."""
-        with self._state:
+        with self._lock:
             return RuntimeStatus(
                 contexts_open=len(self._open),
-                contexts_in_flight=len(self._in_flight),
+                contexts_in_flight=len(self._in_flight) + len(self._submitted),
                 buffer_used_bytes=self.budget.used_bytes,
                 buffer_max_bytes=self.budget.max_bytes,
                 put_waited_s=self.budget.waited_s,
@@ -499,8 +530,7 @@ class Runtime:
     def wait_idle(self, timeout_s: float | None) -> bool:
         """Wait until every committed context is settled; False on timeout."""
         self.check_may_wait()
-        with self._state:
-            return self._state.wait_for(lambda: not self._in_flight, timeout_s)
+        return self._changed.wait(lambda: not self._submitted and not self._in_flight, timeout_s)
 
     def drain(self, timeout_s: float | None) -> None:
         """Wait until every committed context is settled, and raise what nobody was told yet.
@@ -533,7 +563,7 @@ class Runtime:
             self._closed = True
             return
         self.check_may_wait()
-        with self._state:
+        with self._lock:
             forgotten = list(self._open.values())
         for context in forgotten:
             context.abort(ErrorKind.CLOSED, "the Butler was closed before the context was committed")
@@ -544,8 +574,9 @@ class Runtime:
             self.wait_idle(_ABANDON_AFTER_S)
         for output in self.temporaries():
             output.release()
-        if self._thread is not None and self._caller is not None and self._jobs is not None:
-            self._caller.call(self._jobs.close)
+        if self._thread is not None:
+            self._jobs.append(None)
+            self._started.result().call(self._look_for_jobs)
             self._thread.join(_ABANDON_AFTER_S)
         self.ledger.raise_undelivered()
 

@@ -19,7 +19,7 @@ anyio_test = pytest.mark.anyio
 def wait_for_wakers(progress: Progress, number: int) -> None:
     """Wait until so many event loops wait (there is no other sign of it)."""
     deadline = time.monotonic() + 20
-    while len(progress._wakers) < number:
+    while len(progress._waiters._wakers) < number:
         assert time.monotonic() < deadline
         threading.Event().wait(0.001)
 
@@ -91,7 +91,7 @@ async def test_loop_wakes_for_a_moment_of_another_thread():
             tasks.start_soon(wait, moment)
         tasks.start_soon(anyio.to_thread.run_sync, reach)
     assert set(woken) == {Moment.COMMITTED, Moment.RELEASED, Moment.SETTLED}
-    assert progress._wakers == []
+    assert progress._waiters._wakers == []
 
 
 @anyio_test
@@ -117,14 +117,14 @@ async def test_other_moments_do_not_end_the_waiting():
 async def test_cancelled_and_timed_out_waiters_leave_no_waker_behind():
     progress = Progress()
     assert not await progress.wait_async(Moment.SETTLED, 0.01)
-    assert progress._wakers == []
+    assert progress._waiters._wakers == []
     async with anyio.create_task_group() as tasks:
         for _ in range(5):
             tasks.start_soon(progress.wait_async, Moment.SETTLED)
         await anyio.wait_all_tasks_blocked()
-        assert len(progress._wakers) == 5
+        assert len(progress._waiters._wakers) == 5
         tasks.cancel_scope.cancel()
-    assert progress._wakers == []
+    assert progress._waiters._wakers == []
     progress.reach(Moment.SETTLED)
     assert await progress.wait_async(Moment.SETTLED)
 
@@ -145,7 +145,7 @@ async def test_one_waiter_of_many_may_be_cancelled():
         await anyio.wait_all_tasks_blocked()
         scopes[1].cancel()
         await anyio.wait_all_tasks_blocked()
-        assert len(progress._wakers) == 3
+        assert len(progress._waiters._wakers) == 3
         progress.reach(Moment.SETTLED)
     assert results == [True] * 3
 
@@ -157,7 +157,7 @@ def test_loop_that_ended_while_it_waited_harms_nobody(library):
     stale = []
 
     async def leave_a_waker():
-        from quantumio.engine._progress import LoopCaller
+        from quantumio.engine._waiting import LoopCaller
 
         caller = LoopCaller()
         stale.append(lambda: caller.call(lambda: None))
@@ -166,7 +166,7 @@ def test_loop_that_ended_while_it_waited_harms_nobody(library):
         asyncio.run(leave_a_waker())
     else:
         trio.run(leave_a_waker)
-    progress._wakers.append(stale[0])
+    progress._waiters._wakers.append(stale[0])
     results = []
     thread = threading.Thread(target=lambda: results.append(progress.wait(Moment.SETTLED, 30)))
     thread.start()
@@ -213,4 +213,4 @@ async def test_no_wake_up_is_lost_while_moments_come_from_many_threads():
                 thread.start()
         for thread in threads:
             thread.join()
-        assert progress._wakers == []
+        assert progress._waiters._wakers == []
