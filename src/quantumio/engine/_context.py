@@ -226,6 +226,11 @@ class Context:
         delegate.check(value)
         resolution = self._policies.resolve(dataset_type, self.run, to=to, own=own)
         ownership = choose_ownership(value, delegate, resolution.own)
+        load_ids = {
+            name: environment.uuid7() for name, choice in resolution.formats.items() if choice is ROWS
+        }
+        ref = DatasetRef(ref_id or environment.uuid7(), dataset_type, data_id, self.run)
+        name = f"{self.txid}.{_GENERATION}.{next(self._numbers)}"
         nbytes = delegate.nbytes(value)
         if not runtime.budget.charge_now(nbytes):
             runtime.budget.charge(nbytes, runtime.settings.put_timeout_s, f"{dataset_type.name}({data_id})")
@@ -236,12 +241,9 @@ class Context:
         except BaseException:
             runtime.budget.release(nbytes)
             raise
-        load_ids = {
-            name: environment.uuid7() for name, choice in resolution.formats.items() if choice is ROWS
-        }
         output = Output(
-            DatasetRef(ref_id or environment.uuid7(), dataset_type, data_id, self.run),
-            name=f"{self.txid}.{_GENERATION}.{next(self._numbers)}",
+            ref,
+            name=name,
             snapshot=snapshot,
             nbytes=nbytes,
             expect=expectation,
@@ -255,6 +257,7 @@ class Context:
             self._check_holdable(output, snapshot.value, delegate, resolution)
             if ownership is Ownership.ENCODE:
                 output.encode_and_drop()
+            snapshot.watch()
         except BaseException:
             output.release()
             raise

@@ -54,8 +54,17 @@ class Snapshot:
     value: object
     ownership: Ownership
     _copies: PooledCopies
-    _digests: list[tuple[np.ndarray, bytes]] = field(factory=list)
+    _watched: list[np.ndarray] = field(factory=list)
     _frozen: list[np.ndarray] = field(factory=list)
+    _digests: list[bytes] = field(factory=list)
+
+    def watch(self) -> None:
+        """Take the digests that `verify` compares with; `verify` must not be called before.
+
+        The last thing that a put does with the value: reading so much memory drives the interpreter out of
+        the processor's caches, so that whatever follows is slow.
+        """
+        self._digests = [_digest(array) for array in self._watched]
 
     def verify(self, ref: DatasetRef) -> None:
         """Show that the caller's memory still holds what was put.
@@ -65,7 +74,7 @@ class Snapshot:
         MutatedAfterPut
             It does not; nothing of it may be stored.
         """
-        for array, digest in self._digests:
+        for array, digest in zip(self._watched, self._digests, strict=True):
             if _digest(array) != digest:
                 raise MutatedAfterPut(
                     f"{ref} was changed after it was put with own={str(self.ownership)!r}",
@@ -80,6 +89,7 @@ class Snapshot:
     def release(self) -> None:
         """Let go of the value."""
         self.value = None
+        self._watched.clear()
         self._digests.clear()
         thaw(self._frozen)
         self._copies.release()
@@ -93,7 +103,7 @@ def take_snapshot(
     *,
     verify_borrowed: bool,
 ) -> Snapshot:
-    """Make the canonical value that will be written.
+    """Make the canonical value that will be written; `Snapshot.watch` completes it.
 
     Raises
     ------
@@ -103,62 +113,60 @@ def take_snapshot(
     copies = PooledCopies(pool)
     if delegate.is_immutable(value):
         return Snapshot(value, ownership, copies)
-    digests: list[tuple[np.ndarray, bytes]] = []
+    watched: list[np.ndarray] = []
     frozen: list[np.ndarray] = []
     if ownership in (Ownership.COPY, Ownership.ENCODE):
         copy_array = copies.copy if ownership is Ownership.COPY else _as_is
     elif ownership is Ownership.FREEZE:
-        copy_array = _Watcher(digests, frozen, digest=True)
+        copy_array = _Watcher(watched, frozen)
     else:
-        copy_array = _Watcher(digests, None, digest=verify_borrowed)
+        copy_array = _Watcher(watched if verify_borrowed else None, None)
     try:
         canonical = delegate.canonical(value, copy_array)
     except BaseException:
         copies.release()
         thaw(frozen)
         raise
-    return Snapshot(canonical, ownership, copies, digests, frozen)
+    return Snapshot(canonical, ownership, copies, watched, frozen)
 
 
 def _digest(array: np.ndarray) -> bytes:
-    import numpy as np
     import xxhash
 
-    return xxhash.xxh3_128_digest(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
+    # as bytes, because the buffer protocol knows neither datetimes nor strings
+    return xxhash.xxh3_128_digest(array.ravel().view("u1").data if array.nbytes else b"")
 
 
 def _as_is(array: np.ndarray) -> np.ndarray:
-    """Return the array itself where it is canonical already, else a canonical copy."""
+    """Return a view of the array where it is canonical already, else a canonical copy."""
+    if _is_canonical(array):
+        return array.view()
     import numpy as np
 
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(array.shape)
 
 
-class _Watcher:
-    """Keeps the caller's arrays, remembering their digests, and freezing them where asked."""
+def _is_canonical(array: np.ndarray) -> bool:
+    # not dtype.isnative: it overlooks texts in subarrays of structures
+    return array.flags.c_contiguous and array.dtype == array.dtype.newbyteorder("=")
 
-    def __init__(
-        self, digests: list[tuple[np.ndarray, bytes]], frozen: list[np.ndarray] | None, *, digest: bool
-    ) -> None:
-        self._digests = digests
+
+class _Watcher:
+    """Keeps the caller's arrays; notes those to be watched, and freezes them, where asked."""
+
+    def __init__(self, watched: list[np.ndarray] | None, frozen: list[np.ndarray] | None) -> None:
+        self._watched = watched
         self._frozen = frozen
-        self._digest = digest
 
     def __call__(self, array: np.ndarray) -> np.ndarray:
         kept = _as_is(array)
-        if kept is not array and not _shares_memory(kept, array):
+        if not _is_canonical(array):
             return kept  # it had to be converted: a copy of our own
         if self._frozen is not None:
             self._frozen += freeze(array)
-        if self._digest:
-            self._digests.append((kept, _digest(kept)))
+        if self._watched is not None:
+            self._watched.append(kept)
         return kept
-
-
-def _shares_memory(one: np.ndarray, other: np.ndarray) -> bool:
-    import numpy as np
-
-    return np.may_share_memory(one, other)
 
 
 def freeze(array: np.ndarray) -> list[np.ndarray]:

@@ -3,9 +3,11 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quantumio.engine import _ownership
 from quantumio.engine._ownership import choose_ownership, freeze, take_snapshot
 from quantumio.engine._pool import BufferPool
 from quantumio.errors import ErrorKind, InvalidInputError, MutatedAfterPut
@@ -24,9 +26,11 @@ REF = DatasetRef(
 
 
 def take(value, ownership, *, delegate=NDARRAY, verify_borrowed=True, pool=None):
-    return take_snapshot(
+    snapshot = take_snapshot(
         value, delegate, ownership, pool or BufferPool(1 << 30), verify_borrowed=verify_borrowed
     )
+    snapshot.watch()
+    return snapshot
 
 
 @pytest.mark.parametrize(
@@ -98,6 +102,67 @@ def test_change_of_the_callers_memory_is_noticed(ownership):
     assert caught.value.kind is ErrorKind.MUTATED_AFTER_PUT
     older[99] -= 1
     snapshot.verify(REF)
+
+
+@pytest.mark.parametrize("ownership", [Ownership.FREEZE, Ownership.BORROW])
+def test_change_of_any_byte_of_a_large_array_is_noticed(ownership):
+    array = np.random.default_rng(0).integers(0, 255, (3, 1 << 20), dtype=np.uint8)
+    older = array.reshape(-1)
+    snapshot = take(array, ownership)
+    edges = [edge + step for edge in range(0, older.size, 1 << 18) for step in (-1, 0, 1)]
+    for at in (*edges[1:], older.size - 1):
+        older[at] ^= 1
+        with pytest.raises(MutatedAfterPut):
+            snapshot.verify(REF)
+        older[at] ^= 1
+    snapshot.verify(REF)
+
+
+def test_array_is_read_only_before_its_digest_is_taken(monkeypatch):
+    """A write that freezing should have stopped must not become part of the digest."""
+    array = np.arange(10)
+    writeable = []
+
+    def digest(kept):
+        writeable.append(array.flags.writeable)
+        return b""
+
+    monkeypatch.setattr(_ownership, "_digest", digest)
+    take(array, Ownership.FREEZE)
+    assert writeable == [False]
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array(7.0),
+        np.arange(12.0).reshape(3, 4),
+        np.arange("2020-01", "2020-09", dtype="datetime64[M]"),
+        np.array([("a", 1), ("b", 2)], dtype=[("name", "U3"), ("number", "i4")]),
+        np.array(["one", "two"]),
+        np.zeros((0, 5)),
+    ],
+    ids=lambda array: f"{array.dtype.kind}{array.shape}",
+)
+def test_digest_is_that_of_the_bytes(array):
+    assert _ownership._digest(array) == xxhash.xxh3_128_digest(array.tobytes())
+
+
+def test_snapshot_that_was_never_completed_shows_nothing():
+    """Without digests to compare with, it must not pass for unchanged."""
+    snapshot = take_snapshot(
+        np.zeros(3), NDARRAY, Ownership.FREEZE, BufferPool(1 << 30), verify_borrowed=True
+    )
+    with pytest.raises(ValueError, match="zip"):
+        snapshot.verify(REF)
+
+
+def test_kept_array_is_another_object_than_the_callers():
+    """Its shape and dtype, which no digest covers, can be changed in place."""
+    array = np.arange(12.0)
+    snapshot = take(array, Ownership.BORROW)
+    assert snapshot.value is not array
+    assert np.may_share_memory(snapshot.value, array)
 
 
 @pytest.mark.parametrize(
