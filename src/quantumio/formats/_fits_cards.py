@@ -49,9 +49,35 @@ class _Unrepresentable(ValueError):
     """Why FITS cannot hold a card; the hint is the second argument."""
 
 
+class _UnparsedHeader(fits.Header):  # type: ignore[misc]  # astropy's classes have no types
+    """Cards that become a plain header of astropy at the first look at it.
+
+    Parsing takes astropy some 6 us a card. What is put is often written from its cards and never looked at.
+    """
+
+    @classmethod
+    def of(cls, cards: Cards) -> _UnparsedHeader:
+        """Return one that has its cards and no attribute of a header."""
+        header = cls.__new__(cls)
+        header.__dict__["unparsed_cards"] = cards
+        return header
+
+    def __init__(self, *arguments: object, **keywords: object) -> None:
+        super().__init__(*arguments, **keywords)  # astropy copies a header by calling its class
+        self.__class__ = fits.Header
+
+    def __getattr__(self, name: str) -> object:
+        cards = self.__dict__.get("unparsed_cards")
+        if cards is not None:  # else another thread was quicker
+            self.__dict__.update(fits.Header.fromstring("".join(text for _, text in cards)).__dict__)
+            self.__class__ = fits.Header
+            self.__dict__.pop("unparsed_cards", None)
+        return object.__getattribute__(self, name)
+
+
 def header_of(cards: Cards) -> fits.Header:
-    """Parse cards into a header of astropy (lazily: its cards are parsed when used)."""
-    return fits.Header.fromstring("".join(text for _, text in cards))
+    """Return a header of astropy; its cards are parsed when they are used."""
+    return _UnparsedHeader.of(list(cards))
 
 
 def cards_of(meta: Mapping[str, object] | fits.Header) -> Cards:
@@ -65,6 +91,8 @@ def cards_of(meta: Mapping[str, object] | fits.Header) -> Cards:
     InvalidInputError
         FITS cannot hold an entry; the message names the keyword.
     """
+    if isinstance(meta, _UnparsedHeader) and (unparsed := meta.__dict__.get("unparsed_cards")) is not None:
+        return list(unparsed)
     cards: Cards = []
     if isinstance(meta, fits.Header):
         for card in meta.cards:
@@ -84,22 +112,32 @@ def _card_of(card: fits.Card) -> Cards:
         if "." in keyword and card.field_specifier:
             # a record-valued card such as DP1 = 'NAXIS: 2'; the quotes stand close, that is what marks it
             head = f"{card.rawkeyword:8}= '{card.rawvalue}'"
-            comment = f" / {card.comment}" if card.comment else ""
-            return [(card.rawkeyword, f"{head}{comment}"[:_CARD].ljust(_CARD))]
-        value = card.value
+            note = f" / {card.comment}" if card.comment else ""
+            return [(card.rawkeyword, f"{head}{note}"[:_CARD].ljust(_CARD))]
+        value, comment = _value_and_comment(card)
         if _describes_file(keyword, value):
             return []
         if keyword in COMMENTARY:
             return commentary(keyword, str(value))
         # headers of one instrument repeat; 0.0 and -0.0 are equal keys and different cards
         make = _remembered if value != 0 else format_card
-        return [make(keyword, value, card.comment)]
+        return [make(keyword, value, comment)]
     except VerifyError:
         raise InvalidInputError(
             f"the header card {card.keyword!r} does not follow the FITS standard",
             hint=f"repair it by header[{card.keyword!r}] = ..., or remove it",
             kind=ErrorKind.VALUE,
         ) from None
+
+
+def _value_and_comment(card: fits.Card) -> tuple[object, object]:
+    """Return what the card's properties give, up to trailing blanks, which cards do not keep.
+
+    The properties ask astropy's configuration twice a card whether to strip these, which takes most of the
+    time of a put with a long header. A card whose parts are not parsed yet is asked the usual way.
+    """
+    value, comment = getattr(card, "_value", None), getattr(card, "_comment", None)
+    return (card.value, card.comment) if value is None or comment is None else (value, comment)
 
 
 def _describes_file(keyword: str, value: object) -> bool:

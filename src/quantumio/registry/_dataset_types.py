@@ -60,9 +60,11 @@ class DatasetTypes:
 
     def get(self, name: str) -> DatasetType:
         """Return a dataset type."""
-        check_name(name, "dataset type", ErrorKind.DATASET_TYPE)
-        known = self._names.last.types.get(name)  # they are never changed: what is known stays right
-        return known.type if known is not None else self._names.current().type(name).type
+        try:
+            return self._names.last.types[name].type  # they are never changed: what is known stays right
+        except (KeyError, TypeError):
+            check_name(name, "dataset type", ErrorKind.DATASET_TYPE)
+        return self._names.current().type(name).type
 
     def all(self) -> list[DatasetType]:
         """Return all, by name."""

@@ -27,6 +27,12 @@ __all__ = [
 _uuid_lock = threading.Lock()
 _last_uuid_value = 0
 
+_random_bits: list[int] = []
+"""Random parts of UUIDs that are still to be made: one system call for many. A fork begins anew."""
+_RANDOM_BITS = 74
+_RANDOM_BITS_AT_ONCE = 64
+os.register_at_fork(after_in_child=_random_bits.clear)
+
 
 def now_ns() -> int:
     """Nanoseconds since 1970-01-01 UTC by the wall clock (for people; nothing correct depends on it)."""
@@ -86,13 +92,17 @@ def uuid7() -> uuid.UUID:
     """
     global _last_uuid_value  # noqa: PLW0603  one clock for the process
     milliseconds = time.time_ns() // 1_000_000
-    random_bits = secrets.randbits(74)
+    try:
+        random_bits = _random_bits.pop()
+    except IndexError:
+        _random_bits.extend(secrets.randbits(_RANDOM_BITS) for _ in range(_RANDOM_BITS_AT_ONCE))
+        random_bits = secrets.randbits(_RANDOM_BITS)
     # 122 payload bits without version and variant, kept as one integer so that "greater" is one comparison
-    value = (milliseconds << 74) | random_bits
+    value = (milliseconds << _RANDOM_BITS) | random_bits
     with _uuid_lock:
         if value <= _last_uuid_value:
             value = _last_uuid_value + 1
         _last_uuid_value = value
-    clock, rest = value >> 74, value & ((1 << 74) - 1)
+    clock, rest = value >> _RANDOM_BITS, value & ((1 << _RANDOM_BITS) - 1)
     high, low = rest >> 62, rest & ((1 << 62) - 1)
     return uuid.UUID(int=(clock << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low)

@@ -1,6 +1,8 @@
 """Identifiers, clocks and settings of the machine."""
 
 import itertools
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -79,11 +81,31 @@ def test_identifiers_increase_when_the_clock_goes_back(steps):
 
 def test_random_part_may_overflow_into_the_clock(clock, monkeypatch):
     monkeypatch.setattr(environment.secrets, "randbits", lambda bits: (1 << bits) - 1)
+    monkeypatch.setattr(environment, "_random_bits", [])
     one, other = environment.uuid7(), environment.uuid7()
     assert one < other
     assert other.version == 7
     assert other.variant == uuid.RFC_4122
     assert milliseconds(other) == milliseconds(one) + 1
+
+
+def test_a_fork_makes_other_identifiers():
+    program = """
+import os
+from quantumio.system import environment
+environment.now_ns = environment.time.time_ns = lambda: 10**18
+environment.uuid7()
+child = os.fork()
+made = [str(environment.uuid7()) for _ in range(200)]
+os.write(1, ("\\n".join(made) + "\\n").encode())
+if child:
+    os.waitpid(child, 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    made = done.stdout.split()
+    assert len(made) == len(set(made)) == 400
 
 
 def test_a_later_millisecond_compares_greater(clock):
