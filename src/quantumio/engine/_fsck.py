@@ -1,27 +1,27 @@
 """Check of a repository: whether what the registry says exists, and is whole.
 
-Destinations are asked one dataset at a time, in the order of the registry, so that memory does not grow
-with the repository. Nothing is ever deleted or overwritten: bytes that are not those that were written stay
-where they are, and what is put back in their place gets a name of its own.
+Destinations are asked for a few datasets at a time, in the order of the registry, so that memory does not
+grow with the repository. Nothing is ever deleted or overwritten: bytes that are not those that were written
+stay where they are, and what is put back in their place gets a name of its own.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby, islice
 from typing import Final
 
 from attrs import evolve
 
+from quantumio.engine._fsck_examiner import DECODE, DIGEST, Broken, Examiner
 from quantumio.engine._fsck_report import FsckAction, FsckFinding, FsckTally, FsckTrouble
 from quantumio.errors import (
     ConflictError,
     DestinationError,
     ErrorKind,
-    FormatError,
     InvalidInputError,
     NotFoundError,
     QuantumioError,
@@ -36,8 +36,6 @@ from quantumio.ports import (
     Formats,
     ObjectDestination,
     Placement,
-    TableDelegate,
-    TableDestination,
 )
 from quantumio.system import environment
 
@@ -47,21 +45,21 @@ logger = logging.getLogger(__name__)
 
 _MAX_LEVEL: Final = 3
 _STAT: Final = 1
-_DIGEST: Final = 2
-_DECODE: Final = 3
 
-_DIRECT: Final = "direct"
+_LOOKERS: Final = 16
+_READERS: Final = 4
+"""Copies that are looked at, or read, at the same time: each that is read is in memory as a whole."""
+
+_AHEAD: Final = 256
+"""Datasets that are looked at before the first of them is settled."""
+
+_OK: Final = "ok"
 _NOT_CHECKED: Final = "not_checked"
 _MENDED: Final = re.compile(r"\.fsck-[0-9a-f]+$")
 
 
-class _Broken(Exception):
-    """A copy is not as it should be. Never leaves this module."""
-
-    def __init__(self, trouble: FsckTrouble, detail: str) -> None:
-        super().__init__(detail)
-        self.trouble = trouble
-        self.detail = detail
+_Look = str | Broken
+"""What a copy looks like: ``ok``, ``not_checked``, or what is wrong with it."""
 
 
 class Fsck:
@@ -97,203 +95,111 @@ class Fsck:
     ) -> None:
         _check_level(level, repair=repair)
         self._catalog = catalog
-        self._destinations = destinations
         self._formats = formats
         self._level = level
         self._repair = repair
         self._tally = tally
-        self._away: dict[str, str] = {}
-        self._has_objects: set[str] = set()
+        self._examiner = Examiner(destinations, formats)
+        self._told_away: set[str] = set()
 
     def run(self, query: DatasetQuery) -> None:
         """Check all matches of a query over all versions."""
-        by_key = groupby(
-            self._catalog.query(query),
-            lambda one: (one.ref.dataset_type.name, one.ref.run, one.ref.data_id),
+        found = self._with_versions(self._catalog.query(query))
+        workers = ThreadPoolExecutor(
+            _LOOKERS if self._level < DIGEST else _READERS, thread_name_prefix="quantumio-fsck"
         )
-        for _, stored in by_key:
-            for one in self._with_versions(stored):
-                self._check(one)
-                self._tally.next_dataset()
+        try:
+            while ahead := [(one, workers.submit(self._look, one)) for one in islice(found, _AHEAD)]:
+                for stored, looks in ahead:
+                    self._settle(stored, looks.result())
+                    self._tally.next_dataset()
+        finally:
+            workers.shutdown(cancel_futures=True)
 
     # -- the registry
-    def _with_versions(self, versions: Iterable[StoredDataset]) -> Iterator[StoredDataset]:
-        """Yield the versions of a key, and find those that are neither there nor removed."""
-        next_, known = 1, None
-        for one in versions:
-            version = one.ref.version or 0
-            if version > next_:
-                ref = one.ref
-                if known is None:
+    def _with_versions(self, found: Iterator[StoredDataset]) -> Iterator[StoredDataset]:
+        """Yield datasets, and find versions that are neither there nor removed."""
+        by_key = groupby(found, lambda one: (one.ref.dataset_type.name, one.ref.run, one.ref.data_id))
+        for _, versions in by_key:
+            expected, known = 1, None
+            for one in versions:
+                ref, version = one.ref, one.ref.version or 0
+                if version > expected and known is None:
                     known = set(self._catalog.version_numbers(ref.dataset_type, ref.data_id, ref.run))
-                for number in range(next_, version):
-                    if number not in known:
-                        self._tally.add(
-                            FsckFinding(
-                                trouble=FsckTrouble.NO_VERSION,
-                                ref=ref,
-                                destination=None,
-                                detail=f"there is no version {number} before it, and none was removed",
-                            )
-                        )
-            next_ = version + 1
-            yield one
+                for number in range(expected, version):
+                    if known is not None and number not in known:
+                        detail = f"there is no version {number} before it, and none was removed"
+                        self._found(FsckTrouble.NO_VERSION, ref, None, detail=detail)
+                expected = version + 1
+                yield one
 
     # -- one dataset
-    def _check(self, stored: StoredDataset) -> None:
-        states = [self._check_artifact(stored, artifact) for artifact in stored.artifacts]
-        if not {"ok", FsckTrouble.UNKNOWN, _NOT_CHECKED} & set(states):
-            self._tally.add(
-                FsckFinding(
-                    trouble=FsckTrouble.NO_COPY,
-                    ref=stored.ref,
-                    destination=None,
-                    detail="no destination has it whole",
-                )
-            )
+    def _look(self, stored: StoredDataset) -> list[_Look]:
+        """Look at all copies of a dataset, and change nothing. Called by several threads."""
+        return [self._look_at(stored, artifact) for artifact in stored.artifacts]
 
-    def _check_artifact(self, stored: StoredDataset, artifact: Artifact) -> str:
-        """Check one copy, and return what it is after what was done about it."""
+    def _look_at(self, stored: StoredDataset, artifact: Artifact) -> _Look:
         if artifact.state is ArtifactState.PENDING:
-            self._tally.count(_NOT_CHECKED)
-            return FsckTrouble.MISSING
+            return _NOT_CHECKED
         is_marked = artifact.state is not ArtifactState.OK
+        if self._level == 0:
+            if not is_marked:
+                return _OK
+            return Broken(_TROUBLES[artifact.state], f"the registry has it as {artifact.state}")
+        if artifact.destination in self._examiner.away:
+            return Broken(FsckTrouble.UNKNOWN, self._examiner.away[artifact.destination])
+        level = max(self._level, DIGEST) if is_marked else self._level  # what is marked needs its digest
         try:
-            if self._level == 0:
-                if is_marked:
-                    raise _Broken(_TROUBLES[artifact.state], f"the registry has it as {artifact.state}")
-            elif artifact.destination in self._away:
-                self._tally.count(FsckTrouble.UNKNOWN)
-                return FsckTrouble.UNKNOWN
-            # what is marked is cleared only by its digest
-            elif not self._examine(stored, artifact, max(self._level, _DIGEST) if is_marked else self._level):
-                self._tally.count(_NOT_CHECKED)
-                return _NOT_CHECKED
-        except _Broken as broken:
-            self._tally.count(broken.trouble)
-            if broken.trouble is FsckTrouble.UNKNOWN and artifact.destination in self._away:
-                self._found(FsckTrouble.UNKNOWN, None, artifact, detail=broken.detail)
-                return FsckTrouble.UNKNOWN
-            action, detail = self._mend(stored, artifact, broken)
-            self._found(broken.trouble, stored.ref, artifact, action, detail)
-            return "ok" if action is FsckAction.REPAIRED else broken.trouble
-        self._tally.count(FsckTrouble.WHOLE_AGAIN if is_marked else "ok")
-        if is_marked:
+            return _OK if self._examiner.examine(stored, artifact, level) else _NOT_CHECKED
+        except Broken as broken:
+            return broken
+
+    def _settle(self, stored: StoredDataset, looks: list[_Look]) -> None:
+        """Do about the copies of a dataset what is to be done, and tell of them."""
+        states = [
+            self._settle_one(stored, artifact, look)
+            for artifact, look in zip(stored.artifacts, looks, strict=True)
+        ]
+        if not {_OK, _NOT_CHECKED, FsckTrouble.UNKNOWN} & set(states):
+            self._found(FsckTrouble.NO_COPY, stored.ref, None, detail="no destination has it whole")
+
+    def _settle_one(self, stored: StoredDataset, artifact: Artifact, look: _Look) -> str:
+        """Return what a copy is after what was done about it."""
+        if isinstance(look, Broken):
+            self._tally.count(look.trouble)
+            if look.trouble is FsckTrouble.UNKNOWN and artifact.destination in self._examiner.away:
+                self._tell_away(artifact.destination, look.detail)
+                return look.trouble
+            action, detail = self._mend(stored, artifact, look)
+            self._found(look.trouble, stored.ref, artifact.destination, action, detail)
+            return _OK if action is FsckAction.REPAIRED else look.trouble
+        is_marked = artifact.state in _TROUBLES
+        self._tally.count(FsckTrouble.WHOLE_AGAIN if look == _OK and is_marked else look)
+        if look == _OK and is_marked:
             self._clear(stored, artifact)
-        return "ok"
+        # what was never there is no copy
+        return FsckTrouble.MISSING if artifact.state is ArtifactState.PENDING else look
+
+    def _tell_away(self, destination: str, detail: str) -> None:
+        """Tell once that a destination cannot be used."""
+        if destination not in self._told_away:
+            self._told_away.add(destination)
+            self._found(FsckTrouble.UNKNOWN, None, destination, detail=detail)
 
     def _found(
         self,
         trouble: FsckTrouble,
         ref: DatasetRef | None,
-        artifact: Artifact,
+        destination: str | None,
         action: FsckAction = FsckAction.NONE,
         detail: str = "",
     ) -> None:
         self._tally.add(
-            FsckFinding(
-                trouble=trouble, ref=ref, destination=artifact.destination, action=action, detail=detail
-            )
+            FsckFinding(trouble=trouble, ref=ref, destination=destination, action=action, detail=detail)
         )
 
-    # -- looking at a copy
-    def _examine(self, stored: StoredDataset, artifact: Artifact, level: int) -> bool:
-        """Look at one copy; False where the level does not tell anything of it.
-
-        Raises
-        ------
-        _Broken
-            It is not as it should be, or cannot be looked at.
-        """
-        destination = self._open(artifact.destination)
-        try:
-            if isinstance(destination, TableDestination):
-                return self._examine_rows(destination, stored, artifact, level)
-            self._stat(destination, artifact)
-            if level >= _DIGEST:
-                data = self._verified(destination, artifact)
-                if level >= _DECODE:
-                    self._decode(stored, artifact, data)
-        except NotFoundError as error:
-            if error.kind is ErrorKind.UNREACHABLE:  # the database itself is not there
-                self._away[artifact.destination] = error.message
-                raise _Broken(FsckTrouble.UNKNOWN, error.message) from error
-            raise _Broken(FsckTrouble.MISSING, error.message) from error
-        except FormatError as error:
-            raise _Broken(FsckTrouble.UNREADABLE, error.message) from error
-        except DestinationError as error:
-            is_corrupt = error.kind is ErrorKind.CORRUPT
-            trouble = FsckTrouble.WRONG_DIGEST if is_corrupt else FsckTrouble.UNKNOWN
-            raise _Broken(trouble, error.message) from error
-        except QuantumioError as error:  # a missing library, a path that is refused
-            raise _Broken(FsckTrouble.UNKNOWN, error.message) from error
-        return True
-
-    def _open(self, name: str) -> ObjectDestination | TableDestination:
-        try:
-            return self._destinations.get(name)
-        except QuantumioError as error:
-            self._away[name] = error.message
-            raise _Broken(FsckTrouble.UNKNOWN, f"it cannot be opened: {error.message}") from error
-
-    def _stat(self, destination: ObjectDestination, artifact: Artifact) -> None:
-        try:
-            told = destination.stat(artifact.path)
-            if told is None:
-                self._check_store(destination)
-        except DestinationError as error:
-            if error.kind in (ErrorKind.UNREACHABLE, ErrorKind.TIMEOUT):
-                self._away[artifact.destination] = error.message
-            raise
-        if told is None:
-            raise _Broken(FsckTrouble.MISSING, f"{artifact.path} is not there")
-        if told.nbytes != artifact.nbytes:
-            raise _Broken(
-                FsckTrouble.WRONG_SIZE, f"{artifact.path} has {told.nbytes} bytes, not {artifact.nbytes}"
-            )
-
-    def _check_store(self, destination: ObjectDestination) -> None:
-        """Refuse to believe a store that has nothing at all, as a disk has that is not mounted.
-
-        Raises
-        ------
-        DestinationError
-            It has nothing.
-        """
-        name = destination.name
-        if name == _DIRECT or name in self._has_objects:
-            return
-        if next(iter(destination.objects()), None) is None:
-            raise DestinationError(
-                f"destination {name!r} holds no object at all", hint="is its disk mounted?"
-            )
-        self._has_objects.add(name)
-
-    def _verified(self, destination: ObjectDestination, artifact: Artifact) -> bytes:
-        data = destination.read(artifact.path)
-        if hashlib.sha256(data).hexdigest() != artifact.digest:
-            raise _Broken(
-                FsckTrouble.WRONG_DIGEST, f"{artifact.path} does not hold the bytes that were written"
-            )
-        return data
-
-    def _decode(self, stored: StoredDataset, artifact: Artifact, data: bytes) -> None:
-        self._formats.format(artifact.format).decode(data, stored.ref.dataset_type.storage_class)
-
-    def _examine_rows(
-        self, destination: TableDestination, stored: StoredDataset, artifact: Artifact, level: int
-    ) -> bool:
-        if level < _DIGEST or artifact.load_id is None:
-            return False
-        rows = destination.read(artifact.path, artifact.load_id)  # which verifies the checksum of the load
-        if level >= _DECODE:
-            delegate = self._formats.delegate(stored.ref.dataset_type.storage_class)
-            assert isinstance(delegate, TableDelegate)
-            delegate.from_arrow(rows)
-        return True
-
     # -- doing something about it
-    def _mend(self, stored: StoredDataset, artifact: Artifact, broken: _Broken) -> tuple[FsckAction, str]:
+    def _mend(self, stored: StoredDataset, artifact: Artifact, broken: Broken) -> tuple[FsckAction, str]:
         """Repair or mark one copy; returns what was done, and more for people."""
         if not self._repair or broken.trouble not in _STATES:
             return FsckAction.NONE, broken.detail
@@ -310,6 +216,15 @@ class Fsck:
                 broken.detail += f"; {error.message}"
         return self._mark(now, artifact, broken)
 
+    def _is_still(self, stored: StoredDataset, artifact: Artifact, broken: Broken) -> bool:
+        """Look again: time has passed, and a disk may have gone meanwhile."""
+        self._examiner.forget_stores()
+        try:
+            self._examiner.examine(stored, artifact, max(self._level, DIGEST))
+        except Broken as again:
+            return again.trouble in _STATES and _STATES[again.trouble] == _STATES[broken.trouble]
+        return False
+
     def _healthy_copy(self, stored: StoredDataset, artifact: Artifact) -> bytes | None:
         """Return the bytes of an artifact as another destination has them, verified."""
         others = [
@@ -321,23 +236,23 @@ class Fsck:
             == (artifact.format, artifact.digest, artifact.nbytes)
         ]
         for other in sorted(others, key=lambda one: one.state is not ArtifactState.OK):
-            if other.destination in self._away:
+            if other.destination in self._examiner.away:
                 continue
             try:
-                destination = self._open(other.destination)
+                destination = self._examiner.open(other.destination)
                 assert isinstance(destination, ObjectDestination)
-                data = self._verified(destination, other)
-                if self._level >= _DECODE:
-                    self._decode(stored, other, data)
-            except (_Broken, QuantumioError):
+                data = self._examiner.verified(destination, other)
+                if self._level >= DECODE:
+                    self._examiner.decode(stored, other, data)
+            except (Broken, QuantumioError):
                 continue  # it has, or had, its own finding
             return data
         return None
 
     def _put_back(
-        self, stored: StoredDataset, artifact: Artifact, data: bytes, broken: _Broken
+        self, stored: StoredDataset, artifact: Artifact, data: bytes, broken: Broken
     ) -> tuple[FsckAction, str]:
-        destination = self._open(artifact.destination)
+        destination = self._examiner.open(artifact.destination)
         assert isinstance(destination, ObjectDestination)
         path = artifact.path
         if broken.trouble is FsckTrouble.MISSING:
@@ -376,11 +291,13 @@ class Fsck:
             return f"; its name for people was not changed: {error}"
         return ""
 
-    def _mark(self, stored: StoredDataset, artifact: Artifact, broken: _Broken) -> tuple[FsckAction, str]:
+    def _mark(self, stored: StoredDataset, artifact: Artifact, broken: Broken) -> tuple[FsckAction, str]:
         state = _STATES[broken.trouble]
         detail = f"{broken.detail}; there is no whole copy to repair it from"
         after = evolve(artifact, state=state)
         if after != artifact:
+            if not self._is_still(stored, artifact, broken):
+                return FsckAction.NONE, f"{broken.detail}; it was otherwise a moment later, check again"
             if not self._catalog.amend_artifact(stored.ref.id, artifact, after):
                 return FsckAction.NONE, "it was changed meanwhile; check again"
             logger.error("%s at destination %r is %s: %s", stored.ref, artifact.destination, state, detail)
@@ -395,7 +312,7 @@ class Fsck:
                 action = FsckAction.RESTORED
             else:
                 detail = "it was changed meanwhile; check again"
-        self._found(FsckTrouble.WHOLE_AGAIN, stored.ref, artifact, action, detail)
+        self._found(FsckTrouble.WHOLE_AGAIN, stored.ref, artifact.destination, action, detail)
 
 
 def _place(destination: ObjectDestination, artifact: Artifact, path: str, data: bytes) -> None:
