@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Self
 from uuid import UUID
 
 import anyio
+import anyio.from_thread
 
 from quantumio.butler._async_context import PUTS_AT_ONCE, AsyncDataContext
 from quantumio.butler._butler import Butler, Root
@@ -20,7 +21,7 @@ from quantumio.butler._query import AsyncQuery, Query
 from quantumio.butler._records import DatasetVersion, Location
 from quantumio.butler._session import Collections
 from quantumio.butler._threads import in_thread, reading_in_thread
-from quantumio.engine import RuntimeStatus
+from quantumio.engine import FsckProgress, FsckReport, RuntimeStatus
 from quantumio.errors import StateError
 from quantumio.model import (
     Ack,
@@ -509,6 +510,27 @@ class AsyncButler:
         return await in_thread(
             butler.ingest, files, dataset_type, data_id, run=run, transfer=transfer, format=format, **keys
         )
+
+    async def fsck(
+        self,
+        level: int = 1,
+        *,
+        collections: Collections = None,
+        repair: bool = False,
+        progress: Callable[[FsckProgress], object] | None = None,
+    ) -> FsckReport:
+        """Check whether what the registry says exists, and is whole; see `Butler.fsck`.
+
+        ``progress`` is called in a worker thread. Cancelling ends the check after the dataset it is at.
+        """
+        butler = await self._opened()
+
+        def told(event: FsckProgress) -> None:
+            anyio.from_thread.check_cancelled()
+            if progress is not None:
+                progress(event)
+
+        return await in_thread(butler.fsck, level, collections=collections, repair=repair, progress=told)
 
     async def forget(
         self,

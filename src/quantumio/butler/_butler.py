@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 from uuid import UUID
 
+from quantumio.butler._butler_care import Care
 from quantumio.butler._butler_definitions import Definitions
 from quantumio.butler._butler_reads import Reads
 from quantumio.butler._context import DataContext
@@ -41,7 +42,7 @@ _T = TypeVar("_T")
 _MAX_KEY_BYTES: Final = 1024
 
 
-class Butler(Definitions, Reads):
+class Butler(Definitions, Reads, Care):
     """Puts datasets where the policy says, and finds and reads them again.
 
     Parameters

@@ -14,6 +14,7 @@ from quantumio.butler._records import DatasetVersion, Location, dataset_version,
 from quantumio.butler._session import (
     Collections,
     as_names,
+    as_patterns,
     check_count,
     check_mapping,
     dataset_id_of,
@@ -25,7 +26,6 @@ from quantumio.model import (
     Resolution,
     check_data_id_value,
     check_identifier,
-    check_run,
 )
 from quantumio.ports import CollectionKind, DatasetQuery
 
@@ -221,7 +221,7 @@ class Reads(ButlerBase):
         if limit is not None:
             check_count(limit, "limit", 0)
         names = as_names(dataset_type, "dataset_type")
-        path = _patterns(collections)
+        path = as_patterns(collections)
         if path is None and (self._session.run or self._session.collections):
             path = self._session.search_path(None)
         universe = self._first.catalog.universe
@@ -274,10 +274,3 @@ class Reads(ButlerBase):
             resolve_output(repository, dataset_type, data_id, keys, self._session.defaults)
         policies = self._session.policies[str(repository.root)]
         return policies.resolve(known, run or self._session.run or "", to=to, own=own)
-
-
-def _patterns(collections: Collections) -> tuple[str, ...] | None:
-    if collections is None:
-        return None
-    names = as_names(collections, "collections")
-    return tuple(name if is_glob(name) else check_run(name, "collection") for name in names)

@@ -143,7 +143,7 @@ def read_stored(repository: Repository, stored: StoredDataset, request: ReadRequ
     storage_class = stored.ref.dataset_type.storage_class
     request.check(formats, storage_class)
     failures: list[QuantumioError] = []
-    for artifact in _reading_order(repository, stored.artifacts):
+    for artifact in _reading_order(stored.artifacts):
         try:
             value = _read_artifact(repository, storage_class, artifact, request.columns)
         except (DestinationError, NotFoundError, FormatError) as error:
@@ -163,10 +163,15 @@ def read_stored(repository: Repository, stored: StoredDataset, request: ReadRequ
     raise unreadable
 
 
-def _reading_order(repository: Repository, artifacts: Sequence[Artifact]) -> list[Artifact]:
-    """Files and objects before rows (they hold the very bytes), each in the order of the policy."""
-    usable = [artifact for artifact in artifacts if artifact.state is ArtifactState.OK]
-    return sorted(usable, key=lambda artifact: artifact.load_id is not None)
+def _reading_order(artifacts: Sequence[Artifact]) -> list[Artifact]:
+    """Return what is known to be whole first, then what was found missing or damaged: it may be back.
+
+    Among those files and objects come before rows (they hold the very bytes), in the order of the policy.
+    """
+    return sorted(
+        artifacts,
+        key=lambda artifact: (artifact.state is not ArtifactState.OK, artifact.load_id is not None),
+    )
 
 
 def _read_artifact(

@@ -22,6 +22,7 @@ __all__ = [
     "Session",
     "as_collections",
     "as_names",
+    "as_patterns",
     "check_mapping",
     "dataset_id_of",
     "is_glob",
@@ -56,6 +57,20 @@ def as_names(value: object, what: str) -> tuple[str, ...]:
     if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
         return tuple(names)
     raise InvalidInputError(f"{what}={value!r}", hint="give a name, or a list of names")
+
+
+def as_patterns(collections: Collections) -> tuple[str, ...] | None:
+    """Return names and globs of collections; None where nothing was said.
+
+    Raises
+    ------
+    InvalidInputError
+        A name is none.
+    """
+    if collections is None:
+        return None
+    names = as_names(collections, "collections")
+    return tuple(name if is_glob(name) else check_run(name, "collection") for name in names)
 
 
 def dataset_id_of(ref: DatasetRef | UUID | str) -> UUID:

@@ -182,7 +182,7 @@ class DatabaseDestination:
         """
         check_table_name(table)
         if not self._database.exists():
-            raise self._no_load(table, load_id)
+            raise self._no_database(table)
         with self._database.read(f"reading {table}") as connection:
             found = self._complete_load(connection, table, load_id)
             schema = pa.ipc.read_schema(pa.py_buffer(found.arrow_schema))
@@ -358,6 +358,13 @@ class DatabaseDestination:
             f"destination {self._name!r} has no complete load {load_id} of table {table!r}",
             hint="look who removes rows there",
             kind=ErrorKind.NO_FILE,
+        )
+
+    def _no_database(self, table: str) -> NotFoundError:
+        return NotFoundError(
+            f"destination {self._name!r} has no table {table!r}: there is no {self._database.url()}",
+            hint="nothing was loaded yet, or its disk is not mounted",
+            kind=ErrorKind.UNREACHABLE,
         )
 
     def _changed(self, table: str, load_id: UUID) -> DestinationError:

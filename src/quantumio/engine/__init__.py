@@ -2,6 +2,15 @@
 
 from quantumio.engine._budget import GIVEN_UP
 from quantumio.engine._context import MOMENT_OF_ACK, Context, ContextState
+from quantumio.engine._fsck import Fsck
+from quantumio.engine._fsck_report import (
+    FsckAction,
+    FsckFinding,
+    FsckProgress,
+    FsckReport,
+    FsckTally,
+    FsckTrouble,
+)
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._output import Output, OutputReleased
 from quantumio.engine._plan_scope import PlanScope
@@ -17,6 +26,13 @@ __all__ = [
     "Context",
     "ContextState",
     "ErrorLedger",
+    "Fsck",
+    "FsckAction",
+    "FsckFinding",
+    "FsckProgress",
+    "FsckReport",
+    "FsckTally",
+    "FsckTrouble",
     "Output",
     "OutputReleased",
     "PlanScope",

@@ -223,6 +223,20 @@ class Catalog(Protocol):
     def record_artifacts(self, artifacts: Mapping[UUID, Sequence[Artifact]]) -> None:
         """Add or update artifacts of committed datasets by (dataset, destination)."""
 
+    def amend_artifact(self, dataset_id: UUID, before: Artifact, after: Artifact) -> bool:
+        """Put another artifact in the place of one, at the same destination, if it is still as it was.
+
+        Returns
+        -------
+        bool
+            False, and nothing changed, if the artifact is not ``before`` (any more).
+
+        Raises
+        ------
+        NotFoundError
+            There is no such dataset.
+        """
+
     # -- look-ups
     def find(
         self,
@@ -248,6 +262,9 @@ class Catalog(Protocol):
 
     def versions(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[StoredDataset]:
         """All versions, oldest first."""
+
+    def version_numbers(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[int]:
+        """Return the numbers of all versions that ever were, those of removed ones too, in order."""
 
     def query(self, query: DatasetQuery) -> Iterator[StoredDataset]:
         """Yield matches lazily: pages are fetched while iterating, no cursor stays open.

@@ -201,7 +201,7 @@ class TableDestination(Destination, Protocol):
         Raises
         ------
         NotFoundError
-            There is no such load.
+            There is no such load; ``kind="unreachable"`` where there is no database at all.
         InvalidInputError
             There is no such column.
         """

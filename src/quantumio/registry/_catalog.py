@@ -9,7 +9,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from quantumio.errors import ConflictError, NotFoundError
+from quantumio.errors import ConflictError, InternalError, NotFoundError
 from quantumio.model import (
     Artifact,
     CommitOutcome,
@@ -202,6 +202,28 @@ class SqlCatalog:
             self._clock.advance(connection)
             self._artifacts.write(connection, rows, update=True)
 
+    def amend_artifact(self, dataset_id: UUID, before: Artifact, after: Artifact) -> bool:
+        """Put another artifact in the place of one, at the same destination, if it is still as it was."""
+        self._database.check_writable()
+        if before.destination != after.destination:
+            raise InternalError(f"an artifact cannot move from {before.destination} to {after.destination}")
+        stored = self._finder.stored([dataset_id]).get(dataset_id)
+        if stored is None:
+            raise NotFoundError(f"there is no dataset {dataset_id}", hint="it may have been removed")
+        uuid_in = self._database.rules.uuid_in
+        row = self._artifacts.rows(uuid_in(dataset_id), uuid_in(stored.txid), 0, after)  # its position stays
+        return uninterrupted(lambda: self._amend(dataset_id, before, row))
+
+    def _amend(
+        self, dataset_id: UUID, before: Artifact, row: tuple[tuple[Any, ...] | None, tuple[Any, ...]]
+    ) -> bool:
+        with self._database.edit("amending an artifact") as connection:
+            self._clock.advance(connection)  # from here on nobody else changes it
+            if self._finder.artifact(connection, dataset_id, before.destination) != before:
+                return False
+            self._artifacts.write(connection, [row], update=True)
+            return True
+
     # -- look-ups
     def find(
         self,
@@ -225,6 +247,10 @@ class SqlCatalog:
     def versions(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[StoredDataset]:
         """Return all versions, oldest first; none where there is no such run."""
         return self._finder.versions(dataset_type, data_id, run)
+
+    def version_numbers(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[int]:
+        """Return the numbers of all versions that ever were, those of removed ones too, in order."""
+        return self._finder.version_numbers(dataset_type, data_id, run)
 
     def query(self, query: DatasetQuery) -> Iterator[StoredDataset]:
         """Return matches, lazily: pages are fetched while iterating, no cursor stays open.

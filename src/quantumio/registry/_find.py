@@ -24,9 +24,11 @@ from quantumio.ports import CollectionKind
 from quantumio.registry._arguments import check_name, check_names, check_version
 from quantumio.registry._engine import Database
 from quantumio.registry._find_statements import (
+    artifact_statement,
     find_statement,
     rows_statement,
     type_statement,
+    version_numbers_statement,
     versions_statement,
 )
 from quantumio.registry._names import Collection, Names, NamesCache
@@ -38,6 +40,7 @@ __all__ = ["NO_ARTIFACT", "Finder", "stored_dataset"]
 _CHUNKS: Final = (1, 16, 512)  # sizes of sets of ids in one statement; smaller sets repeat their last id
 _STATES: Final = {str(state): state for state in ArtifactState}
 NO_ARTIFACT: Final = ((None,) * 8,)
+_NO_HEAD: Final = (None,) * 7
 
 
 @frozen(eq=False)
@@ -204,23 +207,46 @@ class Finder:
     # -- versions
     def versions(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[StoredDataset]:
         """Return all versions, oldest first; none where there is no such run."""
+        names, rows = self._of_key("versions", versions_statement, dataset_type, data_id, run)
+        return sorted(self._assemble(names, rows), key=lambda stored: stored.ref.version or 0)
+
+    def version_numbers(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[int]:
+        """Return the numbers of all versions, those of removed ones too, in order."""
+        _, rows = self._of_key("numbers", version_numbers_statement, dataset_type, data_id, run)
+        return [row[0] for row in rows]
+
+    def _of_key(
+        self,
+        what: str,
+        make: Callable[[GroupTables], sa.Select[Any]],
+        dataset_type: DatasetType,
+        data_id: DataId,
+        run: str,
+    ) -> tuple[Names, Sequence[Any]]:
+        """Return what a statement gives for a key of one run; nothing where there is no such run."""
         check_name(run, "run", ErrorKind.COLLECTION)
         names = self._cache.current()
         entry = names.type(dataset_type.name)
         collection = names.collections.get(run)
         if collection is None:
-            return []
-        key = (entry.group.dimensions, "versions")
+            return names, ()
+        key = (entry.group.dimensions, what)
         if (statement := self._statements.get(key)) is None:
-            statement = self._statements[key] = self._database.prepare(versions_statement(entry.group))
+            statement = self._statements[key] = self._database.prepare(make(entry.group))
         try:
             values = {column: data_id[name] for name, column in entry.group.columns.items()}
         except KeyError:
             raise _incomplete(entry.type, data_id) from None
-        rows = self._database.fetch(
-            statement, {**values, "type_id": entry.id, "collection_id": collection.id}
-        )
-        return sorted(self._assemble(names, rows), key=lambda stored: stored.ref.version or 0)
+        ids = {"type_id": entry.id, "collection_id": collection.id}
+        return names, self._database.fetch(statement, {**values, **ids})
+
+    # -- artifacts
+    def artifact(self, connection: sa.Connection, dataset_id: UUID, destination: str) -> Artifact | None:
+        """Return one artifact as a transaction sees it."""
+        rules = self._database.rules
+        statement = artifact_statement(rules.uuid_in(dataset_id), destination)
+        row = connection.execute(statement).one_or_none()
+        return None if row is None else _artifact((*_NO_HEAD, *row), rules.uuid_out)
 
     # -- rows to values
     def _assemble(self, names: Names, rows: Sequence[Any]) -> list[StoredDataset]:

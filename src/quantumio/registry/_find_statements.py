@@ -7,10 +7,19 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from quantumio.ports import CollectionKind
+from quantumio.registry._dialect import raw
 from quantumio.registry._schema import ARTIFACT, CLOCK, DATASET, OBJECT, TXN
 from quantumio.registry._universe_schema import GroupTables
 
-__all__ = ["ARTIFACT_COLUMNS", "find_statement", "rows_statement", "type_statement", "versions_statement"]
+__all__ = [
+    "ARTIFACT_COLUMNS",
+    "artifact_statement",
+    "find_statement",
+    "rows_statement",
+    "type_statement",
+    "version_numbers_statement",
+    "versions_statement",
+]
 
 ARTIFACT_COLUMNS: Final = (
     ARTIFACT.c.position,
@@ -93,6 +102,28 @@ def versions_statement(group: GroupTables) -> sa.Select[Any]:
             *_same_data_id(group, dataset),
             dataset.c.removed_seq.is_(None),
         )
+    )
+
+
+def version_numbers_statement(group: GroupTables) -> sa.Select[Any]:
+    dataset = group.dataset
+    return (
+        sa.select(dataset.c.v)
+        .where(
+            dataset.c.run_id == sa.bindparam("collection_id"),
+            dataset.c.type_id == sa.bindparam("type_id"),
+            *_same_data_id(group, dataset),
+        )
+        .order_by(dataset.c.v)
+    )
+
+
+def artifact_statement(dataset_id: Any, store: str) -> sa.Select[Any]:
+    """Return the statement that reads one artifact, as the driver gives it."""
+    return (
+        sa.select(*map(raw, ARTIFACT_COLUMNS))
+        .select_from(ARTIFACT.outerjoin(OBJECT, OBJECT.c.id == ARTIFACT.c.object_id))
+        .where(raw(ARTIFACT.c.dataset_id) == dataset_id, ARTIFACT.c.store == store)
     )
 
 

@@ -68,6 +68,7 @@ def test_every_variable_is_told(page):
         ("`put`", ["put", "-", "stats", "instrument=ST8", "visit=33", "--run", "u/ada", "--format", "json"]),
         ("`policy explain`", ["policy", "explain", "stats"]),
         ("`policy check`", ["policy", "check"]),
+        ("`fsck`", ["fsck"]),
         ("`chain`", ["chain", "best", "u/ada"]),
         ("`insert-dimension`", ["insert-dimension", "instrument", "instrument=ST8"]),
         ("`certify`, `associate`, `disassociate`", ["associate", "tag", "stats"]),

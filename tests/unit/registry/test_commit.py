@@ -290,6 +290,40 @@ def test_artifacts_are_added_and_updated_and_keep_their_order(catalog: SqlCatalo
         catalog.record_artifacts({refs[0].id: [placed], environment.uuid7(): [placed]})
 
 
+def test_artifact_is_amended_only_while_it_is_as_it_was(catalog: SqlCatalog, commit: Commit) -> None:
+    (ref,) = commit(CALEXP, [visit(1)])
+    catalog.record_artifacts({ref.id: [artifact("second.fits", store="archive")]})
+    before, other = catalog.stored([ref.id])[ref.id].artifacts
+    moved = attrs.evolve(before, path="calexp/elsewhere.fits")
+    lost = attrs.evolve(before, state=ArtifactState.MISSING)
+    assert catalog.amend_artifact(ref.id, before, moved)
+    assert not catalog.amend_artifact(ref.id, before, lost)
+    assert catalog.stored([ref.id])[ref.id].artifacts == (moved, other)
+    assert not catalog.amend_artifact(ref.id, *[attrs.evolve(before, destination="nowhere")] * 2)
+    with pytest.raises(NotFoundError):
+        catalog.amend_artifact(environment.uuid7(), before, moved)
+
+
+def test_rows_are_amended_too(catalog: SqlCatalog, commit: Commit) -> None:
+    (ref,) = commit(CALEXP, [visit(1)])
+    rows = artifact("calexp", store="level3", load_id=environment.uuid7())
+    catalog.record_artifacts({ref.id: [rows]})
+    corrupt = attrs.evolve(rows, state=ArtifactState.CORRUPT)
+    assert catalog.amend_artifact(ref.id, rows, corrupt)
+    assert catalog.stored([ref.id])[ref.id].artifacts[-1] == corrupt
+
+
+def test_numbers_of_versions_tell_of_removed_ones_too(catalog: SqlCatalog, commit: Commit) -> None:
+    refs = [commit(CALEXP, [visit(1)])[0] for _ in range(3)]
+    table = catalog._tables.group(CALEXP.dimensions).dataset
+    with catalog._database.edit("removing") as connection:
+        connection.execute(sa.update(table).where(table.c.v == 2).values(removed_seq=3))
+    data_id, run = refs[0].data_id, refs[0].run
+    assert [one.ref.version for one in catalog.versions(CALEXP, data_id, run)] == [1, 3]
+    assert catalog.version_numbers(CALEXP, data_id, run) == [1, 2, 3]
+    assert catalog.version_numbers(CALEXP, data_id, "u/nobody") == []
+
+
 # -- failures
 
 

@@ -22,7 +22,7 @@ from quantumio.registry import SqlCatalog, create_registry, open_registry, upgra
 from quantumio.registry._engine import Database
 from quantumio.registry._file_systems import file_system_type
 from quantumio.system import environment
-from tests.unit.registry.conftest import CALEXP, TABLES, Place, make_transaction, visit
+from tests.unit.registry.conftest import CALEXP, TABLES, Place, artifact, make_transaction, visit
 
 
 def test_opened_registry_has_the_identity_and_dimensions_it_was_made_with(sqlite_place: Place) -> None:
@@ -135,6 +135,7 @@ def changes(catalog: SqlCatalog) -> list[object]:
         lambda: catalog.certify("x", [], Timespan(0, 1)),
         lambda: catalog.decertify("x", "calexp", Timespan(0, 1)),
         lambda: catalog.record_artifacts({}),
+        lambda: catalog.amend_artifact(environment.uuid7(), artifact("a"), artifact("b")),
     ]
 
 
