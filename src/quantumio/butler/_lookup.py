@@ -48,7 +48,7 @@ def resolve_output(
         A key is unknown, missing, extra or contradicts another one or a dimension record.
     """
     known = repository.catalog.dataset_type(dataset_type)
-    if data_id is None and all(name in known.dimensions for name in keys):  # most puts: one pass is enough
+    if data_id is None and not keys.keys() - known.dimensions:  # most puts: one pass is enough
         return known, _complete(repository, known, keys, defaults)
     given, implied = _split(repository, known, data_id, keys)
     resolved = _complete(repository, known, given, defaults)

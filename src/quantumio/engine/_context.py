@@ -118,6 +118,7 @@ class Context:
         self._policies = policies
         self._lock = threading.RLock()
         self._numbers = itertools.count()
+        self._name = f"{self.txid}.{_GENERATION}"
         self._outputs: dict[tuple[str, DataId], Output] = {}
         self._inputs: dict[UUID, DatasetRef] = {}
         self._unchanged: dict[tuple[str, DataId], DatasetRef] = {}
@@ -230,7 +231,7 @@ class Context:
             name: environment.uuid7() for name, choice in resolution.formats.items() if choice is ROWS
         }
         ref = DatasetRef(ref_id or environment.uuid7(), dataset_type, data_id, self.run)
-        name = f"{self.txid}.{_GENERATION}.{next(self._numbers)}"
+        name = f"{self._name}.{next(self._numbers)}"
         nbytes = delegate.nbytes(value)
         if not runtime.budget.charge_now(nbytes):
             runtime.budget.charge(nbytes, runtime.settings.put_timeout_s, f"{dataset_type.name}({data_id})")

@@ -30,7 +30,8 @@ ROWS = FormatChoice("rows")
 """What table destinations hold instead of a format."""
 
 _T = TypeVar("_T")
-_Key = tuple[DatasetType, str, tuple[Target, ...] | None, Ownership | None]
+_Key = tuple[DatasetType, str, object, object]
+"""Dataset type and run, and ``to`` and ``own`` as the put says them."""
 
 
 def as_targets(to: object) -> tuple[Target, ...]:
@@ -142,13 +143,14 @@ class PolicyResolver:
         InvalidInputError
             ``to`` names something that does not exist, or what it names cannot take the storage class.
         """
-        targets = None if to is None else as_targets(to)
-        ownership = None if own is None else Ownership.make(own)
-        key = dataset_type, run, targets, ownership
-        known = self._resolved.get(key)
-        if known is None:
-            known = self._resolved[key] = self._resolve(dataset_type, run, targets, ownership)
-        return known
+        key = dataset_type, run, tuple(to) if isinstance(to, list) else to, own
+        try:
+            return self._resolved[key]
+        except (KeyError, TypeError):  # not asked before, or nothing that can be asked for
+            targets = None if to is None else as_targets(to)
+            ownership = None if own is None else Ownership.make(own)
+        resolution = self._resolved[key] = self._resolve(dataset_type, run, targets, ownership)
+        return resolution
 
     def _resolve(
         self, dataset_type: DatasetType, run: str, to: tuple[Target, ...] | None, own: Ownership | None

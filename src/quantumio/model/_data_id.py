@@ -137,8 +137,10 @@ def make_data_id(
         wrong type. The message names it.
     """
     values: dict[str, DataIdValue] = {}
-    for source in (given or {}, keys):
-        if not isinstance(source, Mapping):
+    for source in (given, keys):
+        if not source and source is not keys:
+            continue
+        if type(source) is not dict and not isinstance(source, Mapping):
             raise InvalidInputError(
                 f"{source!r} ({type(source).__name__}) is no data ID",
                 hint="give a mapping such as {'visit': 33, 'detector': 0}, or keywords",
