@@ -31,6 +31,7 @@ _random_bits: list[int] = []
 """Random parts of UUIDs that are still to be made: one system call for many. A fork begins anew."""
 _RANDOM_BITS = 74
 _RANDOM_BITS_AT_ONCE = 64
+_STEP_MASK = (1 << 48) - 1
 os.register_at_fork(after_in_child=_random_bits.clear)
 
 
@@ -88,7 +89,7 @@ def uuid7() -> uuid.UUID:
     """Make a time-ordered UUID (RFC 9562, version 7), strictly increasing within the process.
 
     The 48-bit millisecond clock is followed by 74 random bits; when the clock stands still or goes
-    back, the previous value is incremented, so later calls always compare greater.
+    back, the previous value grows by a random step, so later calls always compare greater.
     """
     global _last_uuid_value  # noqa: PLW0603  one clock for the process
     milliseconds = time.time_ns() // 1_000_000
@@ -101,7 +102,8 @@ def uuid7() -> uuid.UUID:
     value = (milliseconds << _RANDOM_BITS) | random_bits
     with _uuid_lock:
         if value <= _last_uuid_value:
-            value = _last_uuid_value + 1
+            # by a random step: after a fork two processes go on from the same value
+            value = _last_uuid_value + 1 + (random_bits & _STEP_MASK)
         _last_uuid_value = value
     clock, rest = value >> _RANDOM_BITS, value & ((1 << _RANDOM_BITS) - 1)
     high, low = rest >> 62, rest & ((1 << 62) - 1)
