@@ -31,6 +31,15 @@ def test_frozen_array_cannot_be_written_to(butler):
     assert receipt.reached("released")
 
 
+def test_frozen_array_is_shared_read_only(butler):
+    array = np.arange(10)
+    with butler.context() as ctx:
+        ctx.put(array, "pixels", visit=1, detector=0, own="freeze")
+        shared = ctx.get("pixels", visit=1, detector=0, readonly=True)
+        with pytest.raises(ValueError, match="read-only"):
+            shared[0] = 5
+
+
 @pytest.mark.parametrize("own", ["freeze", "borrow"])
 def test_change_through_an_older_view_is_caught_and_nothing_is_stored(butler, own):
     array = np.arange(1000)

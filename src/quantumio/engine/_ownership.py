@@ -159,11 +159,11 @@ class _Watcher:
         self._frozen = frozen
 
     def __call__(self, array: np.ndarray) -> np.ndarray:
-        kept = _as_is(array)
         if not _is_canonical(array):
-            return kept  # it had to be converted: a copy of our own
+            return _as_is(array)  # it has to be converted: a copy of our own
         if self._frozen is not None:
             self._frozen += freeze(array)
+        kept = array.view()  # as read-only as the array is now
         if self._watched is not None:
             self._watched.append(kept)
         return kept

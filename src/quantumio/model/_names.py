@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from quantumio.errors import ErrorKind, InvalidInputError
@@ -37,6 +38,11 @@ def check_identifier(name: object, what: str) -> str:
     )
 
 
+@functools.lru_cache(maxsize=256)  # every ref checks its run
+def _is_run(name: str) -> bool:
+    return len(name) <= _RUN_LENGTH and all(map(_RUN_WORD.fullmatch, name.split("/")))
+
+
 def check_run(name: object, what: str = "run") -> str:
     """Return ``name`` if it is a collection name: words joined by slashes, such as ``u/ada/isr``.
 
@@ -45,7 +51,7 @@ def check_run(name: object, what: str = "run") -> str:
     InvalidInputError
         It is no collection name.
     """
-    if isinstance(name, str) and len(name) <= _RUN_LENGTH and all(map(_RUN_WORD.fullmatch, name.split("/"))):
+    if isinstance(name, str) and _is_run(name):
         return name
     raise InvalidInputError(
         f"{name!r} is no name for a {what}",
