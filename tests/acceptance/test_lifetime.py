@@ -194,3 +194,12 @@ def test_buffer_full_waits_and_then_says_so(make_butler):
     with butler.context() as ctx:  # larger than the whole budget: admitted alone
         ctx.put(np.zeros(1_000_000), "pixels", visit=2, detector=0)
     assert butler.query("pixels").count() == 2
+
+
+def test_token_is_resumed_once_in_a_process(butler):
+    token = butler.context().token()
+    with Butler.resume(token) as ctx:
+        ctx.put(np.arange(3), "pixels", visit=1, detector=0)
+        with pytest.raises(StateError, match="open already"):
+            Butler.resume(token)
+    assert (butler.get("pixels", visit=1, detector=0, collections=ctx.run) == np.arange(3)).all()

@@ -118,7 +118,9 @@ class Context:
         self._policies = policies
         self._lock = threading.RLock()
         self._numbers = itertools.count()
-        self._name = f"{self.txid}.{_GENERATION}"
+        # A token may be resumed twice, here or elsewhere: files of the one must never be the other's.
+        generation = _GENERATION if txid is None else 1 + int(environment.random_token(4), 16)
+        self._name = f"{self.txid}.{generation}"
         self._outputs: dict[tuple[str, DataId], Output] = {}
         self._inputs: dict[UUID, DatasetRef] = {}
         self._unchanged: dict[tuple[str, DataId], DatasetRef] = {}

@@ -233,6 +233,11 @@ class Runtime:
     ) -> Context:
         """Open a context."""
         self.check_usable()
+        if txid is not None and isinstance(known := self.ticketed(txid), Context | Committed):
+            raise StateError(
+                f"transaction {txid} is {'open' if isinstance(known, Context) else 'committed'} already",
+                hint="resume a token once",
+            )
         context = Context(self, run=run, key=key, ack=ack, policies=policies, plan=plan, txid=txid)
         with self._lock:
             self._open[context.txid] = context
