@@ -251,7 +251,8 @@ class Runtime:
 
     def has(self, context: Context) -> bool:
         """Whether a context was submitted and is not decided yet."""
-        return context.state is ContextState.CARRIED or context in tuple(self._submitted)
+        # The queue first: what has left it is carried already.
+        return context in tuple(self._submitted) or context.state is ContextState.CARRIED
 
     def cancel(self, context: Context) -> None:
         """Give a context up unless it is becoming visible already; its outcome says which."""
