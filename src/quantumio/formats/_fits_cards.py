@@ -66,6 +66,11 @@ class _UnparsedHeader(fits.Header):  # type: ignore[misc]  # astropy's classes h
         super().__init__(*arguments, **keywords)  # astropy copies a header by calling its class
         self.__class__ = fits.Header
 
+    def clear(self) -> None:
+        """Forget the cards: astropy's own way writes to the header without a look at it."""
+        self.__dict__.pop("unparsed_cards", None)
+        _UnparsedHeader.__init__(self)
+
     def __getattr__(self, name: str) -> object:
         cards = self.__dict__.get("unparsed_cards")
         if cards is not None:  # else another thread was quicker

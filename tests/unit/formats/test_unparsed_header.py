@@ -66,3 +66,12 @@ def test_many_threads_may_look_first() -> None:
         for _ in range(200):
             header = header_of(CARDS)
             assert all(pool.map(lambda _, header=header: header["OBJECT"] == "M13", range(8)))
+
+
+def test_clearing_without_a_look_forgets_the_cards() -> None:
+    header = header_of(CARDS)
+    header.clear()
+    assert cards_of(header) == []
+    header["NEW"] = 5
+    assert [keyword for keyword, _ in cards_of(header)] == ["NEW"]
+    assert list(header) == ["NEW"]
