@@ -68,8 +68,9 @@ class _UnparsedHeader(fits.Header):  # type: ignore[misc]  # astropy's classes h
 
     def clear(self) -> None:
         """Forget the cards: astropy's own way writes to the header without a look at it."""
-        self.__dict__.pop("unparsed_cards", None)
-        _UnparsedHeader.__init__(self)
+        if "unparsed_cards" in self.__dict__:
+            len(self)  # a look
+        fits.Header.clear(self)
 
     def __getattr__(self, name: str) -> object:
         cards = self.__dict__.get("unparsed_cards")
