@@ -203,3 +203,24 @@ def test_token_is_resumed_once_in_a_process(butler):
         with pytest.raises(StateError, match="open already"):
             Butler.resume(token)
     assert (butler.get("pixels", visit=1, detector=0, collections=ctx.run) == np.arange(3)).all()
+
+
+def test_abort_that_an_interrupt_broke_off_is_finished_by_the_next(butler, monkeypatch):
+    ctx = butler.context()
+    ctx.put(np.arange(3), "pixels", visit=1, detector=0)
+    runtime = type(ctx._context._runtime)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(runtime, "discard", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        ctx.abort()
+    assert ctx.ticket.outcome is None
+    ctx.abort()
+    assert ctx.ticket.outcome.kind is ErrorKind.ABORTED
+
+
+def test_first_outcome_stands(butler):
+    ctx = butler.context()
+    ctx.put(np.arange(3), "pixels", visit=1, detector=0)
+    ctx.commit()
+    committed = ctx.ticket.outcome
+    ctx.abort()
+    assert ctx.ticket.outcome is committed

@@ -349,10 +349,12 @@ class Context:
             self._runtime.submit(self)
 
     def _give_up(self) -> bool:
-        """Take nothing more and never commit; False if it was handed over, or given up, already."""
+        """Take nothing more and never commit; False if it was handed over, or has an outcome, already.
+
+        True again where an interrupt broke an earlier abort off.
+        """
         with self._lock:
-            broken_off = self.state is ContextState.SEALED and not self._runtime.has(self)
-            if self.state is not ContextState.OPEN and not broken_off:
+            if self.outcome is not None or self._runtime.has(self):
                 return False
             self.state = ContextState.DECIDED
             return True
@@ -399,6 +401,8 @@ class Context:
     def decide(self, outcome: CommitOutcome) -> None:
         """Set the outcome, once, and tell everybody who waits."""
         with self._lock:
+            if self.outcome is not None:
+                return
             self.outcome = outcome
             self.state = ContextState.DECIDED
         if isinstance(outcome, Committed):
