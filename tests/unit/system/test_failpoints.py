@@ -1,4 +1,4 @@
-"""Failpoints: every name is listed, each step has a point before and after it, and unwatched they do nothing."""
+"""Failpoints: every name is listed, each step has one before and after it, unwatched they do nothing."""
 
 import ast
 from collections import Counter
