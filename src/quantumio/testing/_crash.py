@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -32,7 +31,7 @@ class Crash:
     point
         Number of the point at which it was killed, the first being 1.
     name
-        Of that point (see `quantumio.system.failpoints.POINTS`); None where the scenario ended by itself.
+        Of that point, as in ``quantumio.system.failpoints``; None where the scenario ended by itself.
     acknowledged
         What the scenario had acknowledged by then, oldest first.
     """
@@ -145,16 +144,7 @@ def crash_everywhere(
         "stop_at_first": stop_at_first,
     }
     begin = time.monotonic()
-    workers = [
-        _Worker({**task, "directory": str(directory), "number": number}) for number in range(processes)
-    ]
-    try:
-        for worker in workers:
-            worker.thread.join()
-    finally:
-        for worker in workers:
-            worker.end()
-    runs = [run for worker in workers for run in worker.runs]
+    runs = _run_template({**task, "directory": str(directory)})
     killed = [run for run in runs if run["name"] is not None]
     return CrashReport(
         points=max((_reached(run) for run in runs if run["name"] is None), default=0),
@@ -190,40 +180,25 @@ def _violation(run: Mapping[str, object]) -> Violation:
     return Violation(crash=crash, message=str(run["message"]), repository=Path(str(run["repository"])))
 
 
-class _Worker:
-    """One template process, and the thread that hears what it tells."""
-
-    def __init__(self, task: Mapping[str, object]) -> None:
-        self._told: list[dict[str, object]] = []
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "quantumio.testing._crash_template", json.dumps(task)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+def _run_template(task: Mapping[str, object]) -> list[dict[str, object]]:
+    """Have a process of its own do it all, and return what it tells; a line of JSON for each run."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "quantumio.testing._crash_template", json.dumps(task)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    ) as process:
+        try:
+            assert process.stdout is not None
+            told = [json.loads(line) for line in process.stdout]
+        except BaseException:
+            process.terminate()  # its workers see that it is gone
+            raise
+    if process.returncode != 0:
+        reason = told[-1].get("fatal") if told else None
+        raise InternalError(
+            f"the crash harness ended with {process.returncode}: {reason or 'see standard error'}",
+            hint="is the repository that `prepare` makes in order?",
         )
-        self.thread = threading.Thread(target=self._listen, name="crash-harness")
-        self.thread.start()
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as lines:
-            self._told.extend(json.loads(line) for line in lines)
-
-    @property
-    def runs(self) -> list[dict[str, object]]:
-        """What it did; all of it, or an error."""
-        if self._process.returncode != 0:
-            reason = self._told[-1].get("fatal") if self._told else None
-            raise InternalError(
-                f"the crash harness ended with {self._process.returncode}: {reason or 'see standard error'}",
-                hint="is the repository that `prepare` makes in order?",
-            )
-        return self._told
-
-    def end(self) -> None:
-        """End the process if it has not ended by itself."""
-        if self.thread.is_alive():
-            self._process.terminate()
-        self._process.wait()
-        self.thread.join()
+    return told

@@ -16,12 +16,15 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from attrs import define
 
 from quantumio.system import failpoints
 from quantumio.testing._crash import Acknowledge, Crash
+
+_LIKELY: Final = ("quantumio.registry", "quantumio.formats", "quantumio.destinations.files", "sqlalchemy.orm")
+"""Modules that nearly every scenario loads: loaded at once, so that this process need not learn of them."""
 
 
 def _load(name: str) -> Callable[..., None]:
@@ -153,31 +156,57 @@ def _write_line(descriptor: int, text: str) -> None:
 
 def _main(task: Mapping[str, Any]) -> int:
     # What scenarios print must not get between the lines of the report.
-    with os.fdopen(os.dup(1), "w", buffering=1) as report:
+    with os.fdopen(os.dup(1), "w") as report:
         os.dup2(2, 1)
-        room = Path(task["directory"], f"worker-{task['number']}")
+        directory = Path(task["directory"])
         try:
-            room.mkdir()
+            for name in _LIKELY:
+                importlib.import_module(name)
             template = _Template(
                 scenario=_load(task["scenario"]),
                 prepare=_load(task["prepare"]),
                 check=_load(task["check"]),
-                room=room,
+                room=directory,
                 timeout_s=task["timeout_s"],
             )
             template.warm()
             gc.collect()
             gc.freeze()  # a collection in a child would copy every page that it shares with this process
+            workers = [_start_worker(template, number, task) for number in range(task["processes"])]
+            statuses = [os.waitpid(worker, 0)[1] for worker in workers]
         except Exception:  # noqa: BLE001  whatever it is, the harness tells it
             print(json.dumps({"fatal": traceback.format_exc()}), file=report)
             return 1
-        point = 1 + task["number"]
-        while True:
-            told = template.run(point)
-            print(json.dumps(told), file=report)
-            if told["name"] is None or (task["stop_at_first"] and told["message"]):
-                return 0
-            point += task["processes"]
+        for number in range(task["processes"]):
+            report.write(_report_of(directory, number).read_text())
+    return 1 if any(statuses) else 0
+
+
+def _report_of(directory: Path, number: int) -> Path:
+    return directory / f"worker-{number}.jsonl"
+
+
+def _start_worker(template: _Template, number: int, task: Mapping[str, Any]) -> int:
+    """Fork a process that tries every n-th point, and return its id."""
+    parent = os.getpid()
+    worker = os.fork()
+    if worker:
+        return worker
+    code = 1
+    try:
+        with _report_of(template.room, number).open("w", buffering=1) as report:
+            point = 1 + number
+            while os.getppid() == parent:  # else nobody wants to know any more
+                told = template.run(point)
+                print(json.dumps(told), file=report)
+                if told["name"] is None or (task["stop_at_first"] and told["message"]):
+                    break
+                point += task["processes"]
+        code = 0
+    except BaseException:  # noqa: BLE001  as in every fork: told, and nothing but os._exit leaves it
+        traceback.print_exc()
+    finally:
+        os._exit(code)
 
 
 if __name__ == "__main__":
