@@ -16,6 +16,7 @@ from quantumio.destinations._failures import local_failure
 from quantumio.destinations._secrets import Credentials, Secret, scrub
 from quantumio.errors import DestinationError, ErrorKind, MissingExtraError
 from quantumio.system import files
+from quantumio.system.failpoints import reach
 
 __all__ = ["Database", "open_postgresql", "open_sqlite"]
 
@@ -135,6 +136,8 @@ class Database:
                 if not self.is_sqlite:
                     connection.exec_driver_sql("SET LOCAL synchronous_commit = on")
                 yield connection
+                reach("rows.commit.before")
+            reach("rows.commit.after")
             self._checkpoint_if_large(connection)
 
     def lock_tables(self, connection: sa.Connection) -> None:

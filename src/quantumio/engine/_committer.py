@@ -12,6 +12,7 @@ from attrs import define, field
 from quantumio.errors import CommitUnknownError, InternalError, QuantumioError
 from quantumio.model import CommitFailed, CommitOutcome, CommitUnknown, Transaction
 from quantumio.ports import Catalog
+from quantumio.system.failpoints import reach
 
 __all__ = ["Committer"]
 
@@ -58,7 +59,9 @@ class Committer:
     def _decide(self, group: list[_Waiting]) -> list[CommitOutcome]:
         transactions = [waiting.transaction for waiting in group]
         try:
+            reach("flip.before")
             outcomes = self._catalog.flip(transactions)
+            reach("flip.after")
             if [outcome.txid for outcome in outcomes] != [one.txid for one in transactions]:
                 raise InternalError(f"{len(outcomes)} outcomes of {len(transactions)} transactions")
             return outcomes

@@ -22,6 +22,7 @@ from quantumio.ports import (
     Placement,
     TableDestination,
 )
+from quantumio.system.failpoints import reach
 
 __all__ = ["FlushFailure", "Flusher"]
 
@@ -82,10 +83,12 @@ class Flusher:
         )
 
     def _encode(self, by_destination: dict[str, list[Output]]) -> None:
+        reach("flush.encode.before")
         for name, members in by_destination.items():
             for output in members:
                 if (choice := output.resolution.formats[name]) is not ROWS:
                     _attempt(output, None, output.encode, choice)
+        reach("flush.encode.after")
 
     async def _place_at(self, name: str, outputs: Sequence[Output], required: bool) -> None:
         destination, parallelism = await anyio.to_thread.run_sync(
@@ -144,11 +147,13 @@ class Flusher:
                     nbytes=encoded.nbytes,
                 )
             )
+        reach("flush.place.before")
         try:
             _attempt(outputs[0], name, destination.place, placements)
         except FlushFailure as failure:
             failure.ref = _blamed(outputs, name, failure).ref
             raise
+        reach("flush.place.after")
         for output, artifact in zip(outputs, artifacts, strict=True):
             output.artifacts[name] = artifact
 
@@ -160,7 +165,9 @@ class Flusher:
         table, load_id = output.ref.dataset_type.name, output.load_ids[destination.name]
         rows = _attempt(output, destination.name, output.rows)
         output.attempts[destination.name] = table
+        reach("flush.load.before")
         loaded = _attempt(output, destination.name, destination.load, table, rows, load_id)
+        reach("flush.load.after")
         output.artifacts[destination.name] = Artifact(
             destination=destination.name,
             path=table,
@@ -189,7 +196,9 @@ class Flusher:
         destination = self._destinations.get(name)
         assert isinstance(destination, TableDestination)
         table, load_id = output.ref.dataset_type.name, output.load_ids[name]
+        reach("flush.reveal.before")
         _attempt(output, name, destination.reveal, table, load_id, output.ref)
+        reach("flush.reveal.after")
 
     async def export(self, outputs: Iterable[Output]) -> None:
         """Show committed outputs under names for people, where a destination has such names.
@@ -211,7 +220,9 @@ class Flusher:
         if isinstance(destination, ExportingDestination):
             artifact = output.artifacts[name]
             ending = self._formats.format(artifact.format).extension
+            reach("flush.export.before")
             _attempt(output, name, destination.export, artifact.path, human_path(output.ref, ending))
+            reach("flush.export.after")
 
     async def remove(self, outputs: Sequence[Output]) -> list[FlushFailure]:
         """Remove what was placed of outputs that will never be visible; returns what could not be removed."""
@@ -229,12 +240,14 @@ class Flusher:
 
     def _remove_at(self, name: str, outputs: Sequence[Output]) -> None:
         destination = _attempt(outputs[0], name, self._destinations.get, name)
+        reach("flush.remove.before")
         if isinstance(destination, TableDestination):
             for output in outputs:
                 _attempt(output, name, destination.remove_load, output.attempts[name], output.load_ids[name])
         else:
             paths = [output.attempts[name] for output in outputs]
             _attempt(outputs[0], name, destination.remove, paths)
+        reach("flush.remove.after")
 
     async def _in_thread(
         self, limiter: anyio.CapacityLimiter, function: Callable[..., _T], *arguments: object

@@ -35,6 +35,7 @@ from quantumio.model import (
 )
 from quantumio.ports import Catalog, Destinations, Formats
 from quantumio.system import environment
+from quantumio.system.failpoints import reach
 
 __all__ = ["Runtime", "RuntimeSettings", "RuntimeStatus"]
 
@@ -343,7 +344,9 @@ class Runtime:
         if not isinstance(outcome, Committed):
             self._note_failure(context, outcome)
         self._remember(context.txid, outcome)
+        reach("decide.before")
         context.decide(outcome)
+        reach("decide.after")
         if isinstance(outcome, Committed) and (outcome.reused or await self._settle(context)):
             context.settle()
 
@@ -370,6 +373,7 @@ class Runtime:
         """Reveal rows and bring best-effort copies; failures go to the ledger, False if there are any."""
         outputs = context.persistent_outputs
         settled = True
+        reach("settle.before")
         for step in (self._flusher.reveal, self._flusher.export, self._settle_copies):
             try:
                 await step(outputs)
@@ -382,6 +386,7 @@ class Runtime:
             except Exception as error:  # noqa: BLE001  it is visible; what is left must not undo that
                 settled = False
                 self.ledger.add(ErrorKind.INTERNAL, f"a bug in quantumio: {error!r}", txid=context.txid)
+        reach("settle.after")
         return settled
 
     async def _settle_copies(self, outputs: Sequence[Output]) -> None:
@@ -403,7 +408,9 @@ class Runtime:
             }
             placed = {dataset_id: artifacts for dataset_id, artifacts in copies.items() if artifacts}
             if placed:
+                reach("settle.record.before")
                 await anyio.to_thread.run_sync(self.catalog.record_artifacts, placed)
+                reach("settle.record.after")
 
     async def _remove(self, outputs: Sequence[Output], txid: UUID | None = None) -> None:
         failed = {entry.destination for entry in self.ledger.entries() if txid and entry.txid == txid}

@@ -30,6 +30,7 @@ from quantumio.registry._sqlite import WalFiles, checkpoint, connect_reader, con
 from quantumio.registry._uninterrupted import uninterrupted
 from quantumio.registry._url import checked_url, place_of
 from quantumio.system import environment, files
+from quantumio.system.failpoints import reach
 from quantumio.system.files import FileLock
 
 __all__ = ["Database"]
@@ -270,7 +271,9 @@ class Database:
         self.prove_durable()
         with self._thread_lock, self._file_lock:
             self._check_open()
+            reach("registry.begin.before")
             connection, transaction = self._begin(doing)
+            reach("registry.begin.after")
             try:
                 yield connection
             except self._failures as error:
@@ -282,7 +285,9 @@ class Database:
             except BaseException:  # an interrupt: nobody knows how far a statement came
                 self._drop_connection()
                 raise
+            reach("registry.commit.before")
             self._commit(transaction)
+            reach("registry.commit.after")
             self._checkpoint_if_large(connection)
 
     def _begin(self, doing: str) -> tuple[sa.Connection, sa.RootTransaction]:
@@ -406,7 +411,10 @@ class Database:
     def _checkpoint(self, connection: sa.Connection) -> bool:
         """Bring the WAL into the database without waiting for readers; True if all of it."""
         with contextlib.closing(connection.connection.cursor()) as cursor:
-            return checkpoint(cursor)
+            reach("registry.checkpoint.before")
+            complete = checkpoint(cursor)
+            reach("registry.checkpoint.after")
+            return complete
 
     def prove_durable(self) -> None:
         """After a COMMIT that raised: show that what can be read is on the disk, not in the page cache alone.

@@ -1,10 +1,11 @@
-"""The only doors to the machine: local files, and time, randomness and identifiers.
+"""The only doors to the machine: local files, and time, randomness and identifiers; and where it may stop.
 
 Everything that the engine, the destinations and the registry do to a local file goes through
 `quantumio.system.files`; every clock, random number and UUID comes from `quantumio.system.environment`.
-That makes each such operation countable, and replaceable in a simulation.
+That makes each such operation countable, and replaceable in a simulation. Each reaches named points of
+`quantumio.system.failpoints`, at which a test can kill the process.
 """
 
-from quantumio.system import environment, files
+from quantumio.system import environment, failpoints, files
 
-__all__ = ["environment", "files"]
+__all__ = ["environment", "failpoints", "files"]

@@ -19,9 +19,10 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from quantumio.system import environment
+from quantumio.system.failpoints import reach
 
 __all__ = [
     "FileLock",
@@ -73,6 +74,59 @@ def _open_regular(path: Path, flags: int = os.O_NOFOLLOW) -> int:
     raise IrregularFileError(errno.EINVAL, "it is no regular file", str(path))
 
 
+# -- the operations that change something, each between two points at which a process may die
+def _create(path: Path, flags: int, mode: int) -> int:
+    reach("files.open.before")
+    descriptor = os.open(path, flags, mode)
+    reach("files.open.after")
+    return descriptor
+
+
+def _create_file(path: Path) -> BinaryIO:
+    reach("files.open.before")
+    file = open(path, "xb")  # noqa: SIM115  the caller closes it
+    reach("files.open.after")
+    return file
+
+
+def _write(descriptor: int, data: memoryview) -> int:
+    reach("files.write.before")
+    written = os.write(descriptor, data)
+    reach("files.write.after")
+    return written
+
+
+def _fsync(descriptor: int) -> None:
+    reach("files.fsync.before")
+    os.fsync(descriptor)
+    reach("files.fsync.after")
+
+
+def _fsync_directory(descriptor: int) -> None:
+    reach("files.fsync_directory.before")
+    os.fsync(descriptor)
+    reach("files.fsync_directory.after")
+
+
+def _link(source: Path, target: Path) -> None:
+    reach("files.link.before")
+    os.link(source, target)
+    reach("files.link.after")
+
+
+def _unlink(path: Path) -> None:
+    reach("files.unlink.before")
+    os.unlink(path)
+    reach("files.unlink.after")
+
+
+def _mkdir(path: Path) -> None:
+    reach("files.mkdir.before")
+    os.mkdir(path)
+    reach("files.mkdir.after")
+
+
+# -- what callers use
 def make_directories(path: Path) -> None:
     """Create a directory and its missing ancestors, each durable (its parent is fsynced)."""
     missing = []
@@ -82,7 +136,7 @@ def make_directories(path: Path) -> None:
         current = current.parent
     for directory in reversed(missing):
         try:
-            os.mkdir(directory)
+            _mkdir(directory)
         except FileExistsError:
             if not directory.is_dir():  # else somebody else made it meanwhile
                 raise
@@ -97,7 +151,7 @@ def fsync_directories(directories: Iterable[Path]) -> None:
     for directory in sorted(set(directories)):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(descriptor)
+            _fsync_directory(descriptor)
         except OSError as error:
             if error.errno not in _DIRECTORY_FSYNC_UNSUPPORTED:
                 raise
@@ -120,16 +174,16 @@ def write_new(path: Path, chunks: Sequence[Buffer], *, mode: int = 0o644) -> Non
     """
     temporary = path.with_name(f"{_TEMPORARY_PREFIX}{environment.random_token()}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, mode)
+    descriptor = _create(temporary, flags, mode)
     try:
         try:
             _write_all(descriptor, chunks)
-            os.fsync(descriptor)
+            _fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.link(temporary, path)
+        _link(temporary, path)
     finally:
-        os.unlink(temporary)
+        _unlink(temporary)
 
 
 def _write_all(descriptor: int, chunks: Sequence[Buffer]) -> None:
@@ -137,7 +191,7 @@ def _write_all(descriptor: int, chunks: Sequence[Buffer]) -> None:
         view = memoryview(chunk)
         remaining = view.cast("B") if view.nbytes else memoryview(b"")
         while remaining.nbytes:
-            remaining = remaining[os.write(descriptor, remaining) :]
+            remaining = remaining[_write(descriptor, remaining) :]
 
 
 def write_text_new(path: Path, text: str) -> None:
@@ -148,7 +202,7 @@ def write_text_new(path: Path, text: str) -> None:
 
 def link_new(source: Path, target: Path) -> None:
     """Give an existing file a second name (hard link) that did not exist."""
-    os.link(source, target)
+    _link(source, target)
 
 
 def copy_new(source: Path, target: Path) -> str:
@@ -167,17 +221,16 @@ def copy_new(source: Path, target: Path) -> str:
     temporary = target.with_name(f"{_TEMPORARY_PREFIX}{environment.random_token()}.tmp")
     try:
         digest = hashlib.sha256()
-        with open(_open_regular(source, 0), "rb", buffering=0) as reader, open(temporary, "xb") as writer:
+        with open(_open_regular(source, 0), "rb", buffering=0) as reader, _create_file(temporary) as writer:
             while piece := reader.read(_COPY_BYTES):
                 digest.update(piece)
-                writer.write(piece)
-            writer.flush()
-            os.fsync(writer.fileno())
-        os.link(temporary, target)
+                _write_all(writer.fileno(), [piece])
+            _fsync(writer.fileno())
+        _link(temporary, target)
         return digest.hexdigest()
     finally:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+            _unlink(temporary)
 
 
 def read_bytes(path: Path, byte_range: tuple[int, int] | None = None) -> bytes:
@@ -205,7 +258,7 @@ def fsync_file(path: Path) -> None:
     """Make the bytes of a file that somebody else wrote durable."""
     descriptor = _open_regular(path)
     try:
-        os.fsync(descriptor)
+        _fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -245,7 +298,7 @@ def exists(path: Path) -> bool:
 def remove(path: Path) -> bool:
     """Remove a file; False if there was none."""
     try:
-        os.unlink(path)
+        _unlink(path)
     except FileNotFoundError:
         return False
     return True
@@ -253,7 +306,9 @@ def remove(path: Path) -> bool:
 
 def remove_tree(path: Path) -> None:
     """Remove a directory with all that is in it."""
+    reach("files.remove_tree.before")
     shutil.rmtree(path)
+    reach("files.remove_tree.after")
 
 
 def list_files(root: Path) -> Iterator[tuple[Path, int, int]]:
@@ -287,7 +342,9 @@ class FileLock:
         """Wait for the lock, without a deadline: its holders hold it for one short transaction."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
+            reach("files.lock.before")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            reach("files.lock.after")
         except BaseException:
             os.close(descriptor)
             raise

@@ -1,17 +1,24 @@
-"""For authors of plug-ins: suites that their destinations must pass, and destinations that fail on purpose.
+"""For authors of plug-ins: suites for their destinations, destinations that fail on purpose, and crashes.
 
-Nothing here is used at run time. The suites need pytest and hypothesis.
+Nothing here is used at run time. The suites need pytest and hypothesis. `crash_everywhere` kills a scenario
+at each of its points and has somebody look at what it leaves.
 """
 
+from quantumio.testing._crash import Acknowledge, Crash, CrashReport, Violation, crash_everywhere
 from quantumio.testing._destination_suites import ObjectDestinationSuite, make_placement
 from quantumio.testing._faulty import Fault, FaultyDestination, FaultyTableDestination
 from quantumio.testing._table_suite import TableDestinationSuite
 
 __all__ = [
+    "Acknowledge",
+    "Crash",
+    "CrashReport",
     "Fault",
     "FaultyDestination",
     "FaultyTableDestination",
     "ObjectDestinationSuite",
     "TableDestinationSuite",
+    "Violation",
+    "crash_everywhere",
     "make_placement",
 ]

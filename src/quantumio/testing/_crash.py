@@ -1,0 +1,204 @@
+"""Kill a scenario at every point at which it could die, and look at what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+from attrs import field, frozen
+
+from quantumio.errors import InternalError, InvalidInputError
+
+__all__ = ["Acknowledge", "Crash", "CrashReport", "Violation", "crash_everywhere"]
+
+Acknowledge: TypeAlias = Callable[[str], None]
+"""Given to a scenario: notes one line that survives the death of the process."""
+
+
+@frozen(kw_only=True)
+class Crash:
+    """One run of a scenario, ended by SIGKILL at one point, or by itself.
+
+    Attributes
+    ----------
+    point
+        Number of the point at which it was killed, the first being 1.
+    name
+        Of that point, as in ``quantumio.system.failpoints``; None where the scenario ended by itself.
+    acknowledged
+        What the scenario had acknowledged by then, oldest first.
+    """
+
+    point: int
+    name: str | None
+    acknowledged: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class Violation:
+    """Something that must not be after a crash.
+
+    Attributes
+    ----------
+    crash
+        After which one.
+    message
+        Traceback of the check, or of a scenario that failed by itself.
+    repository
+        What the crash left, and the check did to it; kept.
+    """
+
+    crash: Crash
+    message: str
+    repository: Path
+
+
+@frozen(kw_only=True)
+class CrashReport:
+    """What came of killing a scenario everywhere.
+
+    Attributes
+    ----------
+    points
+        How many the scenario reached in the longest run that ended by itself; 0 if none did.
+    kills
+        How many runs were killed.
+    names
+        How many of them at each name.
+    violations
+        What must not be.
+    seconds
+        How long it took.
+    """
+
+    points: int
+    kills: int
+    names: Mapping[str, int] = field(repr=False)
+    violations: tuple[Violation, ...]
+    seconds: float
+
+
+def crash_everywhere(
+    scenario: Callable[[Path, Acknowledge], None],
+    *,
+    prepare: Callable[[Path], None],
+    check: Callable[[Path, Crash], None],
+    directory: Path,
+    processes: int = 2,
+    timeout_s: int = 60,
+    stop_at_first: bool = False,
+) -> CrashReport:
+    """Run a scenario again and again, killing it at its first point, its second, and so on to its end.
+
+    Each run has a copy of one prepared repository and a process of its own, forked from one that has loaded
+    the libraries and opened nothing. The check runs in another fork once the first is dead.
+
+    Parameters
+    ----------
+    scenario
+        Opens the repository that it is given, does something and closes it. What it acknowledges it takes for
+        durable: call ``acknowledge`` after the call that promised it has returned.
+    prepare
+        Makes the repository at the path it is given, and closes it.
+    check
+        Looks at what a crash left and raises if it must not be. Open read-only first: opening for writing may
+        mend things.
+    directory
+        An existing directory for the repositories. Those without violations are removed.
+    processes
+        How many runs go on at the same time.
+    timeout_s
+        How long one run, or one check, may take, in seconds; more is a violation.
+    stop_at_first
+        Whether each process ends at its first violation.
+
+    Raises
+    ------
+    InvalidInputError
+        A function cannot be imported by its name, in another process.
+    InternalError
+        The repository could not be prepared.
+
+    Notes
+    -----
+    Points are counted over all threads. Where worker threads of a destination, or of several destinations,
+    work at the same time, their order varies from run to run, so the k-th point is not always the same
+    operation: every number is tried, every interleaving is not. A scenario with one output at one destination
+    reaches its points in the same order each time.
+
+    SIGKILL leaves the page cache: a missing fsync is not found.
+    """
+    task = {
+        "scenario": _importable(scenario),
+        "prepare": _importable(prepare),
+        "check": _importable(check),
+        "processes": processes,
+        "timeout_s": timeout_s,
+        "stop_at_first": stop_at_first,
+    }
+    begin = time.monotonic()
+    runs = _run_template({**task, "directory": str(directory)})
+    killed = [run for run in runs if run["name"] is not None]
+    return CrashReport(
+        points=max((_reached(run) for run in runs if run["name"] is None), default=0),
+        kills=len(killed),
+        names=Counter(str(run["name"]) for run in killed),
+        violations=tuple(_violation(run) for run in runs if run["message"]),
+        seconds=time.monotonic() - begin,
+    )
+
+
+def _importable(function: Callable[..., object]) -> str:
+    module, name = function.__module__, function.__qualname__
+    if module == "__main__" or "<" in name:
+        raise InvalidInputError(
+            f"{name} of {module} cannot be imported by another process",
+            hint="define it at the top of a module",
+        )
+    return f"{module}:{name}"
+
+
+def _reached(run: Mapping[str, object]) -> int:
+    reached = run["reached"]
+    assert isinstance(reached, int)
+    return reached
+
+
+def _violation(run: Mapping[str, object]) -> Violation:
+    acknowledged = run["acknowledged"]
+    assert isinstance(acknowledged, list)
+    point, name = run["point"], run["name"]
+    assert isinstance(point, int)
+    crash = Crash(point=point, name=None if name is None else str(name), acknowledged=tuple(acknowledged))
+    return Violation(crash=crash, message=str(run["message"]), repository=Path(str(run["repository"])))
+
+
+def _run_template(task: Mapping[str, object]) -> list[dict[str, object]]:
+    """Have a process of its own do it all, and return what it tells; a line of JSON for each run."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "quantumio.testing._crash_template", json.dumps(task)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    ) as process:
+        try:
+            assert process.stdout is not None
+            told = [json.loads(line) for line in process.stdout]
+        except BaseException:
+            process.terminate()  # its workers see that it is gone
+            raise
+    if process.returncode != 0:
+        reason = told[-1].get("fatal") if told else None
+        raise InternalError(
+            f"the crash harness ended with {process.returncode}: {reason or 'see standard error'}",
+            hint="is the repository that `prepare` makes in order?",
+        )
+    return told

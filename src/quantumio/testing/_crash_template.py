@@ -1,0 +1,213 @@
+"""The process that a crash harness forks from: it loads libraries, and opens no repository itself."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import operator
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import define
+
+from quantumio.system import failpoints
+from quantumio.testing._crash import Acknowledge, Crash
+
+_LIKELY: Final = ("quantumio.registry", "quantumio.formats", "quantumio.destinations.files", "sqlalchemy.orm")
+"""Modules that nearly every scenario loads: loaded at once, so that this process need not learn of them."""
+
+
+def _load(name: str) -> Callable[..., None]:
+    module, _, qualified = name.partition(":")
+    function: Callable[..., None] = operator.attrgetter(qualified)(importlib.import_module(module))
+    return function
+
+
+def _in_a_fork(work: Callable[[], None], report: Path, timeout_s: int) -> str | None:
+    """Run something in a child; return what it raised, or None. Killed by SIGKILL is no failure here."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            signal.alarm(timeout_s)  # nobody catches it: it ends the process
+            work()
+            code = 0
+        except BaseException:  # noqa: BLE001  told by the parent; nothing may leave a fork but os._exit
+            report.write_text(traceback.format_exc())
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if number == signal.SIGALRM:
+            return f"it did not end within {timeout_s} s"
+        return None if number == signal.SIGKILL else f"it died of {signal.Signals(number).name}"
+    if os.WEXITSTATUS(status) == 0:
+        return None
+    return report.read_text() if report.exists() else f"it ended with {os.WEXITSTATUS(status)}"
+
+
+@define
+class _Killer:
+    """Counts points, and kills the process at one of them."""
+
+    at: int
+    note: Path
+    lock: threading.RLock
+    reached: int = 0
+
+    def __call__(self, name: str) -> None:
+        with self.lock:  # nobody passes another point while it dies
+            self.reached += 1
+            if self.reached == self.at:
+                self.note.write_text(name)
+                os.kill(os.getpid(), signal.SIGKILL)
+                time.sleep(60)
+
+
+@define
+class _Template:
+    scenario: Callable[[Path, Acknowledge], None]
+    prepare: Callable[[Path], None]
+    check: Callable[[Path, Crash], None]
+    room: Path
+    timeout_s: int
+
+    @property
+    def prepared(self) -> Path:
+        return self.room / "prepared"
+
+    def warm(self) -> None:
+        """Prepare the repository, do everything once, and load what that loaded."""
+        loaded = self.room / "loaded"
+
+        def all_once() -> None:
+            self.prepare(self.prepared)
+            trial = self.room / "trial"
+            shutil.copytree(self.prepared, trial)
+            acknowledged: list[str] = []
+            # Failures are found, and told, by the runs that count.
+            with contextlib.suppress(Exception):
+                self.scenario(trial, acknowledged.append)
+                self.check(trial, Crash(point=0, name=None, acknowledged=tuple(acknowledged)))
+            loaded.write_text("\n".join(list(sys.modules)))
+
+        if failure := _in_a_fork(all_once, self.room / "failure", self.timeout_s):
+            raise RuntimeError(failure)
+        for name in loaded.read_text().splitlines():
+            if name not in sys.modules:
+                with contextlib.suppress(Exception):
+                    importlib.import_module(name)
+
+    def run(self, point: int) -> dict[str, Any]:
+        """Kill one run at one point, and check what it left."""
+        room = self.room / f"{point:05}"
+        room.mkdir()
+        repository = room / "repository"
+        shutil.copytree(self.prepared, repository)
+        name_note, reached_note, acknowledged_note = room / "name", room / "reached", room / "acknowledged"
+        acknowledged_note.touch()
+
+        def dying() -> None:
+            killer = _Killer(at=point, note=name_note, lock=threading.RLock())
+            descriptor = os.open(acknowledged_note, os.O_WRONLY | os.O_APPEND)
+            with failpoints.watched(killer):
+                self.scenario(repository, lambda text: _write_line(descriptor, text))
+            reached_note.write_text(str(killer.reached))
+
+        message = _in_a_fork(dying, room / "failure", self.timeout_s)
+        crash = Crash(
+            point=point,
+            name=name_note.read_text() if name_note.exists() else None,
+            acknowledged=tuple(acknowledged_note.read_text().splitlines()),
+        )
+        if crash.name is None and message is None and not reached_note.exists():
+            message = "it was killed by somebody else"
+        if message is None:
+            message = _in_a_fork(
+                lambda: self.check(repository, crash), room / "check-failure", self.timeout_s
+            )
+        told = {
+            "point": point,
+            "name": crash.name,
+            "acknowledged": list(crash.acknowledged),
+            "reached": int(reached_note.read_text()) if reached_note.exists() else 0,
+            "message": message,
+            "repository": str(repository),
+        }
+        if message is None:
+            shutil.rmtree(room)
+        return told
+
+
+def _write_line(descriptor: int, text: str) -> None:
+    os.write(descriptor, f"{' '.join(text.splitlines())}\n".encode())
+
+
+def _main(task: Mapping[str, Any]) -> int:
+    # What scenarios print must not get between the lines of the report.
+    with os.fdopen(os.dup(1), "w") as report:
+        os.dup2(2, 1)
+        directory = Path(task["directory"])
+        try:
+            for name in _LIKELY:
+                importlib.import_module(name)
+            template = _Template(
+                scenario=_load(task["scenario"]),
+                prepare=_load(task["prepare"]),
+                check=_load(task["check"]),
+                room=directory,
+                timeout_s=task["timeout_s"],
+            )
+            template.warm()
+            gc.collect()
+            gc.freeze()  # a collection in a child would copy every page that it shares with this process
+            workers = [_start_worker(template, number, task) for number in range(task["processes"])]
+            statuses = [os.waitpid(worker, 0)[1] for worker in workers]
+        except Exception:  # noqa: BLE001  whatever it is, the harness tells it
+            print(json.dumps({"fatal": traceback.format_exc()}), file=report)
+            return 1
+        for number in range(task["processes"]):
+            report.write(_report_of(directory, number).read_text())
+    return 1 if any(statuses) else 0
+
+
+def _report_of(directory: Path, number: int) -> Path:
+    return directory / f"worker-{number}.jsonl"
+
+
+def _start_worker(template: _Template, number: int, task: Mapping[str, Any]) -> int:
+    """Fork a process that tries every n-th point, and return its id."""
+    parent = os.getpid()
+    worker = os.fork()
+    if worker:
+        return worker
+    code = 1
+    try:
+        with _report_of(template.room, number).open("w", buffering=1) as report:
+            point = 1 + number
+            while os.getppid() == parent:  # else nobody wants to know any more
+                told = template.run(point)
+                print(json.dumps(told), file=report)
+                if told["name"] is None or (task["stop_at_first"] and told["message"]):
+                    break
+                point += task["processes"]
+        code = 0
+    except BaseException:  # noqa: BLE001  as in every fork: told, and nothing but os._exit leaves it
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(_main(json.loads(sys.argv[1])))

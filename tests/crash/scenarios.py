@@ -1,0 +1,292 @@
+"""What the crash tests do, and what must be true whenever it stops.
+
+Every value carries the label of the context that put it, so that whatever is found says where it belongs.
+"""
+
+import contextlib
+import sqlite3
+from collections import defaultdict
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import attrs
+import pyarrow as pa
+
+from quantumio import Butler, DatasetType
+from quantumio.destinations.files import FilesDestination
+from quantumio.engine import _committer
+from quantumio.ports import StoredObject
+
+RUN = "r"
+TYPES = {"stats": "Mapping", "blob": "Bytes", "table": "ArrowTable"}
+ROWS = 3
+
+# Which datasets (type, visit) the context of a label puts.
+MANIFESTS = {
+    "before": {("stats", 1)},
+    "one": {("stats", 1), ("blob", 1)},
+    "two": {("stats", 1)},
+    "many": {("stats", 1), ("stats", 2), ("stats", 3), ("blob", 1), ("blob", 2)},
+    "input": {("stats", 2), ("blob", 2)},
+    "derived": {("stats", 3)},
+    "rows": {("table", 1), ("stats", 2)},
+    "more rows": {("table", 1)},
+    "keyed": {("stats", 2), ("blob", 2)},
+    "after": {("stats", 1), ("stats", 2), ("blob", 1)},
+}
+
+
+def value(dataset_type, label):
+    return {
+        "stats": {"context": label, "numbers": [1, 2.5, None]},
+        "blob": f"{label}\n".encode() * 40,
+        "table": pa.table({"context": [label] * ROWS, "number": list(range(ROWS))}),
+    }[dataset_type]
+
+
+def label_of(dataset_type, found):
+    """Return whose value it is, and hold it to be right to the last byte."""
+    label = {
+        "stats": lambda: found["context"],
+        "blob": lambda: found.partition(b"\n")[0].decode(),
+        "table": lambda: found["context"][0].as_py(),
+    }[dataset_type]()
+    expected = value(dataset_type, label)
+    same = found.to_pydict() == expected.to_pydict() if dataset_type == "table" else found == expected
+    assert same, f"a wrong {dataset_type}: {found!r}"
+    return label
+
+
+# ---------------------------------------------------------------------------- repositories
+
+
+def make(repository: Path, **config) -> None:
+    with Butler.create(repository, config) as butler:
+        for name, storage_class in TYPES.items():
+            butler.register_dataset_type(DatasetType(name, dimensions=["visit"], storage_class=storage_class))
+    with opened(repository) as butler:
+        commit(butler, "before")
+
+
+def local(repository):
+    make(repository)
+
+
+def immediate(repository):
+    make(repository, rules=[{"mode": "immediate"}])
+
+
+def second(repository):
+    second = {"kind": "files", "root": "second"}
+    make(repository, destinations={"second": second}, rules=[{"to": ["local", "second?"]}])
+
+
+def level3(repository):
+    level3 = {"kind": "database", "url": "sqlite:///level3.db"}
+    make(
+        repository,
+        destinations={"level3": level3},
+        rules=[{"datasets": "table", "to": ["local", "level3"]}, {"datasets": "*", "to": "local"}],
+    )
+
+
+# ---------------------------------------------------------------------------- scenarios
+
+
+def opened(repository, **options):
+    return Butler(repository, instrument="ST8", **({"run": RUN} | options))
+
+
+def commit(butler, label, *, ack="committed", key=None):
+    with butler.context(ack=ack, key=key) as ctx:
+        for dataset_type, visit in sorted(MANIFESTS[label]):
+            ctx.put(value(dataset_type, label), dataset_type, visit=visit)
+
+
+def two_commits(repository, acknowledge):
+    with opened(repository) as butler:
+        for label in ("one", "two"):
+            commit(butler, label)
+            acknowledge(f"committed {label}")
+
+
+def one_commit(repository, acknowledge):
+    with opened(repository) as butler:
+        commit(butler, "one")
+        acknowledge("committed one")
+
+
+def with_second_copy(repository, acknowledge):
+    with opened(repository) as butler:
+        commit(butler, "one", ack="settled")
+        acknowledge("committed one")
+        acknowledge("settled one")
+
+
+def with_rows(repository, acknowledge):
+    with opened(repository) as butler:
+        for label in ("rows", "more rows"):
+            commit(butler, label, ack="settled")
+            acknowledge(f"committed {label}")
+            acknowledge(f"settled {label}")
+
+
+def small_outputs(repository, acknowledge):
+    with opened(repository) as butler:
+        commit(butler, "many")
+        acknowledge("committed many")
+
+
+def reads_the_first(repository, acknowledge):
+    with opened(repository) as butler:
+        commit(butler, "input")
+        acknowledge("committed input")
+        with butler.context() as ctx:
+            assert label_of("stats", ctx.get("stats", visit=2)) == "input"
+            ctx.put(value("stats", "derived"), "stats", visit=3)
+        acknowledge("committed derived")
+
+
+def keyed(repository, acknowledge):
+    with opened(repository) as butler:
+        commit(butler, "keyed", key="quantum 1")
+        acknowledge("committed keyed")
+
+
+def replaces(repository, acknowledge):
+    with opened(repository) as butler:
+        with butler.context() as ctx:
+            ctx.put(value("stats", "replaced"), "stats", visit=1)
+            ctx.put(value("blob", "one"), "blob", visit=1)
+            ctx.put(value("stats", "one"), "stats", visit=1, replace=True)
+        acknowledge("committed one")
+
+
+# ---------------------------------------------------------------------------- planted bugs
+
+
+def acknowledges_early(repository, acknowledge):
+    with opened(repository) as butler:
+        acknowledge("committed one")
+        commit(butler, "one")
+
+
+def flips_before_it_places(repository, acknowledge):
+    late = []
+
+    def promise(self, placements):
+        late.append((self, placements))
+        return [StoredObject(path=one.path, nbytes=one.nbytes, modified_ns=0) for one in placements]
+
+    place, decide = FilesDestination.place, _committer.Committer._decide
+
+    def decide_first(self, group):
+        outcomes = decide(self, group)
+        while late:
+            place(*late.pop())
+        return outcomes
+
+    FilesDestination.place, _committer.Committer._decide = promise, decide_first
+    small_outputs(repository, acknowledge)
+
+
+def flips_in_halves(repository, acknowledge):
+    decide = _committer.Committer._decide
+
+    def halves(self, group):
+        for waiting in group:
+            whole = waiting.transaction
+            decide(self, [attrs.evolve(waiting, transaction=attrs.evolve(whole, outputs=whole.outputs[:1]))])
+            other = whole.outputs[-1].ref.id
+            waiting.transaction = attrs.evolve(whole, txid=other, outputs=whole.outputs[1:])
+        return decide(self, group)
+
+    _committer.Committer._decide = halves
+    with contextlib.suppress(AssertionError):
+        small_outputs(repository, acknowledge)
+
+
+def forgets_the_key(repository, acknowledge):
+    with opened(repository) as butler:
+        commit(butler, "keyed")
+        acknowledge("committed keyed")
+
+
+# ---------------------------------------------------------------------------- what must be true
+
+
+def look(butler, repository, acknowledged):
+    """Hold what a reader sees to be whole, right and all that was promised; return the labels."""
+    datasets = defaultdict(dict)
+    for ref in butler.query("*", versions="all"):
+        datasets[ref.dataset_type.name, ref.data_id["visit"]][ref.id] = ref
+    transactions = defaultdict(set)
+    labels = {}
+    for (name, visit), refs in datasets.items():
+        stored = butler.versions(name, visit=visit, run=RUN)
+        assert {one.ref.id for one in stored} == set(refs), "a query and a list of versions differ"
+        numbers = [one.ref.version for one in stored]
+        assert numbers == list(range(1, len(stored) + 1)), f"versions of {name} {visit}: {numbers}"
+        for one in stored:
+            label = label_of(name, butler.get(one.ref))
+            transactions[one.txid].add((name, visit))
+            assert labels.setdefault(one.txid, label) == label
+            for location in butler.where_is(one.ref):
+                url = urlsplit(location.url)
+                assert url.scheme != "file" or Path(unquote(url.path)).is_file(), f"no file: {location.url}"
+    for txid, found in transactions.items():
+        assert found == MANIFESTS[labels[txid]], f"a part of context {labels[txid]!r}: {found}"
+    visible = sorted(labels.values())
+    assert len(visible) == len(set(visible)), f"a context became visible twice: {visible}"
+    assert "before" in visible
+    assert "derived" not in visible or "input" in visible
+    for line in acknowledged:
+        level, _, label = line.partition(" ")
+        assert label in visible, f"{line}, but it is not visible"
+        if level == "settled":
+            look_settled(butler, label)
+    look_at_rows(repository, len(datasets.get(("table", 1), ())))
+    return set(visible)
+
+
+def look_settled(butler, label):
+    for ref in butler.query("*", versions="all"):
+        if label_of(ref.dataset_type.name, butler.get(ref)) == label:
+            explained = butler.explain_put(ref.dataset_type.name, visit=ref.data_id["visit"], run=RUN)
+            places = {location.destination for location in butler.where_is(ref)}
+            assert places == {target.destination for target in explained.targets}
+
+
+def look_at_rows(repository, versions):
+    """What plain SQL reads is a part of what is visible, and whole for each version."""
+    database = repository / "level3.db"
+    if not database.exists():
+        return
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        try:
+            known = connection.execute("SELECT name FROM sqlite_master WHERE name = 'table'").fetchall()
+        except sqlite3.OperationalError as error:
+            # It died while SQLite made the file: nothing is in it, and the next writer rolls that back.
+            if versions or error.sqlite_errorname != "SQLITE_READONLY_ROLLBACK":
+                raise
+            return
+        if known:
+            rows = connection.execute('SELECT version, COUNT(*) FROM "table" GROUP BY version').fetchall()
+            assert {count for _, count in rows} <= {ROWS}
+            assert {version for version, _ in rows} <= set(range(1, versions + 1))
+
+
+def check(repository, crash):
+    with opened(repository, readonly=True) as butler:
+        seen = look(butler, repository, crash.acknowledged)
+    with opened(repository) as butler:
+        commit(butler, "after")
+        now = look(butler, repository, [*crash.acknowledged, "committed after"])
+    assert now == seen | {"after"}, "opening it for writing changed what is visible"
+
+
+def check_key(repository, crash):
+    check(repository, crash)
+    with opened(repository) as butler:
+        commit(butler, "keyed", key="quantum 1")
+        look(butler, repository, [*crash.acknowledged, "committed keyed"])

@@ -1,0 +1,63 @@
+"""A process that is killed at any point leaves what was promised: each point of each scenario is tried."""
+
+import pytest
+
+from quantumio.errors import InvalidInputError
+from quantumio.testing import crash_everywhere
+from tests.crash import scenarios
+
+CASES = [
+    ("local", scenarios.two_commits, scenarios.local, scenarios.check),
+    ("second", scenarios.with_second_copy, scenarios.second, scenarios.check),
+    ("level3", scenarios.with_rows, scenarios.level3, scenarios.check),
+    ("small outputs", scenarios.small_outputs, scenarios.local, scenarios.check),
+    ("reads", scenarios.reads_the_first, scenarios.local, scenarios.check),
+    ("immediate", scenarios.one_commit, scenarios.immediate, scenarios.check),
+    ("key", scenarios.keyed, scenarios.local, scenarios.check_key),
+    ("replace", scenarios.replaces, scenarios.local, scenarios.check),
+    ("replace at once", scenarios.replaces, scenarios.immediate, scenarios.check),
+]
+
+# What each scenario must have been killed at, else a failpoint or the harness is lost. The first flip waits
+# for all that is placed before it, on however many threads: it is the same number of points away every time.
+CERTAIN = {f"{step}.{side}" for step in ("flip", "registry.commit") for side in ("before", "after")}
+
+
+@pytest.mark.parametrize(
+    ("scenario", "prepare", "check"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_killed_anywhere_it_leaves_what_was_promised(tmp_path, scenario, prepare, check):
+    report = crash_everywhere(scenario, prepare=prepare, check=check, directory=tmp_path)
+    print(report)
+    assert [(one.crash, one.message) for one in report.violations] == []
+    assert set(report.names) >= CERTAIN
+    assert report.kills >= 40
+    assert abs(report.kills - report.points) <= 8  # threads: the last runs may be of different lengths
+
+
+@pytest.mark.parametrize(
+    ("scenario", "check", "said"),
+    [
+        (scenarios.acknowledges_early, scenarios.check, "committed one, but it is not visible"),
+        (scenarios.flips_before_it_places, scenarios.check, "has no object"),
+        (scenarios.flips_in_halves, scenarios.check, "a part of context 'many'"),
+        (scenarios.forgets_the_key, scenarios.check_key, "a context became visible twice"),
+    ],
+)
+def test_planted_bug_is_found(tmp_path, scenario, check, said):
+    report = crash_everywhere(
+        scenario, prepare=scenarios.local, check=check, directory=tmp_path, stop_at_first=True
+    )
+    killed = [one for one in report.violations if one.crash.name is not None]
+    assert any(said in one.message for one in killed), [one.message for one in report.violations][:3]
+    assert all(one.repository.exists() for one in killed)
+
+
+def test_function_that_no_other_process_can_import_is_refused(tmp_path):
+    with pytest.raises(InvalidInputError, match="cannot be imported"):
+        crash_everywhere(
+            lambda repository, acknowledge: None,
+            prepare=scenarios.local,
+            check=scenarios.check,
+            directory=tmp_path,
+        )
