@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from quantumio import Butler, DatasetType
 from quantumio.model import Committed
 
@@ -80,3 +82,47 @@ def test_interrupts_at_any_moment_hang_nothing_and_tear_nothing(tmp_path: Path) 
                 assert found is (outcome == Committed.__name__), (name, visit, outcome)
         for ref in butler.query("*"):
             butler.get(ref)
+
+
+_CLOSING = """
+import signal, sys, time
+from quantumio import Butler
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+butler = Butler(sys.argv[1], run="closing", instrument="ST8")
+for visit in range(20):
+    ctx = butler.context()
+    ctx.put({"visit": visit}, "stats", visit=visit)
+    ctx.commit("buffered")
+signal.signal(signal.SIGALRM, interrupt)
+for _ in range(int(sys.argv[2])):
+    try:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.0005)
+            butler.close()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        pass
+if sys.argv[3] == "again":
+    butler.close()
+"""
+
+
+@pytest.mark.parametrize("end", ["again", "exit"])
+def test_close_that_is_broken_off_goes_on_by_the_next_or_at_exit(tmp_path: Path, end: str) -> None:
+    root = tmp_path / "night"
+    with Butler.create(root) as butler:
+        butler.register_dataset_type(DatasetType("stats", dimensions=["visit"], storage_class="Mapping"))
+    done = subprocess.run(
+        [sys.executable, "-c", _CLOSING, str(root), "3", end],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    with Butler(root, readonly=True, instrument="ST8") as butler:
+        assert butler.query("stats", collections="closing").count() == 20

@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-from quantumio import Butler, ErrorKind, StateError
+from quantumio import Butler, ErrorKind, InvalidInputError, StateError
 from tests.acceptance.night import image
 
 
@@ -224,3 +224,39 @@ def test_first_outcome_stands(butler):
     committed = ctx.ticket.outcome
     ctx.abort()
     assert ctx.ticket.outcome is committed
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), -1, "5", []])
+def test_timeout_that_is_none_is_refused_and_closes_nothing(butler, timeout):
+    with butler.context() as ctx:
+        ctx.put(np.arange(3), "pixels", visit=1, detector=0)
+    for call in (butler.drain, butler.close, lambda timeout: ctx.ticket.wait("committed", timeout)):
+        with pytest.raises(InvalidInputError, match="timeout="):
+            call(timeout=timeout)
+    butler.drain(timeout=float("inf"))
+    assert butler.exists("pixels", visit=1, detector=0, collections=ctx.run)
+
+
+def test_immediate_put_beside_a_close_leaves_nothing(make_butler, tmp_path):
+    butler = make_butler(
+        config={"rules": [{"mode": "immediate"}], "runtime": {"max_buffer_bytes": 1000}}, run="r"
+    )
+    first = butler.context()
+    first.put(np.arange(100, dtype="u1"), "pixels", visit=1, detector=0)
+    first.put(np.arange(90, dtype="u1"), "pixels", visit=2, detector=0)
+    errors = []
+
+    def put():
+        try:
+            with butler.context() as ctx:
+                ctx.put(np.zeros(900, "u1"), "pixels", visit=3, detector=0)
+        except StateError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=put)
+    thread.start()
+    butler.close()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert errors
+    assert not list(tmp_path.rglob("*.npy"))

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from quantumio import CommitFailedError, DatasetType, ErrorKind
+from tests.acceptance.night import image
 
 
 @pytest.mark.parametrize("mode", ["deferred", "immediate"])
@@ -93,3 +94,13 @@ def test_views_big_endian_and_strided_arrays(butler):
             back = butler.get("pixels", visit=number, detector=0, collections=f"run-{own}")
             assert np.array_equal(back, view)
             assert back.dtype == np.dtype("=i4")
+
+
+def test_header_of_what_is_shared_is_the_callers_own(butler):
+    with butler.context() as ctx:
+        ctx.put(image(), "calexp", visit=1, detector=0)
+        before = dict(ctx.get("calexp", visit=1, detector=0).header)
+        shared = ctx.get("calexp", visit=1, detector=0, readonly=True)
+        assert not shared.data.flags.writeable
+        shared.header["EDITED"] = True
+    assert dict(butler.get("calexp", visit=1, detector=0).header) == before

@@ -19,7 +19,14 @@ from quantumio.butler._ingest import IngestFile, ingest_files
 from quantumio.butler._lookup import resolve_output
 from quantumio.butler._reading import ReadRequest
 from quantumio.butler._repository import Repository, abandon, acquire, create, release
-from quantumio.butler._session import Collections, Session, as_collections, check_mapping, dataset_id_of
+from quantumio.butler._session import (
+    Collections,
+    Session,
+    as_collections,
+    check_mapping,
+    check_timeout,
+    dataset_id_of,
+)
 from quantumio.butler._settings import load_toml, operator_layer
 from quantumio.engine import Context, PlanScope, PolicyResolver, RuntimeStatus
 from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
@@ -402,12 +409,15 @@ class Butler(Definitions, Reads, Care):
             ``kind="timeout"``; names what is not settled.
         """
         self._session.check_open()
+        timeout_s = check_timeout(timeout)
         for repository in self._session.repositories:
             repository.runtime.check_usable()
-            repository.runtime.drain(timeout)
+            repository.runtime.drain(timeout_s)
 
     def close(self, timeout: float | None = 30) -> None:
-        """Wait until everything committed is settled, and close; again it does nothing.
+        """Wait until everything committed is settled, and close.
+
+        Again it does nothing, or goes on where an interrupt broke it off.
 
         Open contexts are aborted when the last Butler of the repository closes.
 
@@ -490,16 +500,16 @@ def _policies(repositories: list[Repository], operator: Path | None) -> dict[str
     }
 
 
-def _close_session(session: Session, timeout_s: float | None) -> None:
-    if session.is_closed:
-        return
+def _close_session(session: Session, timeout: float | None) -> None:
+    checked_s = check_timeout(timeout)
     session.is_closed = True
     session.keep()
     failures: list[Exception] = []
-    for repository in session.repositories:
+    while session.held:
         try:
-            release(repository, timeout_s)
+            release(session.held[0], checked_s)
         except ExceptionGroup as group:
             failures.extend(group.exceptions)
+        session.held.pop(0)  # only now: closing again goes on where an interrupt broke it off
     if failures:
         raise ExceptionGroup(f"{len(failures)} background failures", failures)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from quantumio.butler._butler_base import ButlerBase
 from quantumio.butler._session import Collections, as_patterns
 from quantumio.engine import Fsck, FsckProgress, FsckReport, FsckTally
-from quantumio.errors import ErrorKind, StateError
+from quantumio.errors import ErrorKind, InvalidInputError, StateError
 from quantumio.ports import DatasetQuery
 
 __all__ = ["Care"]
@@ -48,7 +48,7 @@ class Care(ButlerBase):
         Raises
         ------
         InvalidInputError
-            There is no such level, or level 0 is to repair.
+            There is no such level, level 0 is to repair, or another argument is none.
         NotFoundError
             There is no such collection (``kind="no_collection"``).
         StateError
@@ -63,6 +63,10 @@ class Care(ButlerBase):
         marked, not replaced. Datasets that are committed during the check are not part of it.
         """
         self._session.check_open()
+        if not isinstance(repair, bool):
+            raise InvalidInputError(f"repair={repair!r}", hint="give True or False")
+        if progress is not None and not callable(progress):
+            raise InvalidInputError(f"progress={progress!r}", hint="give a function, or None")
         if repair:
             for repository in self._session.repositories:
                 if repository.readonly:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from uuid import UUID
 
+from quantumio.butler._session import check_timeout
 from quantumio.engine import MOMENT_OF_ACK, Context, Output, Progress
 from quantumio.errors import StateError
 from quantumio.model import Ack, CommitOutcome, DatasetRef, Moment
@@ -45,13 +46,13 @@ class _Handle:
         """
         return self._progress.has_reached(Moment.make(moment))
 
-    def _wait(self, moment: Moment, timeout_s: float | None) -> None:
+    def _wait(self, moment: Moment, timeout: float | None) -> None:
         self._context.check_may_wait()
-        in_time = self._progress.wait(moment, timeout_s)
+        in_time = self._progress.wait(moment, check_timeout(timeout))
         self._context.raise_unless(moment, in_time, self._progress)
 
-    async def _wait_async(self, moment: Moment, timeout_s: float | None) -> None:
-        in_time = await self._progress.wait_async(moment, timeout_s)
+    async def _wait_async(self, moment: Moment, timeout: float | None) -> None:  # noqa: ASYNC109
+        in_time = await self._progress.wait_async(moment, check_timeout(timeout))
         self._context.raise_unless(moment, in_time, self._progress)
 
 

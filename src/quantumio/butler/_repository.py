@@ -32,6 +32,7 @@ _LOCK_NAME: Final = "registry.lock"
 
 _lock = threading.RLock()  # the garbage collector may abandon a Butler while its thread holds it
 _open: dict[tuple[Path, bool], Repository] = {}
+_closing: list[Repository] = []
 
 
 @define(eq=False)
@@ -162,18 +163,22 @@ def acquire(root: Path, *, readonly: bool) -> Repository:
 def release(repository: Repository, timeout_s: float | None) -> None:
     """Give a repository back; the last one drains and closes it.
 
+    Again it goes on where an interrupt broke it off.
+
     Raises
     ------
     ExceptionGroup
         Background failures that nobody was told yet.
     """
     with _lock:
-        repository.users -= 1
-        if repository.users > 0 or repository.pid != environment.pid():
-            return
-        key = repository.root, repository.readonly
-        if _open.get(key) is repository:
-            del _open[key]
+        if repository not in _closing:
+            repository.users -= 1
+            if repository.users > 0 or repository.pid != environment.pid():
+                return
+            _closing.append(repository)
+            key = repository.root, repository.readonly
+            if _open.get(key) is repository:
+                del _open[key]
     _close(repository, timeout_s)
 
 
@@ -189,17 +194,24 @@ def abandon(repositories: Iterable[Repository]) -> None:
 
 
 def _close(repository: Repository, timeout_s: float | None) -> None:
+    failures: ExceptionGroup[Exception] | None = None
     try:
-        repository.runtime.close(timeout_s)
-    finally:
-        repository.destinations.close()
-        repository.catalog.close()
+        repository.runtime.close(timeout_s)  # after an interrupt the rest stays open for what is queued
+    except ExceptionGroup as group:
+        failures = group
+    repository.destinations.close()
+    repository.catalog.close()
+    with _lock:
+        if repository in _closing:
+            _closing.remove(repository)
+    if failures is not None:
+        raise failures
 
 
 @atexit.register
 def _close_all() -> None:
     """Let an exiting interpreter finish what was committed, and report what failed."""
-    for repository in list(_open.values()):
+    for repository in [*_open.values(), *_closing]:
         if repository.pid != environment.pid():
             continue  # opened before a fork: the parent closes it
         try:

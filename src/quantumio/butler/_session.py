@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, SupportsFloat
 from uuid import UUID
 
 from attrs import define, field
@@ -24,6 +25,7 @@ __all__ = [
     "as_names",
     "as_patterns",
     "check_mapping",
+    "check_timeout",
     "dataset_id_of",
     "is_glob",
 ]
@@ -107,6 +109,21 @@ def check_count(value: object, what: str, least: int) -> int:
     raise InvalidInputError(f"{what}={value!r}", hint=f"give a number from {least} on, or None")
 
 
+def check_timeout(value: object) -> float | None:
+    """Return a timeout in seconds; None where it waits as long as it takes.
+
+    Raises
+    ------
+    InvalidInputError
+        It is no number from 0 on.
+    """
+    if value is None:
+        return None
+    if isinstance(value, SupportsFloat) and not isinstance(value, bool | str) and float(value) >= 0:
+        return None if float(value) == math.inf else float(value)
+    raise InvalidInputError(f"timeout={value!r}", hint="give seconds, or None to wait as long as it takes")
+
+
 def check_mapping(value: object, what: str) -> Mapping[str, Any]:
     """Return a mapping of names; empty for None.
 
@@ -137,7 +154,9 @@ class Session:
     policies
         Resolver of each repository, by its root.
     new_runs
-        Runs that need not exist yet: contexts of this session put there.
+        Runs that need not exist yet: contexts of this Butler put there.
+    held
+        Repositories that are still to be given back.
     """
 
     repositories: list[Repository]
@@ -147,7 +166,11 @@ class Session:
     policies: dict[str, PolicyResolver]
     new_runs: set[str] = field(factory=set)
     is_closed: bool = False
+    held: list[Repository] = field(init=False)
     _finalizer: weakref.finalize[..., Session] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self.held = list(self.repositories)
 
     def abandon_when_collected(self, abandon: Callable[[list[Repository]], None]) -> None:
         """Have its repositories abandoned when nothing refers to the session any more."""
@@ -343,7 +366,7 @@ class Session:
         Raises
         ------
         NotFoundError
-            No repository has one of them, and no context of this session puts there.
+            No repository has one of them, and no context of this Butler puts there.
         """
         self.check_open()
         if collections is None:

@@ -43,9 +43,18 @@ def split_pairs(tokens: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def names(values: Iterable[str]) -> list[str] | None:
-    """Return names that were given one by one or with commas; None where none was given."""
+    """Return names that were given one by one or with commas; None where none was given.
+
+    Raises
+    ------
+    InvalidInputError
+        Something was given that has no name.
+    """
     found = [name.strip() for value in values for name in value.split(",")]
-    return [name for name in found if name] or None
+    given = [name for name in found if name]
+    if found and not given:
+        raise InvalidInputError(f"{','.join(found)!r} has no name", hint="name one, or leave it out")
+    return given or None
 
 
 def parse_data_id(universe: DimensionUniverse, tokens: Sequence[str]) -> dict[str, Any]:
@@ -72,14 +81,14 @@ def parse_data_id(universe: DimensionUniverse, tokens: Sequence[str]) -> dict[st
 def _items(universe: DimensionUniverse, token: str) -> list[tuple[str, object]]:
     if token.startswith("{"):
         try:
-            given = json.loads(token)
+            given: list[tuple[str, object]] = json.loads(token, object_pairs_hook=list)
         except json.JSONDecodeError as error:
             raise InvalidInputError(
                 f"{token!r} is no JSON object: {error}",
                 hint="write '{\"visit\": 33}', or visit=33",
                 kind=ErrorKind.DATA_ID,
             ) from error
-        return list(given.items())  # JSON has types of its own: the Butler checks them
+        return given  # JSON has types of its own: the Butler checks them
     match = _PAIR.fullmatch(token)
     if match is None:
         raise InvalidInputError(

@@ -235,14 +235,15 @@ class Context:
         ref = DatasetRef(ref_id or environment.uuid7(), dataset_type, data_id, self.run)
         name = f"{self._name}.{next(self._numbers)}"
         nbytes = delegate.nbytes(value)
-        if not runtime.budget.charge_now(nbytes):
-            runtime.budget.charge(nbytes, runtime.settings.put_timeout_s, f"{dataset_type.name}({data_id})")
+        charge = runtime.budget.charge_now(nbytes) or runtime.budget.charge(
+            nbytes, runtime.settings.put_timeout_s, f"{dataset_type.name}({data_id})"
+        )
         try:
             snapshot = take_snapshot(
                 value, delegate, ownership, runtime.pool, verify_borrowed=runtime.settings.verify_borrowed
             )
         except BaseException:
-            runtime.budget.release(nbytes)
+            runtime.budget.release(charge)
             raise
         output = Output(
             ref,
@@ -254,6 +255,7 @@ class Context:
             delegate=delegate,
             formats=runtime.formats,
             budget=runtime.budget,
+            charge=charge,
             load_ids=load_ids,
         )
         try:

@@ -152,6 +152,9 @@ class Flusher:
             _attempt(outputs[0], name, destination.place, placements)
         except FlushFailure as failure:
             failure.ref = _blamed(outputs, name, failure).ref
+            if failure.error.kind is ErrorKind.CORRUPT:  # somebody else's bytes are under one of the names
+                for output in outputs:
+                    del output.attempts[name]  # better unreferenced files of ours than one of theirs removed
             raise
         reach("flush.place.after")
         for output, artifact in zip(outputs, artifacts, strict=True):
@@ -226,6 +229,10 @@ class Flusher:
 
     async def remove(self, outputs: Sequence[Output]) -> list[FlushFailure]:
         """Remove what was placed of outputs that will never be visible; returns what could not be removed."""
+        return await anyio.to_thread.run_sync(self.remove_here, outputs)
+
+    def remove_here(self, outputs: Sequence[Output]) -> list[FlushFailure]:
+        """Remove it in this thread."""
         by_destination: defaultdict[str, list[Output]] = defaultdict(list)
         for output in outputs:
             for name in output.attempts:
@@ -233,7 +240,7 @@ class Flusher:
         failures = []
         for name, members in by_destination.items():
             try:
-                await anyio.to_thread.run_sync(self._remove_at, name, members)
+                self._remove_at(name, members)
             except FlushFailure as failure:
                 failures.append(failure)
         return failures

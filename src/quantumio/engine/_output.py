@@ -9,7 +9,7 @@ from uuid import UUID
 
 from attrs import evolve, frozen
 
-from quantumio.engine._budget import ByteBudget
+from quantumio.engine._budget import ByteBudget, Charge
 from quantumio.engine._ownership import Snapshot
 from quantumio.engine._policy import ROWS
 from quantumio.engine._progress import Progress
@@ -84,6 +84,7 @@ class Output:
         delegate: StorageClassDelegate,
         formats: Formats,
         budget: ByteBudget,
+        charge: Charge,
         load_ids: dict[str, UUID],
     ) -> None:
         self.ref = ref
@@ -99,6 +100,7 @@ class Output:
         self._delegate = delegate
         self._formats = formats
         self._budget = budget
+        self._charge = charge
         self._encoded: dict[FormatChoice, Encoded] = {}
         self._released = False
         self._lock = threading.RLock()
@@ -155,7 +157,7 @@ class Output:
                 self._snapshot.verify(self.ref)
             encoded = Encoded(chunks=chunks, nbytes=nbytes, digest=digest.hexdigest())
             self._encoded[choice] = encoded
-            self._budget.charge_more(nbytes)
+            self._budget.charge_more(self._charge, nbytes)
             self.charged_bytes += nbytes
             return encoded
 
@@ -230,7 +232,10 @@ class Output:
             if self._snapshot.ownership is Ownership.COPY:
                 for array in self._delegate.arrays(value):
                     array.flags.writeable = False
-            return value
+            if self._delegate.is_immutable(value):
+                return value
+            # The arrays themselves, read-only; what else it has (a header) could not be protected.
+            return self._delegate.canonical(value, lambda array: array)
 
     def _is_lossless(self, choice: FormatChoice) -> bool:
         if self.resolution.targets[0].destination == TEMPORARY:
@@ -256,4 +261,4 @@ class Output:
             self._released = True
             self._encoded.clear()
             self._snapshot.release()
-            self._budget.release(self.charged_bytes)
+            self._budget.release(self._charge)

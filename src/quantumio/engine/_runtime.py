@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 from uuid import UUID
 
 import anyio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from quantumio.engine._budget import ByteBudget
 from quantumio.engine._committer import Committer
 from quantumio.engine._context import Context, ContextState
 from quantumio.engine._flush import Flusher, FlushFailure
 from quantumio.engine._ledger import ErrorLedger
+from quantumio.engine._loop_thread import Job, LoopThread
 from quantumio.engine._output import Output
 from quantumio.engine._plan_scope import PlanScope
 from quantumio.engine._policy import PolicyResolver
 from quantumio.engine._pool import BufferPool
-from quantumio.engine._waiting import LoopCaller, Reply, Waiters
+from quantumio.engine._waiting import Reply, Waiters
 from quantumio.errors import ErrorKind, InternalError, QuantumioError, StateError
 from quantumio.model import (
     Ack,
@@ -39,16 +39,10 @@ from quantumio.system.failpoints import reach
 
 __all__ = ["Runtime", "RuntimeSettings", "RuntimeStatus"]
 
-Job = Callable[[], Coroutine[object, object, None]]
-
 _IDLE_SHARE: Final = 4
 """The pool keeps at most this fraction (one in ...) of the byte budget idle."""
 
-_LOOK_AGAIN_S: Final = 1.0
-"""How often the loop looks for jobs that nobody told it of, in seconds.
-
-An interrupt between handing a job over and waking the loop leaves the job waiting; this is when it is found.
-"""
+_CLOSED: Final = "the Butler is closed"
 
 _ABANDON_AFTER_S: Final = 5.0
 """After contexts were given up at close, how long their running calls may still take, in seconds."""
@@ -111,9 +105,7 @@ class Runtime:
         self.pool = BufferPool(settings.max_buffer_bytes // _IDLE_SHARE)
         self.ledger = ErrorLedger()
         self._pid = environment.pid()
-        self._lock = (
-            threading.RLock()
-        )  # the garbage collector may abandon a context while its thread holds it
+        self._lock = threading.RLock()  # the garbage collector may abandon a context under it
         self._changed = Waiters()
         self._closed = False
         self._open: dict[UUID, Context] = {}
@@ -121,11 +113,7 @@ class Runtime:
         self._decided: dict[UUID, CommitOutcome] = {}
         self._temporaries: dict[tuple[str, str, DataId], Output] = {}
         self._scopes: dict[UUID, anyio.CancelScope] = {}
-        self._thread: threading.Thread | None = None
-        self._started: Reply[LoopCaller] = Reply()
-        self._submitted: deque[Context] = deque()
-        self._jobs: deque[Job | None] = deque()
-        self._handed_over: anyio.Event | None = None
+        self._loop = LoopThread("quantumio-runtime", self._main)
 
     # -- life
     def check_usable(self) -> None:
@@ -143,7 +131,7 @@ class Runtime:
                 kind=ErrorKind.FORKED,
             )
         if self._closed:
-            raise StateError("the Butler is closed", hint="open another one")
+            raise StateError(_CLOSED, hint="open another one")
 
     def check_may_wait(self) -> None:
         """Refuse to wait on the runtime's own thread, which would wait for itself.
@@ -153,73 +141,31 @@ class Runtime:
         StateError
             ``kind="runtime_thread"``.
         """
-        if self._thread is not None and threading.current_thread() is self._thread:
+        if self._loop.is_current:
             raise StateError(
                 "the runtime's own thread cannot wait for the runtime",
                 hint="call it from another thread",
                 kind=ErrorKind.RUNTIME_THREAD,
             )
 
-    def _start(self) -> LoopCaller:
-        """Start the thread once, wait until its loop runs, and return the way into it."""
-        with self._lock:
-            if self._thread is None:
-                # A daemon, so that an exiting interpreter is not kept waiting: closing drains it.
-                self._thread = threading.Thread(
-                    target=anyio.run, args=(self._main,), name="quantumio-runtime", daemon=True
-                )
-                self._thread.start()
-        return self._started.result()
-
-    async def _main(self) -> None:
+    async def _main(self, serve: Callable[[], Awaitable[None]]) -> None:
         self._flusher = Flusher(self.destinations, self.formats, self.settings.encoders)
         self._committer = Committer(self.catalog)
-        self._handed_over = anyio.Event()
-        self._started.give(LoopCaller())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._committer.run)
-            await self._serve()
+            await serve()
             tasks.cancel_scope.cancel()
 
-    async def _serve(self) -> None:
-        """Start jobs in the order in which they were handed over; None among them is the last."""
-        async with anyio.create_task_group() as running:
-            while True:
-                self._handed_over = anyio.Event()
-                while self._submitted:
-                    running.start_soon(self._guarded, functools.partial(self._carry, self._take_submitted()))
-                while self._jobs:
-                    if (job := self._jobs.popleft()) is None:
-                        return
-                    running.start_soon(self._guarded, job)
-                with anyio.move_on_after(_LOOK_AGAIN_S):
-                    await self._handed_over.wait()
-
-    def _take_submitted(self) -> Context:
-        context = self._submitted[0]
-        with self._lock:
-            self._in_flight[context.txid] = context
-            self._open.pop(context.txid, None)
-        context.state = ContextState.CARRIED
-        self._submitted.popleft()  # last: at every moment it is found somewhere
-        return context
-
-    def _look_for_jobs(self) -> None:
-        assert self._handed_over is not None
-        self._handed_over.set()
-
-    async def _guarded(self, job: Job) -> None:
-        """Run a job; a bug in it must not end the loop that carries the others."""
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do work; a bug in it must not end the loop that carries the others."""
         try:
-            await job()
+            await work()
         except Exception as error:  # noqa: BLE001
             self.ledger.add(ErrorKind.INTERNAL, f"a bug in quantumio: {error!r}")
 
-    def _soon(self, job: Callable[..., Coroutine[object, object, None]], *arguments: object) -> None:
-        """Have the loop run a job, from any thread."""
-        caller = self._start()
-        self._jobs.append(functools.partial(job, *arguments))
-        caller.call(self._look_for_jobs)
+    def _soon(self, work: Callable[[], Awaitable[None]], refuse: Callable[[], None]) -> None:
+        """Have the loop do work, from any thread; where it has ended, refuse it."""
+        self._loop.hand_over(Job(functools.partial(self._guarded, work), refuse))
 
     # -- contexts
     def open(
@@ -246,18 +192,37 @@ class Runtime:
 
     def submit(self, context: Context) -> None:
         """Decide a sealed context in the background. An interrupt hands it over whole, or not at all."""
-        caller = self._start()
-        self._submitted.append(context)
-        caller.call(self._look_for_jobs)
+        partial = functools.partial
+        self._loop.hand_over(
+            Job(
+                run=partial(self._guarded, partial(self._carry, context)),
+                refuse=partial(self._refuse, context),
+                take=partial(self._take, context),
+                owner=context,
+            )
+        )
+
+    def _take(self, context: Context) -> None:
+        with self._lock:
+            self._in_flight[context.txid] = context
+            self._open.pop(context.txid, None)
+        context.state = ContextState.CARRIED
+
+    def _refuse(self, context: Context) -> None:
+        """Fail a context that was handed over after the end; nothing of it is on its way."""
+        context.decide(CommitFailed(txid=context.txid, kind=ErrorKind.CLOSED, message=_CLOSED))
+        self.discard(context.outputs)
+        self.forget_open(context)
+        self._changed.wake()
 
     def has(self, context: Context) -> bool:
         """Whether a context was submitted and is not decided yet."""
         # The queue first: what has left it is carried already.
-        return context in tuple(self._submitted) or context.state is ContextState.CARRIED
+        return self._loop.holds(context) or context.state is ContextState.CARRIED
 
     def cancel(self, context: Context) -> None:
         """Give a context up unless it is becoming visible already; its outcome says which."""
-        self._soon(self._cancel, context)
+        self._soon(functools.partial(self._cancel, context), _nothing)
 
     async def _cancel(self, context: Context) -> None:
         if scope := self._scopes.get(context.txid):
@@ -305,7 +270,10 @@ class Runtime:
             return Committed(txid=context.txid, refs=(), commit_seq=None)
         with anyio.CancelScope(shield=True):  # the point of no return
             outcome = await self._committer.flip(context.transaction())
-        return outcome  # noqa: RET504  inside the shield mypy sees a way past the return
+        if isinstance(outcome, Committed) and {ref.id for ref in outcome.refs} != {o.ref.id for o in outputs}:
+            # The same transaction, resumed in another process, was first.
+            outcome = evolve(outcome, reused=True)
+        return outcome
 
     async def _upstream_failure(self, context: Context) -> CommitOutcome | None:
         """Wait until what the context read is visible; no registry ever holds an output without its input."""
@@ -413,8 +381,12 @@ class Runtime:
                 reach("settle.record.after")
 
     async def _remove(self, outputs: Sequence[Output], txid: UUID | None = None) -> None:
+        self._note_left(await self._flusher.remove(outputs), txid)
+
+    def _note_left(self, failures: Sequence[FlushFailure], txid: UUID | None = None) -> None:
+        """Note what could not be removed."""
         failed = {entry.destination for entry in self.ledger.entries() if txid and entry.txid == txid}
-        for failure in await self._flusher.remove(outputs):
+        for failure in failures:
             if failure.destination not in failed:  # else its first failure says why
                 self.ledger.add(
                     failure.error.kind, str(failure.error), ref=failure.ref, destination=failure.destination
@@ -431,7 +403,10 @@ class Runtime:
         """
         self.check_may_wait()
         done: Reply[None] = Reply()
-        self._soon(self._place_now, output, done)
+        self._soon(
+            functools.partial(self._place_now, output, done),
+            lambda: done.fail(StateError(_CLOSED, hint="open another one")),
+        )
         done.result()
 
     async def _place_now(self, output: Output, done: Reply[None]) -> None:
@@ -453,7 +428,8 @@ class Runtime:
         self.check_usable()
         self.check_may_wait()
         done: Reply[CommitOutcome] = Reply()
-        self._soon(self._commit_now, transaction, done)
+        refused = CommitFailed(txid=transaction.txid, kind=ErrorKind.CLOSED, message=_CLOSED)
+        self._soon(functools.partial(self._commit_now, transaction, done), lambda: done.give(refused))
         return done
 
     async def _commit_now(self, transaction: Transaction, done: Reply[CommitOutcome]) -> None:
@@ -467,13 +443,22 @@ class Runtime:
             output.release()
         if placed:
             done: Reply[None] = Reply()
-            self._soon(self._discard, placed, done)
+            self._soon(
+                functools.partial(self._discard, placed, done), lambda: self._discard_here(placed, done)
+            )
             if wait:
                 done.result()
 
     async def _discard(self, outputs: Sequence[Output], done: Reply[None]) -> None:
         try:
             await self._remove(outputs)
+        finally:
+            done.give(None)
+
+    def _discard_here(self, outputs: Sequence[Output], done: Reply[None]) -> None:
+        """Remove what was placed in this thread: the loop has ended."""
+        try:
+            self._note_left(self._flusher.remove_here(outputs))
         finally:
             done.give(None)
 
@@ -526,14 +511,17 @@ class Runtime:
         """Contexts that are sealed and not settled."""
         with self._lock:
             in_flight = list(self._in_flight.values())
-        return in_flight + [context for context in tuple(self._submitted) if context not in in_flight]
+        return in_flight + [context for context in self._submitted() if context not in in_flight]
+
+    def _submitted(self) -> list[Context]:
+        return [owner for owner in self._loop.owners() if isinstance(owner, Context)]
 
     def status(self) -> RuntimeStatus:
         """Tell what it is doing."""
         with self._lock:
             return RuntimeStatus(
                 contexts_open=len(self._open),
-                contexts_in_flight=len(self._in_flight) + len(self._submitted),
+                contexts_in_flight=len(self._in_flight) + len(self._submitted()),
                 buffer_used_bytes=self.budget.used_bytes,
                 buffer_max_bytes=self.budget.max_bytes,
                 put_waited_s=self.budget.waited_s,
@@ -543,7 +531,7 @@ class Runtime:
     def wait_idle(self, timeout_s: float | None) -> bool:
         """Wait until every committed context is settled; False on timeout."""
         self.check_may_wait()
-        return self._changed.wait(lambda: not self._submitted and not self._in_flight, timeout_s)
+        return self._changed.wait(lambda: not self._submitted() and not self._in_flight, timeout_s)
 
     def drain(self, timeout_s: float | None) -> None:
         """Wait until every committed context is settled, and raise what nobody was told yet.
@@ -565,34 +553,36 @@ class Runtime:
         self.ledger.raise_undelivered()
 
     def close(self, timeout_s: float | None) -> None:
-        """Take nothing more, drain, give up what is left, and end the thread.
+        """Take nothing more, drain, give up what is left, and end the thread; again goes on where it was.
 
         Raises
         ------
         ExceptionGroup
             Background failures, also those of contexts that had to be given up.
         """
-        if self._closed or environment.pid() != self._pid:
+        if environment.pid() != self._pid:
             self._closed = True
             return
         self.check_may_wait()
+        self._closed = True
+        self.budget.close()
         with self._lock:
             forgotten = list(self._open.values())
         for context in forgotten:
             context.abort(ErrorKind.CLOSED, "the Butler was closed before the context was committed")
-        self._closed = True
         if not self.wait_idle(timeout_s):
             for context in self.pending():
                 self.cancel(context)
             self.wait_idle(_ABANDON_AFTER_S)
         for output in self.temporaries():
             output.release()
-        if self._thread is not None:
-            self._jobs.append(None)
-            self._started.result().call(self._look_for_jobs)
-            self._thread.join(_ABANDON_AFTER_S)
+        self._loop.stop(_ABANDON_AFTER_S)
         self.ledger.raise_undelivered()
 
 
 def _flush_failures(group: ExceptionGroup[Exception]) -> list[FlushFailure]:
     return [error for error in group.exceptions if isinstance(error, FlushFailure)]
+
+
+def _nothing() -> None:
+    pass

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -22,6 +22,9 @@ from quantumio.system import environment
 __all__ = ["LoopCaller", "Reply", "Waiters"]
 
 _T = TypeVar("_T")
+
+_LONGEST_WAIT_S: Final = 1e6
+"""What the queues of every platform can wait for at once, in seconds; who waits longer looks again."""
 
 
 class LoopCaller:
@@ -81,7 +84,7 @@ class Waiters:
                 if remaining is not None and remaining <= 0:
                     return False
                 with suppress(Empty):
-                    signal.get(timeout=remaining)
+                    signal.get(timeout=None if remaining is None else min(remaining, _LONGEST_WAIT_S))
         finally:
             self._wakers.remove(wake)
         return True
@@ -132,9 +135,13 @@ class Reply(Generic[_T]):
         """Whether it is there."""
         return bool(self._given)
 
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait in this thread until it is there; False on timeout."""
+        return self._waiters.wait(lambda: self.is_given, timeout_s)
+
     def result(self) -> _T:
         """Wait in this thread, and return the value or raise the error."""
-        self._waiters.wait(lambda: self.is_given)
+        self.wait()
         value, error = self._given[0]
         if error is None:
             return value  # type: ignore[return-value]  # given together with no error

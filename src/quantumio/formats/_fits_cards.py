@@ -12,7 +12,7 @@ import functools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, SupportsIndex, TypeAlias
 
 import numpy as np
 from astropy.io import fits
@@ -71,6 +71,11 @@ class _UnparsedHeader(fits.Header):  # type: ignore[misc]  # astropy's classes h
         if "unparsed_cards" in self.__dict__:
             len(self)  # a look
         fits.Header.clear(self)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        len(self)  # a look: others unpickle a header of astropy
+        reduced: str | tuple[Any, ...] = fits.Header.__reduce_ex__(self, protocol)
+        return reduced
 
     def __getattr__(self, name: str) -> object:
         cards = self.__dict__.get("unparsed_cards")

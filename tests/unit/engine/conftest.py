@@ -66,7 +66,7 @@ class Place:
             finally:
                 done.set()
 
-        self.runtime._soon(job)
+        self.runtime._soon(job, done.set)
         assert done.wait(10), "the runtime's loop does not run any more"
         if isinstance(results[0], Exception):
             raise results[0]

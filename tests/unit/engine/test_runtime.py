@@ -13,7 +13,7 @@ from quantumio.butler._context import DataContext
 from quantumio.butler._handles import as_async_ticket
 from quantumio.destinations import _kinds
 from quantumio.destinations.memory import MemoryDestination
-from quantumio.engine import PlanScope
+from quantumio.engine import ContextState, PlanScope
 from quantumio.errors import (
     CommitFailedError,
     CommitUnknownError,
@@ -701,3 +701,32 @@ def test_context_without_persistent_outputs_commits_without_the_registry(place):
     with place.butler.context() as ctx:
         stats(ctx, 1, to="temporary")
     assert ctx.ticket.outcome.commit_seq is None
+
+
+def test_context_that_leaves_the_queue_while_somebody_looks_is_seen(place, monkeypatch):
+    ctx = place.butler.context()
+    context = ctx._context
+
+    def taken_meanwhile(owner):
+        owner.state = ContextState.CARRIED  # what the loop does before a context leaves its queue
+        return False
+
+    monkeypatch.setattr(place.runtime._loop, "holds", taken_meanwhile)
+    assert place.runtime.has(context)
+    monkeypatch.undo()
+    context.state = ContextState.OPEN
+    ctx.abort()
+
+
+def test_commit_after_the_loop_has_ended_fails_and_removes_what_was_placed(place):
+    ctx = place.butler.context()
+    stats(ctx)
+    with place.butler.context() as first:
+        stats(first, 2)
+    context = ctx._context
+    context.seal()
+    place.runtime._loop.stop(20)
+    place.runtime.submit(context)
+    assert isinstance(ctx.ticket.outcome, CommitFailed)
+    assert ctx.ticket.outcome.kind is ErrorKind.CLOSED
+    assert place.runtime.budget.used_bytes == 0

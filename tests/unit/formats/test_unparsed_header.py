@@ -75,3 +75,7 @@ def test_clearing_without_a_look_forgets_the_cards() -> None:
     header["NEW"] = 5
     assert [keyword for keyword, _ in cards_of(header)] == ["NEW"]
     assert list(header) == ["NEW"]
+
+
+def test_pickle_needs_nothing_of_ours() -> None:
+    assert b"quantumio" not in pickle.dumps(header_of(CARDS))

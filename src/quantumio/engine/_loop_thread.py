@@ -1,0 +1,167 @@
+"""A thread with an event loop that runs jobs, handed over from any thread."""
+
+from __future__ import annotations
+
+import _thread
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Final
+
+import anyio
+from attrs import frozen
+
+from quantumio.engine._waiting import LoopCaller, Reply
+
+__all__ = ["Job", "LoopThread"]
+
+_LOOK_AGAIN_S: Final = 1.0
+"""How often the loop looks for jobs that nobody told it of, in seconds.
+
+An interrupt between handing a job over and waking the loop leaves the job waiting; this is when it is found.
+"""
+
+
+def _nothing() -> None:
+    pass
+
+
+@frozen(eq=False)
+class Job:
+    """Work for the loop.
+
+    Attributes
+    ----------
+    run
+        Does it. Must not raise.
+    refuse
+        Called instead, in whatever thread, where the loop has ended: nobody may wait for it in vain.
+    take
+        Called on the loop just before the job leaves the queue.
+    owner
+        Whose it is, for `LoopThread.holds`.
+    """
+
+    run: Callable[[], Coroutine[object, object, None]]
+    refuse: Callable[[], None]
+    take: Callable[[], None] = _nothing
+    owner: object = None
+
+
+class LoopThread:
+    """Starts at the first job; runs every job that was handed over before it ended, and refuses all others.
+
+    Handing over is one append to a deque: an interrupt of the caller hands a job over whole, or not at all.
+
+    Parameters
+    ----------
+    name
+        Of the thread.
+    run
+        Coroutine function that is called on the loop with `serve`, and awaits it.
+    """
+
+    def __init__(self, name: str, run: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]) -> None:
+        self._name = name
+        self._run = run
+        self._permits = [None]  # to start the thread: one
+        self._thread: threading.Thread | None = None
+        self._started: Reply[LoopCaller] = Reply()
+        self._ended: Reply[None] = Reply()
+        self._jobs: deque[Job] = deque()
+        self._stopping = False
+        self._handed_over: anyio.Event | None = None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller is this thread."""
+        return threading.current_thread() is self._thread
+
+    def holds(self, owner: object) -> bool:
+        """Whether a job of this owner waits to be taken."""
+        return any(job.owner is owner for job in tuple(self._jobs))
+
+    def owners(self) -> list[object]:
+        """Owners of the jobs that wait to be taken."""
+        return [job.owner for job in tuple(self._jobs) if job.owner is not None]
+
+    def hand_over(self, job: Job) -> None:
+        """Have the loop run a job, or have the job refused where the loop has ended."""
+        caller = self._start()
+        self._jobs.append(job)
+        with suppress(RuntimeError):  # the loop has ended
+            caller.call(self._look)
+        if self._ended.is_given:  # looked at after the append: the loop refused the rest before, or not this
+            self._refuse_rest()
+
+    def stop(self, timeout_s: float) -> bool:
+        """End after the jobs that were handed over; False if some of them still run after the timeout."""
+        self._stopping = True
+        if not self._started.is_given:
+            return True
+        with suppress(RuntimeError):
+            self._started.result().call(self._look)
+        if not self._ended.wait(timeout_s):
+            return False
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        return True
+
+    # -- the thread
+    def _start(self) -> LoopCaller:
+        if not self._started.is_given:
+            # `Thread.start` waits, in Python, for what the new thread says: an interrupt there would leave
+            # both waiting. No interrupt comes to a thread that is started by one call of C.
+            _thread.start_new_thread(self._begin, ())
+        return self._started.result()
+
+    def _begin(self) -> None:
+        try:
+            self._permits.pop()
+        except IndexError:
+            return  # somebody was first
+        try:
+            # A daemon, so that an exiting interpreter is not kept waiting: closing drains it.
+            self._thread = threading.Thread(
+                target=anyio.run, args=(self._main,), name=self._name, daemon=True
+            )
+            self._thread.start()
+        except BaseException as error:  # noqa: BLE001  raised where it is waited for
+            self._started.fail(error)
+
+    async def _main(self) -> None:
+        self._handed_over = anyio.Event()
+        self._started.give(LoopCaller())
+        try:
+            await self._run(self._serve)
+        finally:
+            self._ended.give(None)
+            self._refuse_rest()
+
+    async def _serve(self) -> None:
+        """Start jobs in the order in which they were handed over, until `stop`; and wait for all."""
+        async with anyio.create_task_group() as running:
+            while True:
+                self._handed_over = anyio.Event()
+                while self._jobs:
+                    job = self._jobs[0]
+                    job.take()
+                    self._jobs.popleft()  # after that: at every moment it is found somewhere
+                    running.start_soon(job.run)
+                if self._stopping:
+                    return
+                with anyio.move_on_after(_LOOK_AGAIN_S):
+                    await self._handed_over.wait()
+
+    def _look(self) -> None:
+        assert self._handed_over is not None
+        self._handed_over.set()
+
+    def _refuse_rest(self) -> None:
+        while True:
+            try:
+                job = self._jobs.popleft()
+            except IndexError:
+                return
+            job.refuse()
