@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from quantumio.butler._butler_base import ButlerBase
-from quantumio.butler._session import Collections, as_patterns
+from quantumio.butler._session import Collections, as_collections
 from quantumio.engine import Fsck, FsckProgress, FsckReport, FsckTally
 from quantumio.errors import ErrorKind, InvalidInputError, StateError
 from quantumio.ports import DatasetQuery
@@ -77,7 +77,7 @@ class Care(ButlerBase):
                     )
         tally = FsckTally(progress=progress)
         checks = []
-        for repository, names in self._session.narrow(as_patterns(collections)):
+        for repository, names in self._session.narrow(as_collections(collections, globs=True)):
             fsck = Fsck(
                 repository.catalog,
                 repository.destinations,

@@ -23,7 +23,6 @@ __all__ = [
     "Session",
     "as_collections",
     "as_names",
-    "as_patterns",
     "check_mapping",
     "check_timeout",
     "dataset_id_of",
@@ -34,8 +33,8 @@ Collections = str | Sequence[str] | None
 """A collection, or several in search order; None takes the Butler's own."""
 
 
-def as_collections(collections: Collections) -> tuple[str, ...] | None:
-    """Return names in search order; None where nothing was said.
+def as_collections(collections: Collections, *, globs: bool = False) -> tuple[str, ...] | None:
+    """Return names (and patterns of them, where these are taken) in search order; None where nothing was said.
 
     Raises
     ------
@@ -44,7 +43,8 @@ def as_collections(collections: Collections) -> tuple[str, ...] | None:
     """
     if collections is None:
         return None
-    return tuple(check_run(name, "collection") for name in as_names(collections, "collections"))
+    names = as_names(collections, "collections")
+    return tuple(name if globs and is_glob(name) else check_run(name, "collection") for name in names)
 
 
 def as_names(value: object, what: str) -> tuple[str, ...]:
@@ -59,20 +59,6 @@ def as_names(value: object, what: str) -> tuple[str, ...]:
     if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
         return tuple(names)
     raise InvalidInputError(f"{what}={value!r}", hint="give a name, or a list of names")
-
-
-def as_patterns(collections: Collections) -> tuple[str, ...] | None:
-    """Return names and globs of collections; None where nothing was said.
-
-    Raises
-    ------
-    InvalidInputError
-        A name is none.
-    """
-    if collections is None:
-        return None
-    names = as_names(collections, "collections")
-    return tuple(name if is_glob(name) else check_run(name, "collection") for name in names)
 
 
 def dataset_id_of(ref: DatasetRef | UUID | str) -> UUID:
