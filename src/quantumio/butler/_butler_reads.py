@@ -13,8 +13,8 @@ from quantumio.butler._reading import ReadRequest
 from quantumio.butler._records import DatasetVersion, Location, dataset_version, locations
 from quantumio.butler._session import (
     Collections,
+    as_collections,
     as_names,
-    as_patterns,
     check_count,
     check_mapping,
     dataset_id_of,
@@ -221,7 +221,7 @@ class Reads(ButlerBase):
         if limit is not None:
             check_count(limit, "limit", 0)
         names = as_names(dataset_type, "dataset_type")
-        path = as_patterns(collections)
+        path = as_collections(collections, globs=True)
         if path is None and (self._session.run or self._session.collections):
             path = self._session.search_path(None)
         universe = self._first.catalog.universe

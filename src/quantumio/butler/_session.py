@@ -34,7 +34,7 @@ Collections = str | Sequence[str] | None
 
 
 def as_collections(collections: Collections, *, globs: bool = False) -> tuple[str, ...] | None:
-    """Return names (and patterns of them, where these are taken) in search order; None where nothing was said.
+    """Return names in search order, patterns of them too where these are taken; None where nothing was said.
 
     Raises
     ------
