@@ -75,10 +75,23 @@ def test_words_and_pairs_are_told_apart():
 
 @pytest.mark.parametrize(
     ("given_", "expected"),
-    [((), None), (("a,b", "c"), ["a", "b", "c"]), (("a, b,",), ["a", "b"]), ((",",), None)],
+    [((), None), (("a,b", "c"), ["a", "b", "c"]), (("a, b,",), ["a", "b"])],
 )
 def test_names_come_with_commas_or_one_by_one(given_, expected):
     assert names(given_) == expected
+
+
+@pytest.mark.parametrize("given_", [(",",), ("",), (" , ", "")])
+def test_option_that_names_nothing_is_refused(given_):
+    with pytest.raises(InvalidInputError, match="has no name"):
+        names(given_)
+
+
+def test_json_data_id_with_a_key_twice_is_refused_unless_it_says_the_same():
+    universe = default_universe()
+    with pytest.raises(InvalidInputError, match="visit"):
+        parse_data_id(universe, ['{"visit": 1, "visit": 2}'])
+    assert parse_data_id(universe, ['{"visit": 1, "visit": 1}']) == {"visit": 1}
 
 
 def test_parameters_of_expressions_are_numbers_where_they_look_like_it():
