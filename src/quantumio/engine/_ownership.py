@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import xxhash
 from attrs import define, field
 
 from quantumio.engine._pool import BufferPool, PooledCopies
@@ -131,8 +132,8 @@ def take_snapshot(
 
 
 def _digest(array: np.ndarray) -> bytes:
-    import xxhash
-
+    if array.dtype.kind in "biufc":
+        return xxhash.xxh3_128_digest(array.data)
     # as bytes, because the buffer protocol knows neither datetimes nor strings
     return xxhash.xxh3_128_digest(array.ravel().view("u1").data if array.nbytes else b"")
 

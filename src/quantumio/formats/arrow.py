@@ -71,7 +71,6 @@ class ArrowTableDelegate:
 
     def canonical(self, value: object, copy_array: CopyArray) -> pa.Table:
         """Return the table itself; nothing is copied."""
-        self.check(value)
         return _table(value)
 
     def arrays(self, value: object) -> Sequence[np.ndarray]:

@@ -93,7 +93,6 @@ class AstropyTableDelegate:
 
     def canonical(self, value: object, copy_array: CopyArray) -> QTable:
         """Return the canonical table; each array goes through ``copy_array`` once."""
-        self.check(value)
         plain = take_apart(_table(value))
         try:
             return assemble(plain, copy_array)

@@ -85,7 +85,6 @@ class DataFrameDelegate:
 
     def canonical(self, value: object, copy_array: CopyArray) -> pd.DataFrame:
         """Return the canonical frame; numpy columns go through ``copy_array`` once, others through Arrow."""
-        self.check(value)
         frame = _frame(value)
         bulk = {name: frame[name].to_numpy() for name in frame.columns if _is_bulk(frame[name].dtype)}
         rest = _retyped(frame.drop(columns=list(bulk)))

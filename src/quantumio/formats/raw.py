@@ -47,7 +47,6 @@ class BytesDelegate(WholeValueDelegate):
 
     def canonical(self, value: object, copy_array: CopyArray) -> bytes:
         """Return `bytes`: the value itself if it is that already."""
-        self.check(value)
         assert isinstance(value, bytes | bytearray | memoryview)
         return bytes(value)
 

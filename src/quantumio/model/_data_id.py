@@ -76,6 +76,8 @@ def check_data_id_value(universe: DimensionUniverse, name: str, value: object) -
     """
     dimension = universe.element(name)
     if dimension.key == "int":
+        if type(value) is int and -_INT64 <= value < _INT64:
+            return value
         if not isinstance(value, (bool, str, bytes)) and type(value).__name__ not in ("bool_", "bool"):
             try:
                 number = operator.index(value)  # type: ignore[arg-type]
@@ -157,19 +159,25 @@ def make_data_id(
     if dimensions is None:
         return DataId({name: values[name] for name in universe.sort(values)})
     wanted = tuple(dimensions)
-    if extra := [name for name in values if name not in wanted]:
+    complete: dict[str, DataIdValue] = {}
+    missing: list[str] = []
+    for name in wanted:
+        if name in values:
+            complete[name] = values.pop(name)
+        elif defaults and name in defaults:
+            complete[name] = defaults[name]
+        else:
+            missing.append(name)
+    if values:
         raise InvalidInputError(
-            f"{what} has no dimension {', '.join(map(repr, extra))}",
+            f"{what} has no dimension {', '.join(map(repr, values))}",
             hint=f"its data IDs have {', '.join(wanted) or 'no keys'}",
             kind=ErrorKind.DATA_ID,
         )
-    for name in wanted:
-        if name not in values and defaults and name in defaults:
-            values[name] = defaults[name]
-    if not partial and (missing := [name for name in wanted if name not in values]):
+    if missing and not partial:
         raise InvalidInputError(
             f"{what}: the data ID lacks {', '.join(missing)}",
             hint=f"give {', '.join(f'{name}=...' for name in missing)}, or defaults when opening the Butler",
             kind=ErrorKind.DATA_ID,
         )
-    return DataId({name: values[name] for name in wanted if name in values})
+    return DataId(complete)

@@ -83,7 +83,7 @@ class StorageClassDelegate(Protocol):
     """All that the engine must know of the Python type of a dataset. Stateless; thread-safe.
 
     *Canonical* is the one shape of a value that every format gives back: put normalises to it, so that a
-    value means the same before and after its commit.
+    value means the same before and after its commit. Every method but `check` is given what `check` took.
     """
 
     @property

@@ -40,24 +40,19 @@ def now_ns() -> int:
     return time.time_ns()
 
 
-def monotonic() -> float:
-    """Seconds of a clock that never goes back, for deadlines."""
-    return time.monotonic()
+monotonic = time.monotonic
+"""Seconds of a clock that never goes back, for deadlines."""
 
+perf_counter = time.perf_counter
+"""Seconds of the most precise clock, for measuring durations."""
 
-def perf_counter() -> float:
-    """Seconds of the most precise clock, for measuring durations."""
-    return time.perf_counter()
+pid = os.getpid
+"""The number of this process."""
 
 
 def random_token(nbytes: int = 8) -> str:
     """Return a random hexadecimal text of ``2 * nbytes`` characters."""
     return secrets.token_hex(nbytes)
-
-
-def pid() -> int:
-    """Return the number of this process."""
-    return os.getpid()
 
 
 def host() -> str:
@@ -92,19 +87,19 @@ def uuid7() -> uuid.UUID:
     back, the previous value grows by a random step, so later calls always compare greater.
     """
     global _last_uuid_value  # noqa: PLW0603  one clock for the process
-    milliseconds = time.time_ns() // 1_000_000
     try:
         random_bits = _random_bits.pop()
     except IndexError:
         _random_bits.extend(secrets.randbits(_RANDOM_BITS) for _ in range(_RANDOM_BITS_AT_ONCE))
         random_bits = secrets.randbits(_RANDOM_BITS)
     # 122 payload bits without version and variant, kept as one integer so that "greater" is one comparison
-    value = (milliseconds << _RANDOM_BITS) | random_bits
+    value = (time.time_ns() // 1_000_000 << _RANDOM_BITS) | random_bits
     with _uuid_lock:
         if value <= _last_uuid_value:
             # by a random step: after a fork two processes go on from the same value
             value = _last_uuid_value + 1 + (random_bits & _STEP_MASK)
         _last_uuid_value = value
-    clock, rest = value >> _RANDOM_BITS, value & ((1 << _RANDOM_BITS) - 1)
-    high, low = rest >> 62, rest & ((1 << 62) - 1)
-    return uuid.UUID(int=(clock << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low)
+    # clock (48 bits), version 7, 12 bits, variant 0b10, 62 bits
+    return uuid.UUID(
+        int=value >> 74 << 80 | 7 << 76 | (value >> 62 & 0xFFF) << 64 | 2 << 62 | value & 0x3FFFFFFFFFFFFFFF
+    )

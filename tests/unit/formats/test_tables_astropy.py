@@ -462,5 +462,5 @@ def test_names_that_no_format_holds_are_refused_at_put():
     nameless.rename_column("a", "")
     for table in (nameless, QTable({"\ud800": [1]})):
         with pytest.raises(InvalidInputError, match="name") as caught:
-            DELEGATE.canonical(table, copy)
+            DELEGATE.check(table)
         assert caught.value.kind is ErrorKind.NAME
