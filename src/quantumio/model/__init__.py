@@ -11,8 +11,6 @@ from quantumio.model._commit import (
     Expectation,
     LedgerEntry,
     Moment,
-    OutputRecord,
-    Transaction,
     check_expectation,
 )
 from quantumio.model._data_id import DataId, DataIdValue, check_data_id_value, make_data_id
@@ -42,6 +40,15 @@ from quantumio.model._policy import (
 from quantumio.model._region import Region
 from quantumio.model._sizes import format_bytes, parse_bytes
 from quantumio.model._timespan import Timespan, tai_ns
+from quantumio.model._transaction import (
+    FollowUp,
+    FollowUpKind,
+    OutboxEntry,
+    OutputRecord,
+    Transaction,
+    TransactionRecord,
+    TransactionState,
+)
 
 __all__ = [
     "TEMPORARY",
@@ -62,11 +69,14 @@ __all__ = [
     "Dimension",
     "DimensionUniverse",
     "Expectation",
+    "FollowUp",
+    "FollowUpKind",
     "FormatChoice",
     "LedgerEntry",
     "Mode",
     "Moment",
     "NamedPolicy",
+    "OutboxEntry",
     "OutputRecord",
     "Ownership",
     "PolicyLayer",
@@ -78,6 +88,8 @@ __all__ = [
     "Target",
     "Timespan",
     "Transaction",
+    "TransactionRecord",
+    "TransactionState",
     "check_data_id_value",
     "check_expectation",
     "check_identifier",

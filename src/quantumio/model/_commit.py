@@ -9,7 +9,7 @@ from uuid import UUID
 from attrs import frozen
 
 from quantumio.errors import ErrorKind, InvalidInputError
-from quantumio.model._dataset import Artifact, DatasetRef
+from quantumio.model._dataset import DatasetRef
 
 __all__ = [
     "Ack",
@@ -22,8 +22,6 @@ __all__ = [
     "Expectation",
     "LedgerEntry",
     "Moment",
-    "OutputRecord",
-    "Transaction",
     "check_expectation",
 ]
 
@@ -105,52 +103,6 @@ def check_expectation(expect: object) -> Expectation:
     raise InvalidInputError(
         f"expect={expect!r}", hint="use None, 'create', or the number of the version that must be the latest"
     )
-
-
-@frozen(kw_only=True)
-class OutputRecord:
-    """One output of a transaction, placed and ready to become visible.
-
-    Attributes
-    ----------
-    ref
-        Without version: the flip gives it.
-    expect
-        What the latest version must be.
-    artifacts
-        Those that are placed (``ok``) and those still to be settled (``pending``).
-    """
-
-    ref: DatasetRef
-    expect: Expectation
-    artifacts: tuple[Artifact, ...]
-
-
-@frozen(kw_only=True)
-class Transaction:
-    """All that one context makes visible, together or never.
-
-    Attributes
-    ----------
-    txid
-        UUIDv7, made when the context opened.
-    run, key
-        The RUN collection; the idempotency key (a key commits once per run), None without.
-    outputs
-        Persistent outputs only: temporaries are never in the registry.
-    inputs
-        Datasets that were read (lineage).
-    unchanged
-        What was read from the own run: the version that must still be the latest at commit. An output of
-        the same transaction with ``expect`` of its own is not in here.
-    """
-
-    txid: UUID
-    run: str
-    key: str | None
-    outputs: tuple[OutputRecord, ...]
-    inputs: tuple[UUID, ...] = ()
-    unchanged: tuple[DatasetRef, ...] = ()
 
 
 @frozen(kw_only=True)

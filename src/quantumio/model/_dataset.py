@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from attrs import field, frozen
@@ -227,6 +227,32 @@ class Artifact:
     nbytes: int
     load_id: UUID | None = None
     state: ArtifactState = ArtifactState.OK
+
+    def to_wire(self) -> dict[str, object]:
+        """Return a JSON-able mapping that `from_wire` reads in this and later versions."""
+        return {
+            "destination": self.destination,
+            "path": self.path,
+            "format": self.format,
+            "digest": self.digest,
+            "nbytes": self.nbytes,
+            "load_id": None if self.load_id is None else str(self.load_id),
+            "state": str(self.state),
+        }
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Artifact:
+        """Read what `to_wire` wrote."""
+        load_id = wire["load_id"]
+        return cls(
+            destination=wire["destination"],
+            path=wire["path"],
+            format=wire["format"],
+            digest=wire["digest"],
+            nbytes=wire["nbytes"],
+            load_id=None if load_id is None else UUID(load_id),
+            state=ArtifactState(wire["state"]),
+        )
 
 
 @frozen(kw_only=True)

@@ -1,6 +1,6 @@
 """Small protocols that the engine speaks; formats, destinations and the registry fulfil them."""
 
-from quantumio.ports._catalog import Catalog, CollectionKind, CollectionRecord, DatasetQuery
+from quantumio.ports._catalog import LEASE_OVER, Catalog, CollectionKind, CollectionRecord, DatasetQuery
 from quantumio.ports._destination import (
     Destination,
     Destinations,
@@ -22,6 +22,7 @@ from quantumio.ports._format import (
 )
 
 __all__ = [
+    "LEASE_OVER",
     "Buffer",
     "Catalog",
     "Chunks",

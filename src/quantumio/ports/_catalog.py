@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
@@ -16,12 +16,18 @@ from quantumio.model import (
     DatasetRef,
     DatasetType,
     DimensionUniverse,
+    FollowUp,
+    OutboxEntry,
     StoredDataset,
     Timespan,
     Transaction,
+    TransactionRecord,
 )
 
-__all__ = ["Catalog", "CollectionKind", "CollectionRecord", "DatasetQuery"]
+__all__ = ["LEASE_OVER", "Catalog", "CollectionKind", "CollectionRecord", "DatasetQuery"]
+
+LEASE_OVER = "lease"
+"""The reason of transactions that were ended because nobody had heard of their owner."""
 
 
 class CollectionKind(StrEnum):
@@ -203,22 +209,110 @@ class Catalog(Protocol):
     ) -> None:
         """End validity within the timespan, truncating and splitting ranges."""
 
+    # -- intents
+    def register_owner(self, owner: UUID, host: str, boot_id: str) -> None:
+        """Make an owner of transactions known, and begin its lease; again it renews it."""
+
+    def renew_lease(self, owner: UUID) -> bool:
+        """Say that an owner lives, by the database's clock; False if it is not known."""
+
+    def prepare(self, group: Sequence[Transaction], owner: UUID, lease_s: float) -> list[TransactionRecord]:
+        """Write intents, before the first byte of the group goes to a destination; all in one transaction.
+
+        A new transaction becomes PREPARING, with its manifest. One that is PREPARING under this owner and
+        at this epoch gets the new manifest. Any other that is there already stays as it is.
+
+        Parameters
+        ----------
+        group
+            With the artifacts that are planned.
+        owner
+            Registered; carries them.
+        lease_s
+            How long the owner may be silent before others may end these transactions, seconds.
+
+        Returns
+        -------
+        list of TransactionRecord
+            What the registry has now, in the order of the group: the caller goes on only with those that are
+            PREPARING, of this owner and at its epoch.
+        """
+
+    def take_over(self, txid: UUID, owner: UUID, epoch: int) -> TransactionRecord | None:
+        """Own a transaction that is PREPARING at this epoch: the epoch grows, and fences who had it.
+
+        Returns
+        -------
+        TransactionRecord or None
+            What the registry has now (it is ours only if its owner and ``epoch + 1`` say so); None where it
+            knows no such transaction.
+        """
+
+    def reopen(self, txid: UUID, owner: UUID, epoch: int) -> TransactionRecord | None:
+        """Open a transaction again that was aborted because its lease was over: epoch and generation grow.
+
+        Returns as `take_over`.
+        """
+
+    def abort(self, txid: UUID, epoch: int, reason: str, follow_ups: Sequence[FollowUp] = ()) -> bool:
+        """End a transaction that is PREPARING at this epoch, with what is to be cleaned up after it.
+
+        Returns
+        -------
+        bool
+            False, and nothing changed, if it is not PREPARING at this epoch (any more): then nothing of it
+            may be deleted.
+        """
+
+    def reap(self, txid: UUID, epoch: int, follow_ups: Sequence[FollowUp] = ()) -> bool:
+        """Do as `abort` (its reason is ``LEASE_OVER``), if the lease of its owner is over, too."""
+
+    def transaction(self, txid: UUID) -> TransactionRecord | None:
+        """Return what is known of a transaction for certain; None if nothing."""
+
+    def preparing(self) -> list[TransactionRecord]:
+        """Return all that are PREPARING, the oldest first."""
+
+    def quarantine(self) -> int:
+        """Make all that are PREPARING (in a registry that was put back from a backup) QUARANTINED."""
+
     # -- commits
-    def flip(self, group: Sequence[Transaction]) -> list[CommitOutcome]:
+    def flip(self, group: Sequence[Transaction], owner: UUID | None = None) -> list[CommitOutcome]:
         """Make a group of transactions visible in one short database transaction.
 
-        Each member gets its own outcome: `Committed`, `CommitConflict`, or `CommitFailed` where its run,
-        dataset type or data ID is none that the registry can take; such a member changes nothing and does
-        not disturb the others.
+        Each member gets its own outcome: `Committed`, `CommitConflict`, `CommitFailed` where its run,
+        dataset type or data ID is none that the registry can take or where it was aborted, or
+        `CommitParked` where somebody else has taken it over (its epoch is not the registry's) or where a
+        transaction that it requires is not decided; such a member changes nothing and does not disturb the
+        others. One that requires a transaction that was aborted fails (``kind="upstream"``); one that
+        requires a transaction that the registry does not know, too.
+
+        The follow-ups of those that commit are in the outbox then, claimed by ``owner`` where there is one.
 
         Raises
         ------
         CommitUnknownError
-            The database did not say whether it committed; ask `outcome` for each.
+            The database did not say whether it committed; `take_over` each before anything else.
         """
 
     def outcome(self, txid: UUID) -> CommitOutcome | None:
         """Return what is known for certain of a transaction: `Committed`, or None if it is not committed."""
+
+    # -- follow-ups
+    def claim(self, owner: UUID, limit: int, claim_s: float) -> list[OutboxEntry]:
+        """Claim follow-ups that are due and that nobody else has claimed, the oldest first.
+
+        A claim ends after ``claim_s`` seconds by the database's clock: then somebody else may have it.
+        """
+
+    def finish_follow_ups(self, done: Mapping[UUID, Collection[FollowUp]]) -> None:
+        """Note follow-ups of transactions as done; idempotent."""
+
+    def postpone(self, entry_id: int, delay_s: float) -> None:
+        """Give up a claim; the entry is due again after the delay, and counts one more attempt."""
+
+    def outbox(self, txid: UUID | None = None) -> list[OutboxEntry]:
+        """Return what is not done, of one transaction or of all, the oldest first."""
 
     def record_artifacts(self, artifacts: Mapping[UUID, Sequence[Artifact]]) -> None:
         """Add or update artifacts of committed datasets by (dataset, destination)."""
