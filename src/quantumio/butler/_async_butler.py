@@ -511,6 +511,16 @@ class AsyncButler:
             butler.ingest, files, dataset_type, data_id, run=run, transfer=transfer, format=format, **keys
         )
 
+    async def recover(self, *, dry_run: bool = False, restored: bool = False) -> RecoveryReport:
+        """Finish or end what processes that died have left; see `Butler.recover`.
+
+        Notes
+        -----
+        If cancelled, it goes on in the background.
+        """
+        butler = await self._opened()
+        return await in_thread(butler.recover, dry_run=dry_run, restored=restored)
+
     async def fsck(
         self,
         level: int = 1,

@@ -207,7 +207,7 @@ class AsyncDataContext:
         context = await self._opened()
         level = context.level(ack)
         # Only hands over to the runtime; the first commit of a process also starts its thread.
-        ticket = as_async_ticket(await in_thread(context.commit, Ack.BUFFERED))
+        ticket = as_async_ticket(await in_thread(context.hand_over, level))
         if level is not Ack.BUFFERED:
             try:
                 await ticket.wait(str(level))

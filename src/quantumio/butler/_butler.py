@@ -323,7 +323,9 @@ class Butler(Definitions, Reads, Care):
         """Let a temporary go; False if it is not there (any more)."""
         self._session.check_open()
         dataset_id = dataset_id_of(ref)
-        return any(repository.runtime.forget(dataset_id) for repository in self._session.repositories)
+        return any(
+            repository.runtime.temporaries.forget(dataset_id) for repository in self._session.repositories
+        )
 
     def promote(self, ref: DatasetRef, *, to: str | Sequence[str] = "local") -> DatasetRef:
         """Turn a temporary that is still alive into a persistent dataset of its run.

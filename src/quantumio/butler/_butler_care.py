@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from quantumio.butler._butler_base import ButlerBase
 from quantumio.butler._session import Collections, as_collections
-from quantumio.engine import Fsck, FsckProgress, FsckReport, FsckTally
+from quantumio.engine import Fsck, FsckProgress, FsckReport, FsckTally, RecoveryReport
 from quantumio.errors import ErrorKind, InvalidInputError, StateError
 from quantumio.ports import DatasetQuery
 
@@ -15,6 +15,66 @@ __all__ = ["Care"]
 
 class Care(ButlerBase):
     """The side of a Butler that looks after what is stored."""
+
+    def recover(self, *, dry_run: bool = False, restored: bool = False) -> RecoveryReport:
+        """Finish or end what processes that died have left.
+
+        Contexts that are in the journal of this machine are placed and committed; transactions of owners
+        that are dead, or that nobody has heard of for longer than their lease, are ended and what they have
+        placed is removed; copies, exports and rows that were still to follow a commit are brought.
+
+        Opening a repository for writing does the same in the background.
+
+        Parameters
+        ----------
+        dry_run
+            Tell what would be done, and do nothing.
+        restored
+            The registry was put back from a backup: what is on its way there was on its way then, and nobody
+            knows what became of it. It is set aside (``QUARANTINED``), and nothing of it is ever removed.
+
+        Returns
+        -------
+        RecoveryReport
+            What was found, and what became of it.
+
+        Raises
+        ------
+        StateError
+            A repository was opened read-only (``kind="read_only"``), and it is no dry run.
+        DestinationError
+            The registry cannot be reached. A destination that cannot leaves its part for the next time.
+
+        Notes
+        -----
+        Safe at any time, beside other processes that work on the repository and beside other recoveries.
+        Again it does nothing, or goes on where it was broken off.
+        """
+        self._session.check_open()
+        for name, value in (("dry_run", dry_run), ("restored", restored)):
+            if not isinstance(value, bool):
+                raise InvalidInputError(f"{name}={value!r}", hint="give True or False")
+        if not dry_run:
+            self._check_writeable("nothing of it can be recovered")
+        report = RecoveryReport()
+        for repository in self._session.repositories:
+            if dry_run:
+                found = repository.runtime.look_for_left()
+            else:
+                if restored:
+                    repository.catalog.quarantine()
+                found = repository.runtime.recover()
+            report.items += found.items
+        return report
+
+    def _check_writeable(self, consequence: str) -> None:
+        for repository in self._session.repositories:
+            if repository.readonly:
+                raise StateError(
+                    f"{repository.root} was opened read-only, {consequence}",
+                    hint="open it with readonly=False",
+                    kind=ErrorKind.READ_ONLY,
+                )
 
     def fsck(
         self,
@@ -68,13 +128,7 @@ class Care(ButlerBase):
         if progress is not None and not callable(progress):
             raise InvalidInputError(f"progress={progress!r}", hint="give a function, or None")
         if repair:
-            for repository in self._session.repositories:
-                if repository.readonly:
-                    raise StateError(
-                        f"{repository.root} was opened read-only, it cannot be repaired",
-                        hint="open it with readonly=False",
-                        kind=ErrorKind.READ_ONLY,
-                    )
+            self._check_writeable("it cannot be repaired")
         tally = FsckTally(progress=progress)
         checks = []
         for repository, names in self._session.narrow(as_collections(collections, globs=True)):

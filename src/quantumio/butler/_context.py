@@ -333,11 +333,21 @@ class DataContext(_ContextBase):
             The context was committed or aborted already.
         """
         level = self.level(ack)
-        self._context.commit()
-        ticket = self.ticket
-        if ack is not Ack.BUFFERED and level is not Ack.BUFFERED:
+        ticket = self.hand_over(level)
+        if level is not Ack.BUFFERED:
             ticket.wait(str(level))
         return ticket
+
+    def hand_over(self, level: Ack) -> Ticket:
+        """Seal the context, so that its commit reaches a level in the background; waits for nothing.
+
+        Raises
+        ------
+        StateError
+            The context was committed or aborted already.
+        """
+        self._context.commit(journaled=level is Ack.JOURNALED)
+        return self.ticket
 
     def level(self, ack: str | Ack | None = None) -> Ack:
         """Return the level that a commit with this ``ack`` waits for."""

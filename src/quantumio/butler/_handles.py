@@ -141,8 +141,8 @@ class AsyncReceipt(_ReceiptBase):
 class Ticket(_TicketBase):
     """Handle of one commit: its moments and its outcome."""
 
-    def wait(self, level: str = "committed", timeout: float | None = None) -> CommitOutcome:
-        """Wait until the commit has reached a level, and return its outcome.
+    def wait(self, level: str = "committed", timeout: float | None = None) -> CommitOutcome | None:
+        """Wait until the commit has reached a level, and return its outcome; None where it has none yet.
 
         Parameters
         ----------
@@ -159,16 +159,18 @@ class Ticket(_TicketBase):
             ``kind="timeout"``: it has not come in time, and may still come; or ``"runtime_thread"``.
         """
         self._wait(_moment(level), timeout)
-        return _decided(self.outcome)
+        return self.outcome
 
 
 class AsyncTicket(_TicketBase):
     """Handle of one commit: its moments and its outcome."""
 
-    async def wait(self, level: str = "committed", timeout: float | None = None) -> CommitOutcome:  # noqa: ASYNC109
+    async def wait(  # noqa: ASYNC109
+        self, level: str = "committed", timeout: float | None = None
+    ) -> CommitOutcome | None:
         """Wait until the commit has reached a level; see `Ticket.wait`. Cancelling ends the waiting only."""
         await self._wait_async(_moment(level), timeout)
-        return _decided(self.outcome)
+        return self.outcome
 
     async def wait_decided(self) -> CommitOutcome:
         """Wait until there is an outcome, good or bad, and return it."""

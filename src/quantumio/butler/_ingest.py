@@ -14,7 +14,6 @@ from quantumio.errors import CommitConflictError, CommitFailedError, ErrorKind, 
 from quantumio.model import (
     Artifact,
     CommitConflict,
-    CommitFailed,
     CommitOutcome,
     Committed,
     DataId,
@@ -68,44 +67,68 @@ def ingest_files(
     if transfer not in TRANSFERS:
         raise InvalidInputError(f"transfer={transfer!r}", hint=f"use one of {', '.join(TRANSFERS)}")
     repository = session.writeable()
-    txid = environment.uuid7()
     checked = [_check(repository, dataset_type, item, format_name) for item in items]
-    adopted: list[str] = []
-    may_remove = True
     destination = None if transfer == _DIRECT else _destination(session, repository, dataset_type, run)
-    try:
-        outputs = []
-        for number, (item, (name, digest, nbytes)) in enumerate(zip(items, checked, strict=True)):
-            if destination is None:
-                place, path = _DIRECT, _absolute(item.path)
-            else:
-                extension = repository.formats.format(name).extension
-                path = f"{dataset_type.name}/{run}/{txid}.0.{number}{extension}"
-                adopted.append(path)
-                placed = destination.adopt(item.path, path, "link" if transfer == "link" else "copy")
-                if placed.nbytes != nbytes or placed.digest not in (None, digest):
-                    raise FormatError(
-                        f"{item.path} changed while it was ingested",
-                        hint="ingest it when nobody writes to it any more",
-                        kind=ErrorKind.DECODE,
-                    )
-                place = destination.name
-            artifact = Artifact(destination=place, path=path, format=name, digest=digest, nbytes=nbytes)
-            ref = DatasetRef(environment.uuid7(), dataset_type, item.data_id, run)
-            outputs.append(OutputRecord(ref=ref, expect=None, artifacts=(artifact,)))
-        transaction = Transaction(txid=txid, run=run, key=None, outputs=tuple(outputs))
-        may_remove = False  # from here on only a definite no allows it, whatever interrupts
-        outcome = repository.runtime.commit_now(transaction).result()
-        may_remove = isinstance(outcome, (CommitConflict, CommitFailed))
-        refs = _committed(outcome)
-    except BaseException:
-        if destination is not None and may_remove:
-            destination.remove(adopted)
-        raise
+    transaction = _plan(repository, dataset_type, items, checked, run, destination)
+    if destination is None:
+        refs = _committed(repository.runtime.commit_now(transaction).result())
+    else:
+        refs = _adopt(repository, transaction, items, destination, transfer)
     if transfer == "move":
         for item in items:
             files.remove(Path(item.path))
     return refs
+
+
+def _plan(
+    repository: Repository,
+    dataset_type: DatasetType,
+    items: Sequence[IngestFile],
+    checked: Sequence[tuple[str, str, int]],
+    run: str,
+    destination: ObjectDestination | None,
+) -> Transaction:
+    """Say what will be where."""
+    txid = environment.uuid7()
+    outputs = []
+    for number, (item, (name, digest, nbytes)) in enumerate(zip(items, checked, strict=True)):
+        if destination is None:
+            place, path = _DIRECT, _absolute(item.path)
+        else:
+            extension = repository.formats.format(name).extension
+            place, path = destination.name, f"{dataset_type.name}/{run}/{txid}.0.{number}{extension}"
+        artifact = Artifact(destination=place, path=path, format=name, digest=digest, nbytes=nbytes)
+        ref = DatasetRef(environment.uuid7(), dataset_type, item.data_id, run)
+        outputs.append(OutputRecord(ref=ref, expect=None, artifacts=(artifact,)))
+    return Transaction(txid=txid, run=run, key=None, outputs=tuple(outputs))
+
+
+def _adopt(
+    repository: Repository,
+    transaction: Transaction,
+    items: Sequence[IngestFile],
+    destination: ObjectDestination,
+    transfer: str,
+) -> list[DatasetRef]:
+    """Bring the files to their places, and make them visible; or leave nothing of them."""
+    runtime = repository.runtime
+    runtime.prepare_now(transaction)
+    try:
+        for item, output in zip(items, transaction.outputs, strict=True):
+            (artifact,) = output.artifacts
+            placed = destination.adopt(item.path, artifact.path, "link" if transfer == "link" else "copy")
+            if placed.nbytes != artifact.nbytes or placed.digest not in (None, artifact.digest):
+                raise FormatError(
+                    f"{item.path} changed while it was ingested",
+                    hint="ingest it when nobody writes to it any more",
+                    kind=ErrorKind.DECODE,
+                )
+        return _committed(runtime.commit_now(transaction).result())
+    except BaseException:
+        # Whatever interrupted: the registry says whether it became visible, and only a definite no removes.
+        if runtime.end_now(transaction, str(ErrorKind.ABORTED)):
+            destination.remove([output.artifacts[0].path for output in transaction.outputs])
+        raise
 
 
 def _absolute(path: str) -> str:

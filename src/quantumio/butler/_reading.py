@@ -169,7 +169,7 @@ def _reading_order(artifacts: Sequence[Artifact]) -> list[Artifact]:
     Among those files and objects come before rows (they hold the very bytes), in the order of the policy.
     """
     return sorted(
-        artifacts,
+        (artifact for artifact in artifacts if artifact.state is not ArtifactState.PENDING),
         key=lambda artifact: (artifact.state is not ArtifactState.OK, artifact.load_id is not None),
     )
 

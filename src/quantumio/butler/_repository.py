@@ -258,7 +258,10 @@ def _open_repository(root: Path, *, readonly: bool) -> Repository:
         destinations=destinations,
         formats=formats,
         settings=settings.runtime,
+        directory=root,
     )
+    if not readonly:
+        runtime.recover_soon()
     return Repository(
         root=root,
         readonly=readonly,

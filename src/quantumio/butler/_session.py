@@ -385,7 +385,7 @@ class Session:
         """Return a committed temporary of one of the runs that is still alive."""
         for repository, lookup, present in self.lookups(dataset_type, data_id, keys, collections):
             for run in present:
-                if output := repository.runtime.temporary(run, dataset_type, lookup.data_id):
+                if output := repository.runtime.temporaries.find(run, dataset_type, lookup.data_id):
                     return repository, output
         return None
 
@@ -422,7 +422,7 @@ class Session:
         dataset_id = dataset_id_of(ref)
         self.check_open()
         for repository in self.repositories:
-            for output in repository.runtime.temporaries():
+            for output in repository.runtime.temporaries.all():
                 if output.ref.id == dataset_id:
                     return output.ref, read_output(repository.formats, output, request)
         repository, stored = self.stored_of(ref)

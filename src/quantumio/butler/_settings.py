@@ -210,17 +210,27 @@ def _runtime(table: Mapping[str, object], origin: str) -> RuntimeSettings:
     where = f"[runtime] of {origin}"
     _known(table, _RUNTIME_KEYS, where)
     default = min(int(environment.memory_limit_bytes() * _DEFAULT_BUFFER_SHARE), _DEFAULT_BUFFER_MAX)
-    timeout, encoders = table.get("put_timeout_s", 60.0), table.get("encoders", 2)
-    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or not 0 <= timeout < math.inf:
-        raise _wrong(f"{where}: put_timeout_s = {timeout!r}", "give seconds")
+    encoders = table.get("encoders", 2)
     if not isinstance(encoders, int) or isinstance(encoders, bool) or encoders < 1:
         raise _wrong(f"{where}: encoders = {encoders!r}", "give a number from 1 on")
     return RuntimeSettings(
         max_buffer_bytes=parse_bytes(table.get("max_buffer_bytes", default), f"{where}: max_buffer_bytes"),
-        put_timeout_s=float(timeout),
+        put_timeout_s=_seconds(table, "put_timeout_s", where, default=60.0),
         encoders=encoders,
         verify_borrowed=_boolean(table, "verify_borrowed", where, default=True),
+        lease_s=_seconds(table, "lease_s", where, default=600.0, least=1.0),
+        journaled_lease_s=_seconds(table, "journaled_lease_s", where, default=7 * 86400.0, least=1.0),
+        allow_volatile_journal=_boolean(table, "allow_volatile_journal", where, default=False),
     )
+
+
+def _seconds(
+    table: Mapping[str, object], key: str, where: str, *, default: float, least: float = 0.0
+) -> float:
+    value = table.get(key, default)
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value < math.inf:
+        raise _wrong(f"{where}: {key} = {value!r}", f"give seconds, {least:g} or more")
+    return float(value)
 
 
 def _boolean(table: Mapping[str, object], key: str, where: str, *, default: bool) -> bool:

@@ -16,9 +16,9 @@ from quantumio.cli._output import print_table, print_text
 from quantumio.errors import DestinationError, ErrorKind
 
 if TYPE_CHECKING:
-    from quantumio.engine import FsckFinding, FsckProgress, FsckReport
+    from quantumio.engine import FsckFinding, FsckProgress, FsckReport, RecoveryReport
 
-__all__ = ["fsck"]
+__all__ = ["fsck", "recover"]
 
 
 @click.command(
@@ -49,6 +49,63 @@ def fsck(call: Call, level: int, repair: bool, collections: tuple[str, ...]) -> 
     call.answer(_document(report), lambda: _show(report))
     if not report.is_whole:
         raise _failure(report)
+
+
+@click.command(
+    epilog=examples(
+        "quantumio recover --dry-run",
+        "quantumio recover",
+    )
+)
+@click.option("--dry-run", is_flag=True, help="Tell what would be done, and do nothing.")
+@click.option(
+    "--restored", is_flag=True, help="The registry came from a backup: set aside what was on its way in it."
+)
+@on_repository
+def recover(call: Call, dry_run: bool, restored: bool) -> None:
+    """Finish or end what processes that died have left.
+
+    What is in the journal is placed and committed; transactions of dead owners are ended and cleaned up;
+    copies that were still to follow a commit are brought. Safe while others work on the repository. It
+    fails if something is left that needs you.
+    """
+    with call.open(readonly=dry_run) as butler:
+        report = butler.recover(dry_run=dry_run, restored=restored)
+        butler.errors(acknowledge=True)  # the report tells them
+    call.answer(_recovery_document(report, dry_run), lambda: _show_recovery(report))
+    if not dry_run and not report.is_clean:
+        raise DestinationError(
+            "something is left that could not be finished",
+            hint="look after what its detail names, and recover again",
+            kind=ErrorKind.UNREACHABLE,
+        )
+
+
+def _recovery_document(report: RecoveryReport, dry_run: bool) -> dict[str, object]:
+    return {
+        "dry_run": dry_run,
+        "clean": report.is_clean,
+        "items": [
+            {
+                "what": one.what,
+                "transaction": None if one.txid is None else str(one.txid),
+                "action": one.action,
+                "detail": one.detail,
+            }
+            for one in report.items
+        ],
+    }
+
+
+def _show_recovery(report: RecoveryReport) -> None:
+    if not report.items:
+        print_text("Nothing is left to recover.")
+        return
+    print_table(
+        ("what", "transaction", "action", "detail"),
+        [(one.what, one.txid, one.action, one.detail) for one in report.items],
+        fold=("detail",),
+    )
 
 
 def _document(report: FsckReport) -> dict[str, object]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from quantumio.cli._care_commands import fsck
+from quantumio.cli._care_commands import fsck, recover
 from quantumio.cli._collection_commands import associate, certify, chain, decertify, disassociate
 from quantumio.cli._dataset_commands import get, put
 from quantumio.cli._errors import EXIT_INTERRUPTED, report
@@ -32,7 +32,7 @@ _SECTIONS: Final[dict[str, tuple[click.Command, ...]]] = {
     "Collections": (certify, decertify, associate, disassociate, chain),
     "Running": (run,),
     "Policies": (policy,),
-    "Care": (fsck,),
+    "Care": (recover, fsck),
 }
 
 _EPILOG: Final = """\b

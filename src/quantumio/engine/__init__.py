@@ -16,6 +16,7 @@ from quantumio.engine._output import Output, OutputReleased
 from quantumio.engine._plan_scope import PlanScope
 from quantumio.engine._policy import LOCAL, ROWS, PolicyResolver, as_targets
 from quantumio.engine._progress import Progress
+from quantumio.engine._recovery import RecoveryItem, RecoveryReport
 from quantumio.engine._runtime import Runtime, RuntimeSettings, RuntimeStatus
 
 __all__ = [
@@ -38,6 +39,8 @@ __all__ = [
     "PlanScope",
     "PolicyResolver",
     "Progress",
+    "RecoveryItem",
+    "RecoveryReport",
     "Runtime",
     "RuntimeSettings",
     "RuntimeStatus",

@@ -70,6 +70,13 @@ class ByteBudget:
             self._used += nbytes
             return charge
 
+    def charge_nothing(self) -> Charge:
+        """Return a charge of no bytes yet, for what came from elsewhere."""
+        with self._lock:
+            charge = Charge()
+            self._charges[weakref.ref(charge, self._give_back)] = 0
+            return charge
+
     def charge(self, nbytes: int, timeout_s: float, what: str) -> Charge:
         """Charge, waiting until it fits or until the waiting is given up (`GIVEN_UP` and `give_up`).
 

@@ -1,99 +1,212 @@
-"""Group commit: whatever is ready becomes visible in one short registry transaction."""
+"""Group commit: intents, flips and finished follow-ups reach the registry in short transactions for many."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
+from uuid import UUID
 
 import anyio
 import anyio.to_thread
-from attrs import define, field
+from attrs import evolve
 
-from quantumio.errors import CommitUnknownError, InternalError, QuantumioError
-from quantumio.model import CommitFailed, CommitOutcome, CommitUnknown, Transaction
-from quantumio.ports import Catalog
+from quantumio.engine._batches import Batches
+from quantumio.engine._owner import Owner
+from quantumio.errors import CommitUnknownError, ErrorKind, InternalError, QuantumioError
+from quantumio.model import (
+    CommitFailed,
+    CommitOutcome,
+    CommitParked,
+    CommitUnknown,
+    FollowUp,
+    Transaction,
+    TransactionRecord,
+    TransactionState,
+)
+from quantumio.ports import LEASE_OVER, Catalog
 from quantumio.system.failpoints import reach
 
 __all__ = ["Committer"]
 
-_MAX_GROUP: Final = 64
-"""Contexts that become visible in one transaction at most: bounds how long the write lock is held."""
-
-
-@define(eq=False)
-class _Waiting:
-    transaction: Transaction
-    decided: anyio.Event = field(factory=anyio.Event)
-    outcome: CommitOutcome | None = None
+_MOST_UNKNOWN: Final = 3
+"""How often a flip is tried again whose COMMIT gave no answer and that was fenced since."""
 
 
 class Committer:
-    """Flips transactions in groups. Lives on the runtime's loop; one flip at a time."""
+    """Speaks with the registry for the runtime. Lives on its loop.
 
-    def __init__(self, catalog: Catalog) -> None:
+    Parameters
+    ----------
+    lease_s, journaled_lease_s
+        How long this process may be silent before others end its transactions; the second for those whose
+        bytes are in the journal.
+    """
+
+    def __init__(self, catalog: Catalog, owner: Owner, *, lease_s: float, journaled_lease_s: float) -> None:
         self._catalog = catalog
-        self._send, self._receive = anyio.create_memory_object_stream[_Waiting](math.inf)
-        self._limiter = anyio.CapacityLimiter(1)
-
-    async def flip(self, transaction: Transaction) -> CommitOutcome:
-        """Wait until the transaction is decided. The caller shields it: from here on it cannot be undone."""
-        waiting = _Waiting(transaction)
-        self._send.send_nowait(waiting)
-        await waiting.decided.wait()
-        assert waiting.outcome is not None
-        return waiting.outcome
+        self._owner = owner
+        self._lease_s = lease_s
+        self._journaled_lease_s = journaled_lease_s
+        self._intents = Batches(self._prepare)
+        self._flips = Batches(self._flip)
+        self._finished = Batches(self._finish)
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        with self._send, self._receive:
-            async for first in self._receive:
-                group = [first]
-                while len(group) < _MAX_GROUP and self._receive.statistics().current_buffer_used:
-                    group.append(self._receive.receive_nowait())
-                with anyio.CancelScope(shield=True):
-                    outcomes = await anyio.to_thread.run_sync(self._decide, group, limiter=self._limiter)
-                for waiting, outcome in zip(group, outcomes, strict=True):
-                    waiting.outcome = outcome
-                    waiting.decided.set()
+        async with anyio.create_task_group() as tasks:
+            for batches in (self._intents, self._flips, self._finished):
+                tasks.start_soon(batches.run)
 
-    def _decide(self, group: list[_Waiting]) -> list[CommitOutcome]:
-        transactions = [waiting.transaction for waiting in group]
+    # -- intents
+    async def prepare(self, transaction: Transaction) -> TransactionRecord | QuantumioError:
+        """Write an intent; returns what the registry has then, or why nothing is known of it."""
+        return await self._intents.call(transaction)
+
+    def _prepare(self, group: Sequence[Transaction]) -> Sequence[TransactionRecord | QuantumioError]:
+        try:
+            self._owner.register(self._catalog)
+            reach("prepare.before")
+            records: dict[UUID, TransactionRecord | QuantumioError] = {}
+            for lease_s, members in self._by_lease(group):
+                for record in self._catalog.prepare(members, self._owner.id, lease_s):
+                    records[record.txid] = record
+            reach("prepare.after")
+            return [records[transaction.txid] for transaction in group]
+        except QuantumioError as error:
+            if len(group) > 1:  # one member may have spoiled it for the others
+                return [result for one in group for result in self._prepare([one])]
+            return [error]
+        except Exception as error:  # noqa: BLE001  a bug: it fails these contexts and nothing else
+            return [InternalError(f"a bug in quantumio: {error!r}") for _ in group]
+
+    def _by_lease(self, group: Sequence[Transaction]) -> list[tuple[float, list[Transaction]]]:
+        plain = [transaction for transaction in group if not transaction.journaled]
+        journaled = [transaction for transaction in group if transaction.journaled]
+        leases = ((self._lease_s, plain), (self._journaled_lease_s, journaled))
+        return [(lease_s, members) for lease_s, members in leases if members]
+
+    async def reopen(self, txid: UUID) -> TransactionRecord | None:
+        """Open a transaction again that others ended because this process was silent for too long.
+
+        Returns
+        -------
+        TransactionRecord or None
+            None if it was not ended for that reason, or somebody else was first.
+
+        Raises
+        ------
+        QuantumioError
+            The registry cannot be reached.
+        """
+        return await anyio.to_thread.run_sync(self._reopen, txid)
+
+    def _reopen(self, txid: UUID) -> TransactionRecord | None:
+        record = self._catalog.transaction(txid)
+        if record is None or record.state is not TransactionState.ABORTED or record.reason != LEASE_OVER:
+            return None
+        self._owner.register(self._catalog)
+        again = self._catalog.reopen(txid, self._owner.id, record.epoch)
+        return again if again is not None and self.owns(again) else None
+
+    def owns(self, record: TransactionRecord) -> bool:
+        """Whether a transaction is on its way under this process."""
+        return record.state is TransactionState.PREPARING and record.owner == self._owner.id
+
+    def is_ours(self, record: TransactionRecord, transaction: Transaction) -> bool:
+        """Whether the registry took an intent: the bytes of the transaction may be placed."""
+        return self.owns(record) and record.epoch == transaction.epoch
+
+    def abort_here(self, txid: UUID, reason: str, clean: Sequence[FollowUp]) -> bool:
+        """End a transaction that this process carries, in this thread.
+
+        Returns
+        -------
+        bool
+            Whether what it has placed is dead for certain and may be removed.
+
+        Raises
+        ------
+        QuantumioError
+            The registry cannot be reached: nobody knows.
+        """
+        record = self._catalog.transaction(txid)
+        if record is None or record.state is TransactionState.ABORTED:
+            return True
+        if not self.owns(record):
+            return False  # committed, or somebody else carries it
+        reach("abort.before")
+        done = self._catalog.abort(txid, record.epoch, reason, clean)
+        reach("abort.after")
+        return done
+
+    # -- flips
+    async def flip(self, transaction: Transaction) -> CommitOutcome:
+        """Wait until the transaction is decided. The caller shields it: from here on it cannot be undone."""
+        return await self._flips.call(transaction)
+
+    def _flip(self, group: Sequence[Transaction], unknown_before: int = 0) -> Sequence[CommitOutcome]:
         try:
             reach("flip.before")
-            outcomes = self._catalog.flip(transactions)
+            outcomes = self._catalog.flip(group, self._owner.id if self._owner.is_registered else None)
             reach("flip.after")
-            if [outcome.txid for outcome in outcomes] != [one.txid for one in transactions]:
-                raise InternalError(f"{len(outcomes)} outcomes of {len(transactions)} transactions")
+            if [outcome.txid for outcome in outcomes] != [one.txid for one in group]:
+                raise InternalError(f"{len(outcomes)} outcomes of {len(group)} transactions")
             return outcomes
-        except InternalError as error:
-            unknown = CommitUnknownError(
-                str(error), outcome=CommitUnknown(txid=transactions[0].txid, reason="")
-            )
-            return [self._resolve(transaction, unknown) for transaction in transactions]
-        except CommitUnknownError as error:
-            return [self._resolve(transaction, error) for transaction in transactions]
+        except (CommitUnknownError, InternalError) as error:
+            return [self._resolve(transaction, error, unknown_before) for transaction in group]
         except QuantumioError as error:  # definite: nothing of the group is visible
             if len(group) > 1:  # one member may have spoiled it for the others
-                return [outcome for one in group for outcome in self._decide([one])]
-            return [
-                CommitFailed(txid=transaction.txid, kind=error.kind, message=str(error))
-                for transaction in transactions
-            ]
-
+                return [outcome for one in group for outcome in self._flip([one])]
+            return [CommitFailed(txid=group[0].txid, kind=error.kind, message=str(error))]
         except Exception as error:  # noqa: BLE001  a bug: whether it committed, the registry knows
             if len(group) > 1:
-                return [outcome for one in group for outcome in self._decide([one])]
-            unknown = CommitUnknownError(
-                repr(error), outcome=CommitUnknown(txid=transactions[0].txid, reason="")
-            )
-            return [self._resolve(transaction, unknown) for transaction in transactions]
+                return [outcome for one in group for outcome in self._flip([one])]
+            return [self._resolve(group[0], InternalError(repr(error)), unknown_before)]
 
-    def _resolve(self, transaction: Transaction, error: CommitUnknownError) -> CommitOutcome:
-        """Ask the registry what became of a transaction whose COMMIT gave no answer."""
+    def _resolve(self, transaction: Transaction, error: QuantumioError, unknown_before: int) -> CommitOutcome:
+        """Find out what became of a transaction whose COMMIT gave no answer, fencing it if need be."""
+        txid = transaction.txid
         try:
-            outcome = self._catalog.outcome(transaction.txid)
+            if not self._owner.is_registered:
+                return self._known(txid, error)
+            record = self._catalog.take_over(txid, self._owner.id, transaction.epoch)
+            if record is None or record.state is TransactionState.COMMITTED:
+                return self._known(txid, error)
         except Exception as unreachable:  # noqa: BLE001  whatever it is: nothing is known
-            return CommitUnknown(txid=transaction.txid, reason=str(unreachable))
-        if outcome is None:
-            return CommitFailed(txid=transaction.txid, kind=error.kind, message=str(error))
-        return outcome
+            return CommitUnknown(txid=txid, reason=str(unreachable))
+        if record.state is TransactionState.ABORTED:
+            return CommitFailed(txid=txid, kind=ErrorKind.ABORTED, message=f"it was ended: {record.reason}")
+        if record.owner != self._owner.id or record.epoch != transaction.epoch + 1:
+            return CommitParked(txid=txid, reason="another process has taken it over")
+        # The COMMIT that gave no answer can never become visible any more: it is fenced.
+        if isinstance(error, InternalError) or unknown_before >= _MOST_UNKNOWN:
+            return CommitFailed(txid=txid, kind=error.kind, message=str(error))
+        return self._flip([evolve(transaction, epoch=record.epoch)], unknown_before + 1)[0]
+
+    def _known(self, txid: UUID, error: QuantumioError) -> CommitOutcome:
+        outcome = self._catalog.outcome(txid)
+        return outcome or CommitFailed(txid=txid, kind=error.kind, message=str(error))
+
+    # -- follow-ups
+    async def finish(self, txid: UUID, done: Collection[FollowUp]) -> None:
+        """Note follow-ups as done.
+
+        Raises
+        ------
+        QuantumioError
+            The registry cannot be reached: they will be done again.
+        """
+        if done and (error := await self._finished.call((txid, tuple(done)))) is not None:
+            raise error
+
+    def _finish(self, group: Sequence[tuple[UUID, tuple[FollowUp, ...]]]) -> Sequence[QuantumioError | None]:
+        done: Mapping[UUID, tuple[FollowUp, ...]] = dict(group)
+        try:
+            reach("finish.before")
+            self._catalog.finish_follow_ups(done)
+            reach("finish.after")
+        except QuantumioError as error:
+            return [error] * len(group)
+        except Exception as error:  # noqa: BLE001  a bug: it must not end the loop that carries the others
+            return [InternalError(f"a bug in quantumio: {error!r}")] * len(group)
+        return [None] * len(group)

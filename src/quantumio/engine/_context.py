@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
+from quantumio.engine._journal import JournalEntry
 from quantumio.engine._output import Output
 from quantumio.engine._ownership import choose_ownership, take_snapshot
 from quantumio.engine._plan_scope import PlanScope
@@ -37,8 +38,10 @@ from quantumio.model import (
     DataId,
     DatasetRef,
     DatasetType,
+    FollowUp,
     Mode,
     Moment,
+    OutputRecord,
     Ownership,
     Resolution,
     Transaction,
@@ -54,14 +57,10 @@ __all__ = ["MOMENT_OF_ACK", "Context", "ContextState", "outcome_error"]
 
 MOMENT_OF_ACK = {
     Ack.BUFFERED: Moment.ACCEPTED,
-    # Until there is a journal, its promise is kept by the next stronger level.
-    Ack.JOURNALED: Moment.COMMITTED,
+    Ack.JOURNALED: Moment.JOURNALED,
     Ack.COMMITTED: Moment.COMMITTED,
     Ack.SETTLED: Moment.SETTLED,
 }
-
-_GENERATION: Final = 0
-"""Grows only when an aborted transaction is opened again, which nothing does yet."""
 
 
 class ContextState(Enum):
@@ -90,6 +89,12 @@ class Context:
         None while undecided.
     put_s
         Seconds that callers were blocked in `put`.
+    epoch, generation
+        Which ownership of the transaction this is, and which names its objects have.
+    asked_registry
+        Whether the registry may know of it: then nothing may be removed before it was asked again.
+    wants_journal, entry
+        Whether its bytes go to the journal; its place there, None without.
     """
 
     def __init__(
@@ -99,7 +104,7 @@ class Context:
         run: str,
         key: str | None,
         ack: Ack,
-        policies: PolicyResolver,
+        policies: PolicyResolver | None,
         plan: PlanScope | None = None,
         txid: UUID | None = None,
     ) -> None:
@@ -118,14 +123,48 @@ class Context:
         self._policies = policies
         self._lock = threading.RLock()
         self._numbers = itertools.count()
+        self.epoch = 0
         # A token may be resumed twice, here or elsewhere: files of the one must never be the other's.
-        generation = _GENERATION if txid is None else 1 + int(environment.random_token(4), 16)
-        self._name = f"{self.txid}.{generation}"
+        self.generation = 0 if txid is None else 1 + int(environment.random_token(4), 16)
+        self.asked_registry = False
+        self.wants_journal = False
+        self.entry: JournalEntry | None = None
+        self._name = f"{self.txid}.{self.generation}"
         self._outputs: dict[tuple[str, DataId], Output] = {}
         self._inputs: dict[UUID, DatasetRef] = {}
         self._unchanged: dict[tuple[str, DataId], DatasetRef] = {}
         self._requires: dict[UUID, Context] = {}
         self._planned_inputs: list[Output] = []
+        self._input_ids: tuple[UUID, ...] = ()
+        self._required_txids: tuple[UUID, ...] = ()
+
+    @classmethod
+    def from_journal(
+        cls, runtime: Runtime, transaction: Transaction, entry: JournalEntry
+    ) -> Context:
+        """Make a sealed context of what a journal kept of it; `restore` gives it its outputs."""
+        context = cls(
+            runtime,
+            run=transaction.run,
+            key=transaction.key,
+            ack=Ack.COMMITTED,
+            policies=None,
+            txid=transaction.txid,
+        )
+        context.state = ContextState.SEALED
+        context.entry = entry
+        context.epoch, context.generation = transaction.epoch, transaction.generation
+        context._name = f"{transaction.txid}.{transaction.generation}"
+        context._input_ids = transaction.inputs
+        context._required_txids = transaction.requires
+        context._unchanged = {(ref.dataset_type.name, ref.data_id): ref for ref in transaction.unchanged}
+        return context
+
+    def restore(self, outputs: Sequence[Output]) -> None:
+        """Take the outputs that a journal kept."""
+        self._outputs = {(one.ref.dataset_type.name, one.ref.data_id): one for one in outputs}
+        self.output_count = len(outputs)
+        self.progress.reach(Moment.ACCEPTED, Moment.JOURNALED)
 
     # -- what is in it
     @property
@@ -227,6 +266,7 @@ class Context:
         expectation = check_expectation(expect)
         delegate = runtime.formats.delegate(dataset_type.storage_class)
         delegate.check(value)
+        assert self._policies is not None  # only a context of a journal has none, and that is sealed
         resolution = self._policies.resolve(dataset_type, self.run, to=to, own=own)
         ownership = choose_ownership(value, delegate, resolution.own)
         load_ids = {
@@ -328,7 +368,7 @@ class Context:
 
     def _place_now(self, output: Output) -> None:
         try:
-            self._runtime.place_now(output)
+            self._runtime.place_now(self, output)
         except BaseException:
             self._runtime.discard([output])
             raise
@@ -343,9 +383,16 @@ class Context:
             self._plan.publish(self)
         self.progress.reach(Moment.ACCEPTED)
 
-    def commit(self) -> None:
-        """Seal it and hand it to the runtime, which decides it in the background."""
+    def commit(self, *, journaled: bool = False) -> None:
+        """Seal it and hand it to the runtime, which decides it in the background.
+
+        Parameters
+        ----------
+        journaled
+            Whether its bytes go to the journal first.
+        """
         self._runtime.check_usable()
+        self.wants_journal = journaled
         with self._lock:  # so that whoever aborts sees it handed over, or broken off by an interrupt
             self.seal()
             self._runtime.submit(self)
@@ -366,7 +413,7 @@ class Context:
         if any(output.attempts for output in self.outputs):
             self._runtime.check_may_wait()
         if self._give_up():
-            self._runtime.discard(self.outputs)
+            self._runtime.end(self, str(kind))
             self.decide(CommitFailed(txid=self.txid, kind=kind, message=message))
             self._runtime.forget_open(self)
 
@@ -377,28 +424,77 @@ class Context:
     def abandon(self) -> None:
         """Abort it without waiting: nobody has it any more. The garbage collector calls this."""
         if self._give_up():
-            self._runtime.discard(self.outputs, wait=False)
+            self._runtime.end(self, str(ErrorKind.ABORTED), wait=False)
             message = "the context was dropped without commit"
             self.decide(CommitFailed(txid=self.txid, kind=ErrorKind.ABORTED, message=message))
             self._runtime.forget_open(self)
 
-    def transaction(self) -> Transaction:
+    def intent(self, *more: Output) -> Transaction:
+        """Return what the registry is to know before the first byte is placed.
+
+        Parameters
+        ----------
+        *more
+            Outputs that are not in the context yet.
+        """
+        self.asked_registry = True
+        planned = [
+            OutputRecord(
+                ref=output.ref,
+                expect=output.expect,
+                artifacts=tuple(
+                    output.plan(target.destination) for target in output.resolution.targets if target.required
+                ),
+            )
+            for output in (*self.persistent_outputs, *more)
+        ]
+        return self.transaction(planned, ())
+
+    def transaction(self, outputs: Sequence[OutputRecord], follow_ups: Sequence[FollowUp]) -> Transaction:
         """Return what the registry is to make visible."""
         with self._lock:
             # Upstream outputs have their final refs only now: an earlier attempt's, where that was reused.
             planned = [output.ref.id for output in self._planned_inputs]
-            inputs, unchanged = (
-                tuple(dict.fromkeys([*self._inputs, *planned])),
-                tuple(self._unchanged.values()),
-            )
+            inputs = tuple(dict.fromkeys([*self._input_ids, *self._inputs, *planned]))
+            unchanged = tuple(self._unchanged.values())
+            requires = self._required_txids + self._required()
         return Transaction(
             txid=self.txid,
             run=self.run,
             key=self.key,
-            outputs=tuple(output.record() for output in self.persistent_outputs),
+            outputs=tuple(outputs),
             inputs=inputs,
             unchanged=unchanged,
+            requires=requires,
+            follow_ups=tuple(follow_ups),
+            epoch=self.epoch,
+            generation=self.generation,
+            journaled=self.entry is not None,
         )
+
+    def _required(self) -> tuple[UUID, ...]:
+        """Return what must be visible first: of an upstream context that reused another's, that is."""
+        return tuple(txid for txid, upstream in self._requires.items() if not upstream.needs_no_commit)
+
+    @property
+    def needs_no_commit(self) -> bool:
+        """Whether nothing of it will ever be in the registry under its own name."""
+        if self.key is None and not self.persistent_outputs:
+            return True
+        return isinstance(self.outcome, Committed) and self.outcome.reused
+
+    def note_journaled(self) -> None:
+        """Say that its bytes survive this process."""
+        for output in self.persistent_outputs:
+            output.progress.reach(Moment.JOURNALED)
+        self.progress.reach(Moment.JOURNALED)
+
+    def begin_again(self, epoch: int, generation: int) -> None:
+        """Go on under other names: what was placed before was ended."""
+        self.epoch, self.generation = epoch, generation
+        self._name = f"{self.txid}.{generation}"
+        for output in self.persistent_outputs:
+            output.move_to(self._name)
 
     def decide(self, outcome: CommitOutcome) -> None:
         """Set the outcome, once, and tell everybody who waits."""

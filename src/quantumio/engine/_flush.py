@@ -35,6 +35,10 @@ _GROUP: Final = 256
 _T = TypeVar("_T")
 
 
+async def _always() -> bool:
+    return True
+
+
 class FlushFailure(Exception):
     """One output did not arrive at one destination. Never leaves the engine."""
 
@@ -60,24 +64,49 @@ class Flusher:
         self._encode_limiter = anyio.CapacityLimiter(encoders)
         self._place_limiters: dict[str, anyio.CapacityLimiter] = {}
 
-    async def flush(self, outputs: Sequence[Output], *, required: bool) -> None:
+    async def encode(self, outputs: Sequence[Output]) -> None:
+        """Encode outputs for their required destinations.
+
+        Raises
+        ------
+        ExceptionGroup
+            Of `FlushFailure`.
+        """
+        await _together(partial(self._encode_group, group, True) for group in _trips(outputs))
+
+    async def flush(
+        self, outputs: Sequence[Output], *, required: bool, may_place: Callable[[], Awaitable[bool]] = _always
+    ) -> None:
         """Bring outputs to their required (or to their best-effort) destinations.
+
+        Parameters
+        ----------
+        may_place
+            Awaited when the outputs are encoded: whether they may be placed. So that the registry can be
+            asked meanwhile.
 
         Raises
         ------
         ExceptionGroup
             Of `FlushFailure`. What was placed by then is in the outputs' ``artifacts``.
         """
-        await _together(partial(self._flush_group, group, required) for group in _trips(outputs))
+        await _together(partial(self._flush_group, group, required, may_place) for group in _trips(outputs))
 
-    async def _flush_group(self, group: Sequence[Output], required: bool) -> None:
+    async def _encode_group(self, group: Sequence[Output], required: bool) -> dict[str, list[Output]]:
         by_destination: defaultdict[str, list[Output]] = defaultdict(list)
         for output in group:
             for target in _missing(output, required):
                 by_destination[target.destination].append(output)
-        if not by_destination:
+        if by_destination:
+            await self._in_thread(self._encode_limiter, self._encode, by_destination)
+        return by_destination
+
+    async def _flush_group(
+        self, group: Sequence[Output], required: bool, may_place: Callable[[], Awaitable[bool]]
+    ) -> None:
+        by_destination = await self._encode_group(group, required)
+        if not by_destination or not await may_place():
             return
-        await self._in_thread(self._encode_limiter, self._encode, by_destination)
         await _together(
             partial(self._place_at, name, members, required) for name, members in by_destination.items()
         )
@@ -134,7 +163,7 @@ class Flusher:
         for output in outputs:
             choice = output.resolution.formats[name]
             encoded = _attempt(output, name, output.encode, choice)
-            path = output.attempts[name] = self._path(output, choice.name)
+            path = output.attempts[name] = output.path(choice)
             placements.append(
                 Placement(path=path, chunks=encoded.chunks, nbytes=encoded.nbytes, digest=encoded.digest)
             )
@@ -159,10 +188,6 @@ class Flusher:
         reach("flush.place.after")
         for output, artifact in zip(outputs, artifacts, strict=True):
             output.artifacts[name] = artifact
-
-    def _path(self, output: Output, format_name: str) -> str:
-        ref = output.ref
-        return f"{ref.dataset_type.name}/{ref.run}/{output.name}{self._formats.format(format_name).extension}"
 
     def _load(self, destination: TableDestination, output: Output) -> None:
         table, load_id = output.ref.dataset_type.name, output.load_ids[destination.name]
@@ -262,11 +287,11 @@ class Flusher:
         return await anyio.to_thread.run_sync(function, *arguments, limiter=limiter)
 
 
-async def _together(calls: Iterable[Callable[[], Awaitable[None]]]) -> None:
+async def _together(calls: Iterable[Callable[[], Awaitable[object]]]) -> None:
     """Run all calls at the same time, each to its end, and then raise what failed as one flat group."""
     failures: list[FlushFailure] = []
 
-    async def run(call: Callable[[], Awaitable[None]]) -> None:
+    async def run(call: Callable[[], Awaitable[object]]) -> None:
         try:
             await call()
         except FlushFailure as failure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from attrs import evolve, frozen
@@ -12,11 +12,13 @@ from attrs import evolve, frozen
 from quantumio.engine._budget import ByteBudget, Charge
 from quantumio.engine._ownership import Snapshot
 from quantumio.engine._policy import ROWS
+from quantumio.engine._pool import BufferPool, PooledCopies
 from quantumio.engine._progress import Progress
 from quantumio.errors import InternalError
 from quantumio.model import (
     TEMPORARY,
     Artifact,
+    ArtifactState,
     DatasetRef,
     Expectation,
     FormatChoice,
@@ -25,6 +27,7 @@ from quantumio.model import (
     Resolution,
 )
 from quantumio.ports import Chunks, Formats, StorageClassDelegate
+from quantumio.system import environment
 
 __all__ = ["Encoded", "Output", "OutputReleased"]
 
@@ -105,6 +108,37 @@ class Output:
         self._released = False
         self._lock = threading.RLock()
 
+    @classmethod
+    def from_journal(
+        cls,
+        record: OutputRecord,
+        *,
+        name: str,
+        resolution: Resolution,
+        formats: Formats,
+        budget: ByteBudget,
+        pool: BufferPool,
+        encoded: Mapping[FormatChoice, Encoded],
+    ) -> Output:
+        """Make an output of what a journal kept of it: its encoded forms, and where they are to go."""
+        delegate = formats.delegate(record.ref.dataset_type.storage_class)
+        load_ids = {a.destination: a.load_id for a in record.artifacts if a.load_id is not None}
+        output = cls(
+            record.ref,
+            name=name,
+            snapshot=Snapshot(None, Ownership.ENCODE, PooledCopies(pool)),
+            nbytes=0,  # its bytes are mapped from the journal's files
+            expect=record.expect,
+            resolution=resolution,
+            delegate=delegate,
+            formats=formats,
+            budget=budget,
+            charge=budget.charge_nothing(),
+            load_ids=load_ids,
+        )
+        output._encoded.update(encoded)
+        return output
+
     @property
     def storage_class(self) -> str:
         """Name of its storage class."""
@@ -119,6 +153,15 @@ class Output:
     def encoded_bytes(self) -> int:
         """Bytes of its first encoded form; 0 before it is encoded."""
         return next((encoded.nbytes for encoded in self._encoded.values()), 0)
+
+    def journal_formats(self) -> tuple[FormatChoice, ...]:
+        """Return the forms that a journal must keep so that every required destination can be served."""
+        wanted = {
+            choice: None
+            for target in self.resolution.targets
+            if target.required and (choice := self.resolution.formats[target.destination]) is not ROWS
+        }
+        return tuple(wanted) or (self._primary_format(),)
 
     def _primary_format(self) -> FormatChoice:
         """Return the format in which readers will get it after the commit."""
@@ -185,9 +228,38 @@ class Output:
             return self._delegate.convert(self._snapshot.value, "arrow")
 
     def record(self) -> OutputRecord:
-        """Return what the registry is to know."""
-        artifacts = (self.artifacts.get(target.destination) for target in self.resolution.targets)
-        return OutputRecord(ref=self.ref, expect=self.expect, artifacts=tuple(a for a in artifacts if a))
+        """Return what the registry is to make visible; copies that are still to be made are pending."""
+        names = (target.destination for target in self.resolution.targets)
+        artifacts = tuple(self.artifacts.get(name) or self.plan(name) for name in names)
+        return OutputRecord(ref=self.ref, expect=self.expect, artifacts=artifacts)
+
+    def plan(self, name: str) -> Artifact:
+        """Say where its bytes, or rows, will be at a destination: what an intent tells the registry."""
+        choice = self.resolution.formats[name]
+        load_id = self.load_ids.get(name)
+        path = self.ref.dataset_type.name if choice is ROWS else self.path(choice)
+        return Artifact(
+            destination=name,
+            path=path,
+            format=choice.name,
+            digest="",
+            nbytes=0,
+            load_id=load_id,
+            state=ArtifactState.PENDING,
+        )
+
+    def path(self, choice: FormatChoice) -> str:
+        """Return where its bytes will be in every managed store, relative to the root."""
+        extension = self._formats.format(choice.name).extension
+        return f"{self.ref.dataset_type.name}/{self.ref.run}/{self.name}{extension}"
+
+    def move_to(self, generation: str) -> None:
+        """Place it anew, under other names: what was placed was ended, and is removed by who ended it."""
+        number = self.name.rpartition(".")[2]
+        self.name = f"{generation}.{number}"
+        self.load_ids = {name: environment.uuid7() for name in self.load_ids}
+        self.attempts.clear()
+        self.artifacts.clear()
 
     # -- reading
     def read(self, columns: Sequence[str] | None = None) -> object:

@@ -5,33 +5,46 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Final
 from uuid import UUID
 
 import anyio
-from attrs import evolve, frozen
+from attrs import frozen
 
 from quantumio.engine._budget import ByteBudget
+from quantumio.engine._carrier import Carrier
 from quantumio.engine._committer import Committer
 from quantumio.engine._context import Context, ContextState
-from quantumio.engine._flush import Flusher, FlushFailure
+from quantumio.engine._flush import Flusher
+from quantumio.engine._follow_ups import FollowUps
+from quantumio.engine._journal import Journal, JournalEntry
+from quantumio.engine._journal_manifest import JournalManifest, JournalTarget
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._loop_thread import Job, LoopThread
 from quantumio.engine._output import Output
+from quantumio.engine._owner import Owner
 from quantumio.engine._plan_scope import PlanScope
 from quantumio.engine._policy import PolicyResolver
 from quantumio.engine._pool import BufferPool
+from quantumio.engine._temporaries import Temporaries
+from quantumio.engine._recovery import Recovery, RecoveryReport
 from quantumio.engine._waiting import Reply, Waiters
 from quantumio.errors import ErrorKind, InternalError, QuantumioError, StateError
 from quantumio.model import (
     Ack,
+    CommitConflict,
     CommitFailed,
     CommitOutcome,
+    CommitParked,
     Committed,
     CommitUnknown,
-    DataId,
-    Moment,
+    Mode,
+    OutputRecord,
+    Resolution,
+    Target,
     Transaction,
+    TransactionRecord,
 )
 from quantumio.ports import Catalog, Destinations, Formats
 from quantumio.system import environment
@@ -39,8 +52,20 @@ from quantumio.system.failpoints import reach
 
 __all__ = ["Runtime", "RuntimeSettings", "RuntimeStatus"]
 
+_JOURNAL: Final = "journal"
+"""Directory of the repository with what was accepted and is not placed yet."""
+
+_TRY_AGAIN_S: Final = 15.0
+"""How long what could not be done now waits for its next attempt in this process, in seconds."""
+
+_OWNERS: Final = "owners"
+"""Directory of the repository with a locked file for every process that carries something."""
+
 _IDLE_SHARE: Final = 4
 """The pool keeps at most this fraction (one in ...) of the byte budget idle."""
+
+_RENEWALS: Final = 4
+"""How often the lease is renewed while it lasts."""
 
 _CLOSED: Final = "the Butler is closed"
 
@@ -62,12 +87,20 @@ class RuntimeSettings:
         Encodings that run at the same time.
     verify_borrowed
         Whether borrowed arrays are digested at put and checked at flush.
+    lease_s, journaled_lease_s
+        How long this process may be silent before others end what it has not committed, in seconds; the
+        second for what is in its journal.
+    allow_volatile_journal
+        Whether the journal may be on a file system that lives in memory alone.
     """
 
     max_buffer_bytes: int
     put_timeout_s: float = 60.0
     encoders: int = 2
     verify_borrowed: bool = True
+    lease_s: float = 600.0
+    journaled_lease_s: float = 7 * 86400.0
+    allow_volatile_journal: bool = False
 
 
 @frozen(kw_only=True)
@@ -96,6 +129,7 @@ class Runtime:
         destinations: Destinations,
         formats: Formats,
         settings: RuntimeSettings,
+        directory: Path,
     ) -> None:
         self.catalog = catalog
         self.destinations = destinations
@@ -111,7 +145,12 @@ class Runtime:
         self._open: dict[UUID, Context] = {}
         self._in_flight: dict[UUID, Context] = {}
         self._decided: dict[UUID, CommitOutcome] = {}
-        self._temporaries: dict[tuple[str, str, DataId], Output] = {}
+        self.temporaries = Temporaries()
+        self._owners = directory / _OWNERS
+        self._owner = Owner(self._owners)
+        self.journal = Journal(directory / _JOURNAL, allow_volatile=settings.allow_volatile_journal)
+        self._follow_ups = FollowUps(catalog, destinations, formats)
+        self._is_left_over = False
         self._scopes: dict[UUID, anyio.CancelScope] = {}
         self._loop = LoopThread("quantumio-runtime", self._main)
 
@@ -150,11 +189,35 @@ class Runtime:
 
     async def _main(self, serve: Callable[[], Awaitable[None]]) -> None:
         self._flusher = Flusher(self.destinations, self.formats, self.settings.encoders)
-        self._committer = Committer(self.catalog)
+        self._committer = Committer(
+            self.catalog,
+            self._owner,
+            lease_s=self.settings.lease_s,
+            journaled_lease_s=self.settings.journaled_lease_s,
+        )
+        self._carrier = Carrier(
+            catalog=self.catalog,
+            destinations=self.destinations,
+            flusher=self._flusher,
+            committer=self._committer,
+            journal=self.journal,
+            ledger=self.ledger,
+        )
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._committer.run)
+            tasks.start_soon(self._renew_lease)
+            tasks.start_soon(self._try_again)
             await serve()
             tasks.cancel_scope.cancel()
+
+    async def _renew_lease(self) -> None:
+        """Say that this process lives, often enough that one lost renewal does not end its lease."""
+        while True:
+            await anyio.sleep(self.settings.lease_s / _RENEWALS)
+            try:
+                await anyio.to_thread.run_sync(self._owner.renew, self.catalog)
+            except QuantumioError as error:
+                self.ledger.add(error.kind, f"the lease was not renewed: {error}")
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do work; a bug in it must not end the loop that carries the others."""
@@ -236,7 +299,7 @@ class Runtime:
         try:
             with anyio.CancelScope() as scope:
                 self._scopes[context.txid] = scope
-                outcome = await self._decide(context)
+                outcome = await self._carrier.decide(context)
             with anyio.CancelScope(shield=True):
                 await self._conclude(context, outcome)
         except Exception as error:  # noqa: BLE001  a bug must not end the loop that carries the others
@@ -258,142 +321,35 @@ class Runtime:
         self._remember(context.txid, outcome)
         context.decide(outcome)
 
-    async def _decide(self, context: Context) -> CommitOutcome:
-        if failed := await self._upstream_failure(context):
-            return failed
-        outputs = context.persistent_outputs
-        try:
-            await self._flusher.flush(outputs, required=True)
-        except ExceptionGroup as group:
-            return self._flush_failed(context, group)
-        if not outputs and context.key is None:
-            return Committed(txid=context.txid, refs=(), commit_seq=None)
-        with anyio.CancelScope(shield=True):  # the point of no return
-            outcome = await self._committer.flip(context.transaction())
-        if isinstance(outcome, Committed) and {ref.id for ref in outcome.refs} != {o.ref.id for o in outputs}:
-            # The same transaction, resumed in another process, was first.
-            outcome = evolve(outcome, reused=True)
-        return outcome
-
-    async def _upstream_failure(self, context: Context) -> CommitOutcome | None:
-        """Wait until what the context read is visible; no registry ever holds an output without its input."""
-        for upstream in context.requires:
-            await upstream.progress.wait_async(Moment.COMMITTED)
-            if not isinstance(upstream.outcome, Committed):
-                return CommitFailed(
-                    txid=context.txid,
-                    kind=ErrorKind.UPSTREAM,
-                    message=f"an input comes from transaction {upstream.txid}, which did not commit: "
-                    f"{upstream.outcome}",
-                )
-        return None
-
-    def _flush_failed(self, context: Context, group: ExceptionGroup[Exception]) -> CommitOutcome:
-        failures = _flush_failures(group)
-        for failure in failures:
-            self.ledger.add(
-                failure.error.kind,
-                str(failure.error),
-                txid=context.txid,
-                ref=failure.ref,
-                destination=failure.destination,
-            )
-        first = failures[0]
-        return CommitFailed(txid=context.txid, kind=first.error.kind, message=str(first.error), ref=first.ref)
-
     async def _conclude(self, context: Context, outcome: CommitOutcome) -> None:
         """Tell the outcome, and do what follows from it."""
         if isinstance(outcome, Committed):
             if outcome.reused:
-                await self._remove(context.persistent_outputs, context.txid)
-            self._keep_temporaries(context)
-        elif not isinstance(outcome, CommitUnknown):  # on unknown delete nothing
-            await self._remove(context.persistent_outputs, context.txid)
-        if not isinstance(outcome, Committed):
-            self._note_failure(context, outcome)
+                await self._carrier.end(context, "reused")
+            self.temporaries.keep(context.outputs)
+        elif isinstance(outcome, CommitFailed | CommitConflict):  # on unknown delete nothing
+            await self._carrier.end(context, outcome.kind)
+        await self._carrier.close_entry(context, outcome)
+        self._carrier.note_outcome(context, outcome)
         self._remember(context.txid, outcome)
         reach("decide.before")
         context.decide(outcome)
         reach("decide.after")
-        if isinstance(outcome, Committed) and (outcome.reused or await self._settle(context)):
+        if isinstance(outcome, Committed) and (outcome.reused or await self._carrier.settle(context)):
             context.settle()
+        else:
+            self._is_left_over |= isinstance(outcome, Committed | CommitParked)
 
     def _remember(self, txid: UUID, outcome: CommitOutcome) -> None:
         """Keep an outcome that the registry does not know."""
-        if not (isinstance(outcome, Committed) and outcome.commit_seq is not None):
-            with self._lock:
+        with self._lock:
+            if isinstance(outcome, Committed) and outcome.commit_seq is not None:
+                self._decided.pop(txid, None)  # it may have been parked before
+            else:
                 self._decided[txid] = outcome
 
-    def _note_failure(self, context: Context, outcome: CommitOutcome) -> None:
-        if any(entry.txid == context.txid for entry in self.ledger.entries()):
-            return  # the flush failures say it better
-        match outcome:
-            case CommitFailed(kind=kind, message=message, ref=ref):
-                self.ledger.add(kind, message, txid=context.txid, ref=ref)
-            case Committed():
-                pass
-            case _:
-                reason = getattr(outcome, "message", None) or getattr(outcome, "reason", "")
-                kind = getattr(outcome, "kind", ErrorKind.REGISTRY)
-                self.ledger.add(kind, str(reason), txid=context.txid, ref=getattr(outcome, "ref", None))
-
-    async def _settle(self, context: Context) -> bool:
-        """Reveal rows and bring best-effort copies; failures go to the ledger, False if there are any."""
-        outputs = context.persistent_outputs
-        settled = True
-        reach("settle.before")
-        for step in (self._flusher.reveal, self._flusher.export, self._settle_copies):
-            try:
-                await step(outputs)
-            except ExceptionGroup as group:
-                settled = False
-                self._flush_failed(context, group)
-            except QuantumioError as error:
-                settled = False
-                self.ledger.add(error.kind, str(error), txid=context.txid)
-            except Exception as error:  # noqa: BLE001  it is visible; what is left must not undo that
-                settled = False
-                self.ledger.add(ErrorKind.INTERNAL, f"a bug in quantumio: {error!r}", txid=context.txid)
-        reach("settle.after")
-        return settled
-
-    async def _settle_copies(self, outputs: Sequence[Output]) -> None:
-        wanting = [o for o in outputs if any(not target.required for target in o.resolution.targets)]
-        if not wanting:
-            return
-        try:
-            await self._flusher.flush(wanting, required=False)
-            await self._flusher.reveal(wanting)
-            await self._flusher.export(wanting)
-        finally:
-            copies = {
-                output.ref.id: [
-                    output.artifacts[target.destination]
-                    for target in output.resolution.targets
-                    if not target.required and target.destination in output.artifacts
-                ]
-                for output in wanting
-            }
-            placed = {dataset_id: artifacts for dataset_id, artifacts in copies.items() if artifacts}
-            if placed:
-                reach("settle.record.before")
-                await anyio.to_thread.run_sync(self.catalog.record_artifacts, placed)
-                reach("settle.record.after")
-
-    async def _remove(self, outputs: Sequence[Output], txid: UUID | None = None) -> None:
-        self._note_left(await self._flusher.remove(outputs), txid)
-
-    def _note_left(self, failures: Sequence[FlushFailure], txid: UUID | None = None) -> None:
-        """Note what could not be removed."""
-        failed = {entry.destination for entry in self.ledger.entries() if txid and entry.txid == txid}
-        for failure in failures:
-            if failure.destination not in failed:  # else its first failure says why
-                self.ledger.add(
-                    failure.error.kind, str(failure.error), ref=failure.ref, destination=failure.destination
-                )
-
     # -- outputs outside of a commit
-    def place_now(self, output: Output) -> None:
+    def place_now(self, context: Context, output: Output) -> None:
         """Place one output of an open context at its required destinations and wait until it is durable.
 
         Raises
@@ -404,21 +360,44 @@ class Runtime:
         self.check_may_wait()
         done: Reply[None] = Reply()
         self._soon(
-            functools.partial(self._place_now, output, done),
+            functools.partial(self._place_now, context, output, done),
             lambda: done.fail(StateError(_CLOSED, hint="open another one")),
         )
         done.result()
 
-    async def _place_now(self, output: Output, done: Reply[None]) -> None:
+    async def _place_now(self, context: Context, output: Output, done: Reply[None]) -> None:
         try:
-            await self._flusher.flush([output], required=True)
-        except ExceptionGroup as group:
-            done.fail(_flush_failures(group)[0].error)
+            await self._carrier.place_now(context, output)
+        except QuantumioError as error:
+            done.fail(error)
         except BaseException as error:
             done.fail(InternalError(f"{type(error).__name__}: {error}"))
             raise
         else:
             done.give(None)
+
+    def prepare_now(self, transaction: Transaction) -> None:
+        """Write the intent of a transaction whose artifacts the caller will place.
+
+        Raises
+        ------
+        QuantumioError
+            The registry did not take it; nothing may be placed.
+        """
+        self.check_usable()
+        self.check_may_wait()
+        done: Reply[TransactionRecord | QuantumioError] = Reply()
+        refused = StateError(_CLOSED, hint="open another one")
+        self._soon(functools.partial(self._prepare_now, transaction, done), lambda: done.give(refused))
+        answer = done.result()
+        if isinstance(answer, QuantumioError):
+            raise answer
+
+    async def _prepare_now(
+        self, transaction: Transaction, done: Reply[TransactionRecord | QuantumioError]
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            done.give(await self._committer.prepare(transaction))
 
     def commit_now(self, transaction: Transaction) -> Reply[CommitOutcome]:
         """Make a transaction visible whose artifacts are placed already; the reply is its outcome.
@@ -436,31 +415,64 @@ class Runtime:
         with anyio.CancelScope(shield=True):
             done.give(await self._committer.flip(transaction))
 
-    def discard(self, outputs: Sequence[Output], *, wait: bool = True) -> None:
-        """Forget outputs that will never be committed; what was placed of them is removed."""
+    def end_now(self, transaction: Transaction, reason: str) -> bool:
+        """End a prepared transaction in this thread; whether what was placed of it may be removed.
+
+        Raises
+        ------
+        QuantumioError
+            The registry cannot be reached: nobody knows.
+        """
+        return self._committer.abort_here(transaction.txid, reason, ())
+
+    # -- what will never be committed
+    def discard(self, outputs: Sequence[Output]) -> None:
+        """Forget outputs of a context that goes on; what was placed of them is removed."""
         placed = [output for output in outputs if output.attempts]
         for output in outputs:
             output.release()
         if placed:
-            done: Reply[None] = Reply()
-            self._soon(
-                functools.partial(self._discard, placed, done), lambda: self._discard_here(placed, done)
+            self._on_loop(
+                functools.partial(self._carrier.remove, placed),
+                lambda: self._carrier.note_left(self._flusher.remove_here(placed)),
             )
-            if wait:
-                done.result()
 
-    async def _discard(self, outputs: Sequence[Output], done: Reply[None]) -> None:
-        try:
-            await self._remove(outputs)
-        finally:
-            done.give(None)
+    def end(self, context: Context, reason: str, *, wait: bool = True) -> None:
+        """Forget a context that was not handed over; what was placed of it is removed."""
+        for output in context.outputs:
+            output.release()
+        if context.asked_registry:
+            self._on_loop(
+                functools.partial(self._carrier.end, context, reason),
+                functools.partial(self._carrier.end_here, context, reason),
+                wait=wait,
+            )
 
-    def _discard_here(self, outputs: Sequence[Output], done: Reply[None]) -> None:
-        """Remove what was placed in this thread: the loop has ended."""
-        try:
-            self._note_left(self._flusher.remove_here(outputs))
-        finally:
-            done.give(None)
+    def _on_loop(
+        self,
+        work: Callable[[], Awaitable[object]],
+        otherwise: Callable[[], object],
+        *,
+        wait: bool = True,
+    ) -> None:
+        """Have the loop do work, or do it otherwise in this thread where the loop has ended."""
+        done: Reply[None] = Reply()
+
+        async def run() -> None:
+            try:
+                await work()
+            finally:
+                done.give(None)
+
+        def run_here() -> None:
+            try:
+                otherwise()
+            finally:
+                done.give(None)
+
+        self._soon(run, run_here)
+        if wait:
+            done.result()
 
     def forget_open(self, context: Context) -> None:
         """Note that a context was aborted."""
@@ -469,37 +481,96 @@ class Runtime:
         if context.outcome is not None:
             self._remember(context.txid, context.outcome)
 
-    # -- temporaries
-    def _keep_temporaries(self, context: Context) -> None:
-        for output in context.outputs:
-            if output.resolution.is_temporary:
-                key = output.ref.run, output.ref.dataset_type.name, output.ref.data_id
-                with self._lock:
-                    replaced = self._temporaries.get(key)
-                    self._temporaries[key] = output
-                if replaced is not None:
-                    replaced.release()
+    # -- recovery
+    @property
+    def _recovery(self) -> Recovery:
+        return Recovery(
+            catalog=self.catalog,
+            journal=self.journal,
+            owner=self._owner,
+            owners=self._owners,
+            follow_ups=self._follow_ups,
+            ledger=self.ledger,
+            carry=self._carry_entry,
+        )
 
-    def temporary(self, run: str, dataset_type: str, data_id: DataId) -> Output | None:
-        """Return a committed temporary that is still alive."""
-        return self._temporaries.get((run, dataset_type, data_id))
+    def recover(self) -> RecoveryReport:
+        """Finish or end what deaths have left, and wait until that is done; see `Recovery`.
 
-    def temporaries(self) -> list[Output]:
-        """All committed temporaries that are still alive."""
-        with self._lock:
-            return list(self._temporaries.values())
+        Raises
+        ------
+        QuantumioError
+            The registry cannot be reached.
+        """
+        self.check_usable()
+        self.check_may_wait()
+        done: Reply[RecoveryReport] = Reply()
+        refused = StateError(_CLOSED, hint="open another one")
+        self._soon(functools.partial(self._recover, done), lambda: done.fail(refused))
+        return done.result()
 
-    def forget(self, dataset_id: UUID) -> bool:
-        """Let a temporary go; False if there is none of this id."""
-        with self._lock:
-            for key, output in self._temporaries.items():
-                if output.ref.id == dataset_id:
-                    del self._temporaries[key]
-                    break
-            else:
-                return False
-        output.release()
-        return True
+    def look_for_left(self) -> RecoveryReport:
+        """Tell what `recover` would do, and do nothing."""
+        return self._recovery.look()
+
+    def recover_soon(self) -> None:
+        """Recover in the background, if there is anything to be recovered."""
+        if self._recovery.is_needed():
+            self._soon(functools.partial(self._recover, Reply()), _nothing)
+
+    async def _recover(self, done: Reply[RecoveryReport]) -> None:
+        try:
+            done.give(await self._recovery.run())
+        except QuantumioError as error:
+            done.fail(error)
+        except BaseException as error:
+            done.fail(InternalError(f"{type(error).__name__}: {error}"))
+            raise
+
+    async def _try_again(self) -> None:
+        """Come back to what could not be done, for as long as this process lives."""
+        while True:
+            await anyio.sleep(_TRY_AGAIN_S)
+            if self._is_left_over:
+                self._is_left_over = False
+                await self._guarded(self._recover_left)
+
+    async def _recover_left(self) -> None:
+        report = await self._recovery.run()
+        self._is_left_over |= not report.is_clean
+
+    async def _carry_entry(
+        self, manifest: JournalManifest, entry: JournalEntry, epoch: int, generation: int
+    ) -> CommitOutcome:
+        """Carry what a journal has kept, as if it had just been sealed."""
+        context = await anyio.to_thread.run_sync(self._restored, manifest, entry)
+        context.epoch = epoch
+        if generation != manifest.transaction.generation:
+            context.begin_again(epoch, generation)
+        self._take(context)
+        await self._carry(context)
+        assert context.outcome is not None
+        return context.outcome
+
+    def _restored(self, manifest: JournalManifest, entry: JournalEntry) -> Context:
+        context = Context.from_journal(self, manifest.transaction, entry)
+        context.restore(
+            [
+                Output.from_journal(
+                    record,
+                    name=_name_of(record, manifest.transaction, number),
+                    resolution=_resolution(manifest.targets[number]),
+                    formats=self.formats,
+                    budget=self.budget,
+                    pool=self.pool,
+                    encoded={
+                        blob.format: entry.read(blob) for blob in manifest.blobs if blob.output == number
+                    },
+                )
+                for number, record in enumerate(manifest.transaction.outputs)
+            ]
+        )
+        return context
 
     # -- looking at it, and the end
     def ticketed(self, txid: UUID) -> Context | CommitOutcome | None:
@@ -525,7 +596,7 @@ class Runtime:
                 buffer_used_bytes=self.budget.used_bytes,
                 buffer_max_bytes=self.budget.max_bytes,
                 put_waited_s=self.budget.waited_s,
-                temporaries=len(self._temporaries),
+                temporaries=len(self.temporaries),
             )
 
     def wait_idle(self, timeout_s: float | None) -> bool:
@@ -574,14 +645,31 @@ class Runtime:
             for context in self.pending():
                 self.cancel(context)
             self.wait_idle(_ABANDON_AFTER_S)
-        for output in self.temporaries():
-            output.release()
+        self.temporaries.release()
         self._loop.stop(_ABANDON_AFTER_S)
+        self._owner.release()
         self.ledger.raise_undelivered()
 
 
-def _flush_failures(group: ExceptionGroup[Exception]) -> list[FlushFailure]:
-    return [error for error in group.exceptions if isinstance(error, FlushFailure)]
+def _resolution(targets: Sequence[JournalTarget]) -> Resolution:
+    """Return what the policy said when an output was put, as far as a journal keeps it."""
+    return Resolution(
+        targets=tuple(Target(target.destination, target.required) for target in targets),
+        formats={target.destination: target.format for target in targets},
+        mode=Mode.DEFERRED,
+        own=None,
+        ack=None,
+        why={},
+    )
+
+
+def _name_of(record: OutputRecord, transaction: Transaction, number: int) -> str:
+    """Return the name under which an output was planned, so that it is never placed twice."""
+    for artifact in record.artifacts:
+        if artifact.load_id is None:
+            stem = artifact.path.rpartition("/")[2]
+            return ".".join(stem.split(".")[:3])
+    return f"{transaction.txid}.{transaction.generation}.{number}"
 
 
 def _nothing() -> None:

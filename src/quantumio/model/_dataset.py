@@ -281,5 +281,6 @@ class StoredDataset:
 
     @property
     def nbytes(self) -> int:
-        """Size of the dataset in bytes, as its first artifact holds it."""
-        return self.artifacts[0].nbytes if self.artifacts else 0
+        """Size of the dataset in bytes, as the first artifact that is there holds it."""
+        there = (one.nbytes for one in self.artifacts if one.state is not ArtifactState.PENDING)
+        return next(there, 0)

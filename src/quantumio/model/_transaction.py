@@ -98,6 +98,8 @@ class OutboxEntry:
         How often it was tried.
     age_s
         Since when it waits, in seconds by the database's clock.
+    is_due
+        Whether it may be claimed now: nobody else has it, and it is not postponed.
     """
 
     id: int
@@ -105,6 +107,7 @@ class OutboxEntry:
     follow_up: FollowUp
     attempts: int
     age_s: float
+    is_due: bool
 
 
 @frozen(kw_only=True)

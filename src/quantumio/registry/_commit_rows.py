@@ -61,20 +61,19 @@ class ArtifactWriter:
     """Writes artifacts, and the objects that hold them.
 
     Objects are unique by store and path: those that are there (a file ingested where it is, a second time)
-    are shared.
+    are shared; one that was pending until now gets its digest and size.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._uuid_in = database.rules.uuid_in
-        self._object = in_order(
-            database.prepare(
-                database.rules.insert(OBJECT)
-                .values({name: sa.bindparam(name) for name in _OBJECT_COLUMNS})
-                .on_conflict_do_nothing(index_elements=["store", "path"])
-            ),
-            _OBJECT_COLUMNS,
+        held = database.rules.insert(OBJECT).values({name: sa.bindparam(name) for name in _OBJECT_COLUMNS})
+        held = held.on_conflict_do_update(
+            index_elements=["store", "path"],
+            set_={"sha256": held.excluded.sha256, "nbytes": held.excluded.nbytes},
+            where=OBJECT.c.sha256 == "",
         )
+        self._object = in_order(database.prepare(held), _OBJECT_COLUMNS)
         self._insert = {update: self._statement(update=update) for update in (False, True)}
 
     def _statement(self, *, update: bool) -> Prepared:

@@ -94,7 +94,7 @@ class Execution:
         except Exception as error:  # noqa: BLE001  whatever it is, it is the end of this quantum only
             return QuantumResult(quantum=quantum, state=QuantumState.FAILED, error=error), None
         begin = environment.perf_counter()
-        trouble = _run_and_seal(task, context)
+        trouble = _run_and_seal(task, context, self._ack)
         seconds = environment.perf_counter() - begin
         self._temporaries[quantum.key] = [ref.id for ref in context.temporaries]
         result = QuantumResult(
@@ -124,12 +124,13 @@ class Execution:
             outcome = context.ticket.wait(str(level))
         except Exception as error:  # noqa: BLE001  the collector must go on for the others
             return evolve(result, state=_state_of(error), error=error, outcome=context.ticket.outcome)
-        assert isinstance(outcome, Committed)
+        if not isinstance(outcome, Committed):  # journaled: it is decided in the background
+            return result
         state = QuantumState.REUSED if outcome.reused else QuantumState.SUCCEEDED
         return evolve(result, state=state, outcome=outcome, refs=outcome.refs)
 
 
-def _run_and_seal(task: SuperTask, context: QuantumContext) -> BaseException | None:
+def _run_and_seal(task: SuperTask, context: QuantumContext, ack: Ack) -> BaseException | None:
     """Run a task and commit its context; returns what went wrong."""
     try:
         if task.is_async:
@@ -137,7 +138,7 @@ def _run_and_seal(task: SuperTask, context: QuantumContext) -> BaseException | N
         else:
             task.run(context)
         if context.is_open:
-            context.commit(Ack.BUFFERED)
+            context.hand_over(max(ack, context.level(Ack.BUFFERED)))
         elif context.ticket.outcome is not None and not isinstance(context.ticket.outcome, Committed):
             context.ticket.wait()  # the task aborted it, or did not care how its own commit ended
     except BaseException as error:  # noqa: BLE001  also a task's sys.exit() ends its quantum only

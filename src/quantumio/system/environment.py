@@ -12,6 +12,7 @@ import uuid
 from pathlib import Path
 
 __all__ = [
+    "boot_id",
     "host",
     "memory_limit_bytes",
     "monotonic",
@@ -58,6 +59,14 @@ def random_token(nbytes: int = 8) -> str:
 def host() -> str:
     """Return the name of this machine."""
     return socket.gethostname()
+
+
+def boot_id() -> str:
+    """Return what identifies this start of the machine; empty where the system does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def user() -> str:

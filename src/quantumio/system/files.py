@@ -350,6 +350,19 @@ class FileLock:
             raise
         self._held.append(descriptor)  # only the holder appends: the lock itself serialises this list
 
+    def try_acquire(self) -> bool:
+        """Take the lock if nobody holds it; False if somebody does."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException as error:
+            os.close(descriptor)
+            if isinstance(error, BlockingIOError):
+                return False
+            raise
+        self._held.append(descriptor)
+        return True
+
     def release(self) -> None:
         """Give the lock back."""
         os.close(self._held.pop())

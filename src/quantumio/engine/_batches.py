@@ -1,0 +1,63 @@
+"""Calls that share a trip: whatever waits while one trip is under way goes with the next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Final, Generic, TypeVar
+
+import anyio
+import anyio.to_thread
+from attrs import define, field
+
+__all__ = ["Batches"]
+
+_MOST: Final = 64
+"""Members of a trip at most: bounds how long the registry's write lock is held."""
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+@define(eq=False)
+class _Waiting(Generic[_Item, _Result]):
+    item: _Item
+    done: anyio.Event = field(factory=anyio.Event)
+    result: _Result | None = None
+
+
+class Batches(Generic[_Item, _Result]):
+    """Runs a function on groups of items in a worker thread, one group at a time. Lives on one event loop.
+
+    Parameters
+    ----------
+    work
+        Given the items of a group, returns one result for each. Must not raise: what may fail is part of
+        the results.
+    """
+
+    def __init__(self, work: Callable[[Sequence[_Item]], Sequence[_Result]]) -> None:
+        self._work = work
+        self._send, self._receive = anyio.create_memory_object_stream[_Waiting[_Item, _Result]](math.inf)
+        self._limiter = anyio.CapacityLimiter(1)
+
+    async def call(self, item: _Item) -> _Result:
+        """Wait for the result of one item. A caller that is cancelled does not take the item back."""
+        waiting: _Waiting[_Item, _Result] = _Waiting(item)
+        self._send.send_nowait(waiting)
+        await waiting.done.wait()
+        return waiting.result  # type: ignore[return-value]  # set before the event
+
+    async def run(self) -> None:
+        """Serve until cancelled; a group that is under way is finished."""
+        with self._send, self._receive:
+            async for first in self._receive:
+                group = [first]
+                while len(group) < _MOST and self._receive.statistics().current_buffer_used:
+                    group.append(self._receive.receive_nowait())
+                with anyio.CancelScope(shield=True):
+                    items = [waiting.item for waiting in group]
+                    results = await anyio.to_thread.run_sync(self._work, items, limiter=self._limiter)
+                for waiting, result in zip(group, results, strict=True):
+                    waiting.result = result
+                    waiting.done.set()

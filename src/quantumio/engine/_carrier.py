@@ -1,0 +1,413 @@
+"""The way of one context from sealed to settled, step by step as the commit protocol names them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
+from typing import Final
+
+import anyio
+import anyio.to_thread
+from attrs import define, evolve, field
+
+from quantumio.engine._committer import Committer
+from quantumio.engine._context import Context
+from quantumio.engine._follow_ups import clean_up
+from quantumio.engine._flush import Flusher, FlushFailure
+from quantumio.engine._journal import Journal, JournalEntry
+from quantumio.engine._journal_manifest import JournalTarget
+from quantumio.engine._ledger import ErrorLedger
+from quantumio.engine._output import Output
+from quantumio.errors import ErrorKind, QuantumioError, StateError
+from quantumio.model import (
+    CommitConflict,
+    CommitFailed,
+    CommitOutcome,
+    CommitParked,
+    Committed,
+    FollowUp,
+    FollowUpKind,
+    Moment,
+    TransactionRecord,
+    TransactionState,
+)
+from quantumio.ports import LEASE_OVER, Catalog, Destinations, ExportingDestination
+from quantumio.system.failpoints import reach
+
+__all__ = ["Carrier", "flush_failures"]
+
+_MOST_REOPENED: Final = 3
+"""How often a context is placed anew that others ended because this process was silent for too long."""
+
+
+_MAY_PASS: Final = frozenset({ErrorKind.UNREACHABLE, ErrorKind.TIMEOUT, ErrorKind.REGISTRY})
+"""Failures that are none of the outputs': the work is kept, and tried again."""
+
+
+@define(eq=False)
+class _Intent:
+    """What the registry says to the intent of a context, once it has answered."""
+
+    answered: anyio.Event = field(factory=anyio.Event)
+    answer: TransactionRecord | QuantumioError | None = None
+    is_ours: bool = False
+
+    async def may_place(self) -> bool:
+        await self.answered.wait()
+        return self.is_ours
+
+
+class Carrier:
+    """Carries contexts. Lives on the runtime's loop; keeps nothing of a context itself."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        destinations: Destinations,
+        flusher: Flusher,
+        committer: Committer,
+        journal: Journal,
+        ledger: ErrorLedger,
+    ) -> None:
+        self._journal = journal
+        self._catalog = catalog
+        self._destinations = destinations
+        self._flusher = flusher
+        self._committer = committer
+        self._ledger = ledger
+
+    # -- sealed to decided
+    async def decide(self, context: Context) -> CommitOutcome:
+        """Bring a context to its outcome; nobody is told yet."""
+        if context.wants_journal and (failed := await self.journal(context)):
+            return failed
+        if failed := await self._upstream_failure(context):
+            return failed
+        if not context.persistent_outputs:
+            if context.key is None:
+                return Committed(txid=context.txid, refs=(), commit_seq=None)
+            return await self._flip(context)
+        outcome = await self._place_and_flip(context)
+        for _ in range(_MOST_REOPENED):
+            if not isinstance(outcome, CommitParked) or not await self._reopen(context):
+                break
+            outcome = await self._place_and_flip(context)
+        return outcome
+
+    async def journal(self, context: Context) -> CommitOutcome | None:
+        """Make the bytes of a sealed context survive this process; returns why that was not possible.
+
+        What it has read of others that is not visible yet comes first: a journal must never promise an
+        output whose input may be lost.
+        """
+        for upstream in context.requires:
+            await upstream.progress.wait_async(Moment.JOURNALED)
+        try:
+            await self._flusher.encode(context.persistent_outputs)
+        except ExceptionGroup as group:
+            return self.note_flush_failures(context, group)
+        try:
+            with anyio.CancelScope(shield=True):  # or an entry could stay behind that nobody knows of
+                context.entry = await anyio.to_thread.run_sync(self._write_entry, context)
+        except QuantumioError as error:
+            return CommitFailed(txid=context.txid, kind=error.kind, message=str(error))
+        context.note_journaled()
+        return None
+
+    def _write_entry(self, context: Context) -> JournalEntry:
+        outputs = context.persistent_outputs
+        encodings = [
+            (number, choice, output.encode(choice))
+            for number, output in enumerate(outputs)
+            for choice in output.journal_formats()
+        ]
+        reach("journal.before")
+        entry = self._journal.write(
+            transaction=evolve(context.intent(), journaled=True),
+            targets=[JournalTarget.all_of(output.resolution) for output in outputs],
+            encodings=encodings,
+        )
+        reach("journal.after")
+        return entry
+
+    async def close_entry(self, context: Context, outcome: CommitOutcome) -> None:
+        """Do with the journal entry of a context what its outcome says."""
+        if context.entry is not None:
+            await anyio.to_thread.run_sync(_close_entry, context.entry, outcome)
+
+    async def _upstream_failure(self, context: Context) -> CommitOutcome | None:
+        """Wait until what the context read is visible; no registry ever holds an output without its input."""
+        for upstream in context.requires:
+            await upstream.progress.wait_async(Moment.COMMITTED)
+            if not isinstance(upstream.outcome, Committed):
+                return CommitFailed(
+                    txid=context.txid,
+                    kind=ErrorKind.UPSTREAM,
+                    message=f"an input comes from transaction {upstream.txid}, which did not commit: "
+                    f"{upstream.outcome}",
+                )
+        return None
+
+    async def _place_and_flip(self, context: Context) -> CommitOutcome:
+        intent = _Intent()
+        outputs = context.persistent_outputs
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._prepare, context, intent)
+                await self._flusher.flush(outputs, required=True, may_place=intent.may_place)
+        except ExceptionGroup as group:
+            return await self._park(context, self.note_flush_failures(context, group))
+        if isinstance(intent.answer, QuantumioError):
+            failed = CommitFailed(txid=context.txid, kind=intent.answer.kind, message=str(intent.answer))
+            return await self._park(context, failed)
+        if not intent.is_ours:
+            assert intent.answer is not None
+            return await anyio.to_thread.run_sync(self._outcome_of_another, intent.answer)
+        return await self._flip(context)
+
+    async def _park(self, context: Context, failed: CommitFailed) -> CommitOutcome:
+        """Keep in the journal what failed only for now: a destination, or the registry, cannot be reached."""
+        if failed.kind not in _MAY_PASS or (context.entry is None and await self.journal(context)):
+            return failed
+        return CommitParked(txid=context.txid, reason=failed.message)
+
+    async def _prepare(self, context: Context, intent: _Intent, *more: Output) -> None:
+        """Ask for leave to place the outputs: the intent is in the registry before the first byte goes."""
+        transaction = context.intent(*more)
+        try:
+            with anyio.CancelScope(shield=True):  # or the intent could come after the end of its context
+                intent.answer = answer = await self._committer.prepare(transaction)
+            if isinstance(answer, TransactionRecord):
+                intent.is_ours = self._committer.is_ours(answer, transaction)
+        finally:
+            intent.answered.set()
+
+    def _outcome_of_another(self, record: TransactionRecord) -> CommitOutcome:
+        """Return the outcome of a context whose transaction is not ours (any more)."""
+        if record.state is TransactionState.COMMITTED:
+            outcome = self._catalog.outcome(record.txid)
+            if isinstance(outcome, Committed):
+                return evolve(outcome, reused=True)
+        if record.state is TransactionState.ABORTED and record.reason != LEASE_OVER:
+            return CommitFailed(
+                txid=record.txid, kind=ErrorKind.ABORTED, message=f"it was ended before: {record.reason}"
+            )
+        reason = (
+            "it was ended because its process was silent for too long"
+            if record.state is TransactionState.ABORTED
+            else f"another process carries it ({record.owner_host or 'unknown'}, state {record.state})"
+        )
+        return CommitParked(txid=record.txid, reason=reason)
+
+    async def _reopen(self, context: Context) -> bool:
+        """Own a transaction again that was ended over our silence; its outputs get other names."""
+        try:
+            record = await self._committer.reopen(context.txid)
+        except QuantumioError:
+            return False
+        if record is None:
+            return False
+        context.begin_again(record.epoch, record.generation)
+        return True
+
+    async def _flip(self, context: Context) -> CommitOutcome:
+        outputs = context.persistent_outputs
+        transaction = context.transaction([output.record() for output in outputs], self._follow_ups(outputs))
+        with anyio.CancelScope(shield=True):  # the point of no return
+            outcome = await self._committer.flip(transaction)
+        if isinstance(outcome, Committed) and {ref.id for ref in outcome.refs} != {o.ref.id for o in outputs}:
+            # The same transaction, resumed in another process, was first.
+            outcome = evolve(outcome, reused=True)
+        return outcome
+
+    # -- what is to be done after
+    def _follow_ups(self, outputs: Sequence[Output]) -> tuple[FollowUp, ...]:
+        found: dict[FollowUp, None] = {}
+        for output in outputs:
+            for target in output.resolution.targets:
+                name = target.destination
+                if not target.required:
+                    found[FollowUp(kind=FollowUpKind.REPLICATE, destination=name)] = None
+                elif name in output.load_ids:
+                    found[FollowUp(kind=FollowUpKind.FLIP_TABLE, destination=name)] = None
+                elif isinstance(self._destinations.get(name), ExportingDestination):
+                    found[FollowUp(kind=FollowUpKind.EXPORT, destination=name)] = None
+        return tuple(found)
+
+    async def settle(self, context: Context) -> bool:
+        """Reveal rows, export and bring best-effort copies; failures go to the ledger, False if any."""
+        outputs = context.persistent_outputs
+        left: set[str] = set()
+        reach("settle.before")
+        for kind, step in (
+            (FollowUpKind.FLIP_TABLE, self._flusher.reveal),
+            (FollowUpKind.EXPORT, self._flusher.export),
+            (FollowUpKind.REPLICATE, self._bring_copies),
+        ):
+            wanted = {one for one in self._follow_ups(outputs) if one.kind is kind}
+            failed = await self._followed(context, partial(step, outputs))
+            left |= failed
+            done = {one for one in wanted if "" not in failed and one.destination not in failed}
+            left |= await self._followed(context, partial(self._committer.finish, context.txid, done))
+        reach("settle.after")
+        return not left
+
+    async def _followed(self, context: Context, step: Callable[[], Awaitable[None]]) -> set[str]:
+        """Do one step; returns the destinations where it failed, an empty name for everywhere."""
+        try:
+            await step()
+        except ExceptionGroup as group:
+            self.note_flush_failures(context, group)
+            return {failure.destination or "" for failure in flush_failures(group)}
+        except QuantumioError as error:
+            self._ledger.add(error.kind, str(error), txid=context.txid)
+        except Exception as error:  # noqa: BLE001  it is visible; what is left must not undo that
+            self._ledger.add(ErrorKind.INTERNAL, f"a bug in quantumio: {error!r}", txid=context.txid)
+        else:
+            return set()
+        return {""}
+
+    async def _bring_copies(self, outputs: Sequence[Output]) -> None:
+        wanting = [o for o in outputs if any(not target.required for target in o.resolution.targets)]
+        if not wanting:
+            return
+        try:
+            await self._flusher.flush(wanting, required=False)
+            await self._flusher.reveal(wanting)
+            await self._flusher.export(wanting)
+        finally:
+            copies = {
+                output.ref.id: [
+                    output.artifacts[target.destination]
+                    for target in output.resolution.targets
+                    if not target.required and target.destination in output.artifacts
+                ]
+                for output in wanting
+            }
+            placed = {dataset_id: artifacts for dataset_id, artifacts in copies.items() if artifacts}
+            if placed:
+                reach("settle.record.before")
+                await anyio.to_thread.run_sync(self._catalog.record_artifacts, placed)
+                reach("settle.record.after")
+
+    # -- one output of an open context
+    async def place_now(self, context: Context, output: Output) -> None:
+        """Place one output before its context is sealed.
+
+        Raises
+        ------
+        QuantumioError
+            It did not arrive.
+        """
+        intent = _Intent()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._prepare, context, intent, output)
+                await self._flusher.flush([output], required=True, may_place=intent.may_place)
+        except ExceptionGroup as group:
+            raise flush_failures(group)[0].error from None
+        if isinstance(intent.answer, QuantumioError):
+            raise intent.answer
+        if not intent.is_ours:
+            raise StateError(
+                f"transaction {context.txid} is not this process's any more", hint="open another context"
+            )
+
+    # -- what never becomes visible
+    async def end(self, context: Context, reason: str) -> bool:
+        """End the transaction of a context that is not committed, then remove what was placed of it.
+
+        Returns
+        -------
+        bool
+            False if the registry did not say that it may be removed: it was left where it is.
+        """
+        outputs = context.persistent_outputs
+        clean = clean_up(_places(outputs))
+        if context.asked_registry:
+            may_remove = await anyio.to_thread.run_sync(self._end_transaction, context, reason, clean)
+            if not may_remove:
+                return False
+        left = await self.remove(outputs, context)
+        done = [one for one in clean if one.destination not in left and "" not in left]
+        if context.asked_registry:
+            await self._followed(context, partial(self._committer.finish, context.txid, done))
+        return True
+
+    def end_here(self, context: Context, reason: str) -> None:
+        """Do it in this thread: the loop has ended. What was cleaned up is cleaned up once more later."""
+        outputs = context.persistent_outputs
+        if self._end_transaction(context, reason, clean_up(_places(outputs))):
+            self.note_left(self._flusher.remove_here(outputs), context)
+
+    def _end_transaction(self, context: Context, reason: str, clean: Sequence[FollowUp]) -> bool:
+        try:
+            return self._committer.abort_here(context.txid, reason, clean)
+        except QuantumioError as error:
+            self._ledger.add(error.kind, f"what was placed was left: {error}", txid=context.txid)
+            return False
+
+    async def remove(self, outputs: Sequence[Output], context: Context | None = None) -> set[str]:
+        """Remove what was placed of outputs; returns the destinations where something is left."""
+        failures = await self._flusher.remove(outputs)
+        self.note_left(failures, context)
+        return {failure.destination or "" for failure in failures}
+
+    # -- failures
+    def note_flush_failures(self, context: Context, group: ExceptionGroup[Exception]) -> CommitFailed:
+        """Note them in the ledger; returns the outcome that they mean for a context that is not decided."""
+        failures = flush_failures(group)
+        for failure in failures:
+            self._ledger.add(
+                failure.error.kind,
+                str(failure.error),
+                txid=context.txid,
+                ref=failure.ref,
+                destination=failure.destination,
+            )
+        first = failures[0]
+        return CommitFailed(txid=context.txid, kind=first.error.kind, message=str(first.error), ref=first.ref)
+
+    def note_left(self, failures: Sequence[FlushFailure], context: Context | None = None) -> None:
+        """Note what could not be removed."""
+        entries = self._ledger.entries() if context is not None else []
+        known = {entry.destination for entry in entries if context and entry.txid == context.txid}
+        for failure in failures:
+            if failure.destination not in known:  # else its first failure says why
+                self._ledger.add(
+                    failure.error.kind, str(failure.error), ref=failure.ref, destination=failure.destination
+                )
+
+    def note_outcome(self, context: Context, outcome: CommitOutcome) -> None:
+        """Note an outcome that is no commit, where nothing in the ledger says why already."""
+        if any(entry.txid == context.txid for entry in self._ledger.entries()):
+            return  # the flush failures say it better
+        match outcome:
+            case CommitFailed(kind=kind, message=message, ref=ref):
+                self._ledger.add(kind, message, txid=context.txid, ref=ref)
+            case Committed():
+                pass
+            case _:
+                reason = getattr(outcome, "message", None) or getattr(outcome, "reason", "")
+                kind = getattr(outcome, "kind", ErrorKind.REGISTRY)
+                self._ledger.add(kind, str(reason), txid=context.txid, ref=getattr(outcome, "ref", None))
+
+
+def _close_entry(entry: JournalEntry, outcome: CommitOutcome) -> None:
+    match outcome:
+        case Committed():
+            entry.finish()
+        case CommitConflict(message=message) | CommitFailed(message=message):
+            entry.keep_as_conflict(message)
+        case _:
+            entry.release()
+
+
+def flush_failures(group: ExceptionGroup[Exception]) -> list[FlushFailure]:
+    """Return the failures of a group."""
+    return [error for error in group.exceptions if isinstance(error, FlushFailure)]
+
+
+def _places(outputs: Sequence[Output]) -> Iterator[str]:
+    return (target.destination for output in outputs for target in output.resolution.targets if target.required)

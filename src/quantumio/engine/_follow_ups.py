@@ -1,0 +1,203 @@
+"""What was left to do when a transaction was decided, done from what the registry knows of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from attrs import evolve
+
+from quantumio.engine._policy import ROWS
+from quantumio.errors import DestinationError, ErrorKind, QuantumioError
+from quantumio.model import (
+    Artifact,
+    ArtifactState,
+    Committed,
+    FollowUp,
+    FollowUpKind,
+    OutboxEntry,
+    StoredDataset,
+    TransactionState,
+    human_path,
+)
+from quantumio.ports import (
+    Catalog,
+    Destinations,
+    ExportingDestination,
+    Formats,
+    ObjectDestination,
+    Placement,
+    TableDelegate,
+    TableDestination,
+)
+from quantumio.system.failpoints import reach
+
+__all__ = ["FollowUps", "clean_up"]
+
+_FIRST_DELAY_S: Final = 5.0
+_LONGEST_DELAY_S: Final = 3600.0
+"""How long a follow-up that failed waits for its next attempt: doubled each time, in seconds."""
+
+
+def clean_up(destinations: Iterable[str]) -> tuple[FollowUp, ...]:
+    """Return what is to be done at destinations where an aborted transaction may have placed something."""
+    return tuple(FollowUp(kind=FollowUpKind.CLEAN, destination=name) for name in dict.fromkeys(destinations))
+
+
+class FollowUps:
+    """Does entries of the outbox. Blocks; thread-safe; every step may be done again at any time."""
+
+    def __init__(self, catalog: Catalog, destinations: Destinations, formats: Formats) -> None:
+        self._catalog = catalog
+        self._destinations = destinations
+        self._formats = formats
+
+    def do(self, entry: OutboxEntry) -> QuantumioError | None:
+        """Do one entry that was claimed, and note it as done; returns why it could not be done."""
+        try:
+            reach("follow_up.before")
+            self._do(entry)
+            reach("follow_up.after")
+        except QuantumioError as error:
+            delay_s = min(_FIRST_DELAY_S * 2**entry.attempts, _LONGEST_DELAY_S)
+            self._catalog.postpone(entry.id, delay_s)
+            return error
+        self._catalog.finish_follow_ups({entry.txid: (entry.follow_up,)})
+        return None
+
+    def _do(self, entry: OutboxEntry) -> None:
+        name = entry.follow_up.destination
+        if entry.follow_up.kind is FollowUpKind.CLEAN:
+            self._clean(entry, name)
+            return
+        for stored, artifact in self._artifacts(entry, name):
+            if entry.follow_up.kind is FollowUpKind.REPLICATE:
+                artifact = self._replicate(stored, artifact)
+            self._show(stored, artifact)
+
+    def _artifacts(self, entry: OutboxEntry, name: str) -> Sequence[tuple[StoredDataset, Artifact]]:
+        outcome = self._catalog.outcome(entry.txid)
+        if not isinstance(outcome, Committed):
+            return []
+        stored = self._catalog.stored([ref.id for ref in outcome.refs])
+        return [(one, a) for one in stored.values() for a in one.artifacts if a.destination == name]
+
+    # -- committed: show it, and bring copies
+    def _show(self, stored: StoredDataset, artifact: Artifact) -> None:
+        """Reveal the rows of an artifact, or show its object under a name for people."""
+        destination = self._destinations.get(artifact.destination)
+        if isinstance(destination, TableDestination):
+            assert artifact.load_id is not None
+            destination.reveal(artifact.path, artifact.load_id, stored.ref)
+        elif isinstance(destination, ExportingDestination):
+            ending = self._formats.format(artifact.format).extension
+            destination.export(artifact.path, human_path(stored.ref, ending))
+
+    def _replicate(self, stored: StoredDataset, wanted: Artifact) -> Artifact:
+        """Bring a copy that is still pending, from any that is whole; returns it as it is then."""
+        if wanted.state is not ArtifactState.PENDING:
+            return wanted
+        destination = self._destinations.get(wanted.destination)
+        source, data = self._healthy(stored)
+        if isinstance(destination, TableDestination):
+            made = self._load(destination, stored, wanted, source, data)
+        else:
+            made = self._place(destination, stored, wanted, source, data)
+        self._catalog.record_artifacts({stored.ref.id: [made]})
+        return made
+
+    def _healthy(self, stored: StoredDataset) -> tuple[Artifact, bytes]:
+        """Return an artifact that is whole, and its bytes.
+
+        Raises
+        ------
+        DestinationError
+            There is none that can be read now.
+        """
+        failures: list[str] = []
+        for artifact in stored.artifacts:
+            if artifact.state is not ArtifactState.OK or artifact.load_id is not None:
+                continue
+            try:
+                source = self._destinations.get(artifact.destination)
+                assert isinstance(source, ObjectDestination)
+                data = source.read(artifact.path)
+            except QuantumioError as error:
+                failures.append(str(error))
+                continue
+            if hashlib.sha256(data).hexdigest() == artifact.digest:
+                return artifact, data
+            failures.append(f"{artifact.destination} does not hold the bytes that were written")
+        raise DestinationError(
+            f"{stored.ref} has no copy that can be read now: {'; '.join(failures) or 'none is a file'}",
+            hint="look at Butler.where_is(ref), and at `quantumio fsck`",
+        )
+
+    def _place(
+        self,
+        destination: ObjectDestination,
+        stored: StoredDataset,
+        wanted: Artifact,
+        source: Artifact,
+        data: bytes,
+    ) -> Artifact:
+        """Place the bytes; those of another format are encoded anew."""
+        if wanted.format != source.format:
+            storage_class = stored.ref.dataset_type.storage_class
+            value = self._formats.format(source.format).decode(data, storage_class)
+            data = b"".join(self._formats.format(wanted.format).encode(value, storage_class, {}))
+        digest = hashlib.sha256(data).hexdigest()
+        made = evolve(wanted, digest=digest, nbytes=len(data), state=ArtifactState.OK)
+        placement = Placement(path=made.path, chunks=(data,), nbytes=made.nbytes, digest=digest)
+        try:
+            destination.place([placement])
+        except DestinationError as error:
+            if error.kind is not ErrorKind.CORRUPT:
+                raise
+            # An encoder of another version wrote it: what is there was never seen by anybody.
+            destination.remove([made.path])
+            destination.place([placement])
+        return made
+
+    def _load(
+        self,
+        destination: TableDestination,
+        stored: StoredDataset,
+        wanted: Artifact,
+        source: Artifact,
+        data: bytes,
+    ) -> Artifact:
+        storage_class = stored.ref.dataset_type.storage_class
+        delegate = self._formats.delegate(storage_class)
+        assert isinstance(delegate, TableDelegate)
+        assert wanted.load_id is not None
+        value = self._formats.format(source.format).decode(data, storage_class)
+        loaded = destination.load(wanted.path, delegate.convert(value, "arrow"), wanted.load_id)
+        return evolve(
+            wanted,
+            format=ROWS.name,
+            digest=loaded.checksum,
+            nbytes=loaded.nbytes,
+            state=ArtifactState.OK,
+        )
+
+    # -- aborted: remove what was placed
+    def _clean(self, entry: OutboxEntry, name: str) -> None:
+        """Remove what an aborted transaction may have placed at a destination.
+
+        One that was opened again since has other names, and a manifest of those alone: what is left of the
+        generation before is found by gc.
+        """
+        record = self._catalog.transaction(entry.txid)
+        if record is None or record.state is not TransactionState.ABORTED or record.transaction is None:
+            return
+        destination = self._destinations.get(name)
+        planned = [a for output in record.transaction.outputs for a in output.artifacts]
+        here = [artifact for artifact in planned if artifact.destination == name]
+        if isinstance(destination, TableDestination):
+            for artifact in here:
+                assert artifact.load_id is not None
+                destination.remove_load(artifact.path, artifact.load_id)
+        else:
+            destination.remove([artifact.path for artifact in here])

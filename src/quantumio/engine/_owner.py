@@ -1,0 +1,90 @@
+"""Who carries transactions: this process, for as long as it lives."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from quantumio.system import environment, files
+
+if TYPE_CHECKING:
+    from quantumio.ports import Catalog
+
+__all__ = ["Owner", "is_dead_here"]
+
+
+class Owner:
+    """The identity under which a runtime prepares transactions. Thread-safe.
+
+    Beside its lease in the registry it holds the lock of a file, which the kernel frees when the process
+    dies: so another process of the same machine knows of its death at once.
+
+    Parameters
+    ----------
+    directory
+        Where the locks of the owners are.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.id: UUID = environment.uuid7()
+        self._directory = directory
+        self._lock = threading.Lock()
+        self._held: files.FileLock | None = None
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the registry knows it."""
+        return self._held is not None
+
+    def register(self, catalog: Catalog) -> None:
+        """Become known to the registry; once."""
+        with self._lock:
+            if self._held is not None:
+                return
+            files.make_directories(self._directory)
+            held = files.FileLock(_lock_path(self._directory, self.id))
+            held.acquire()
+            catalog.register_owner(self.id, environment.host(), environment.boot_id())
+            self._held = held
+
+    def renew(self, catalog: Catalog) -> None:
+        """Renew the lease, where there is one."""
+        if self.is_registered:
+            catalog.renew_lease(self.id)
+
+    def release(self) -> None:
+        """Give the lock up: nothing is carried any more."""
+        with self._lock:
+            if self._held is not None:
+                files.remove(_lock_path(self._directory, self.id))
+                self._held.release()
+                self._held = None
+
+
+def is_dead_here(directory: Path, owner: UUID, host: str | None, boot_id: str | None) -> bool:
+    """Whether an owner is known for certain to be dead, because it ran on this machine.
+
+    Parameters
+    ----------
+    host, boot_id
+        Where the registry says that it runs.
+    """
+    if host != environment.host():
+        return False
+    if boot_id != environment.boot_id():
+        return True  # this machine was started again since
+    path = _lock_path(directory, owner)
+    if not files.exists(path):
+        return True  # it ended in good order
+    lock = files.FileLock(path)
+    if not lock.try_acquire():
+        return False
+    files.remove(path)
+    lock.release()
+    return True
+
+
+def _lock_path(directory: Path, owner: UUID) -> Path:
+    return directory / f"{owner}.lock"

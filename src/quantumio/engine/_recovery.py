@@ -1,0 +1,296 @@
+"""What a death left behind is finished or ended: journal entries, transactions of dead owners, follow-ups.
+
+Recovery may run at any time, beside others who work on the repository and beside other recoveries: an entry
+of the journal belongs to who holds its lock, a transaction to who holds its epoch, a follow-up to who has
+claimed it. Every step may be done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import anyio.to_thread
+from attrs import define, evolve, field, frozen
+
+from quantumio.engine._follow_ups import FollowUps, clean_up
+from quantumio.engine._journal import Journal, JournalEntry, JournalState
+from quantumio.engine._journal_manifest import JournalManifest
+from quantumio.engine._ledger import ErrorLedger
+from quantumio.engine._owner import Owner, is_dead_here
+from quantumio.errors import QuantumioError
+from quantumio.model import Committed, CommitOutcome, OutboxEntry, TransactionRecord, TransactionState
+from quantumio.ports import LEASE_OVER, Catalog
+
+__all__ = ["Recovery", "RecoveryItem", "RecoveryReport"]
+
+_CLAIM_S: Final = 300.0
+"""How long a follow-up belongs to who does it, in seconds."""
+
+_CLAIMED_AT_ONCE: Final = 16
+
+
+@frozen(kw_only=True)
+class RecoveryItem:
+    """One thing that recovery found, and what became of it.
+
+    Attributes
+    ----------
+    what
+        ``journal``, ``transaction`` or ``follow_up``.
+    txid
+        The transaction; None for something foreign.
+    action
+        ``committed``, ``conflict``, ``failed``, ``parked``, ``ended``, ``done``, ``removed``, ``left``; or,
+        in a dry run, what would be tried: ``carry``, ``end``, ``do``, ``remove``.
+    detail
+        More for people.
+    """
+
+    what: str
+    txid: UUID | None
+    action: str
+    detail: str = ""
+
+
+@define(kw_only=True)
+class RecoveryReport:
+    """What recovery did, in order."""
+
+    items: list[RecoveryItem] = field(factory=list)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing is left that needs somebody: nothing parked, left or in conflict."""
+        return not any(item.action in ("parked", "left", "conflict", "failed") for item in self.items)
+
+
+Carry = Callable[[JournalManifest, JournalEntry, int, int], Awaitable[CommitOutcome]]
+"""Brings a context of the journal to its outcome, at an epoch and a generation."""
+
+
+class Recovery:
+    """Recovers one repository.
+
+    Parameters
+    ----------
+    owners
+        Directory of the locks of the owners.
+    carry
+        How a context of the journal is brought to its end.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        journal: Journal,
+        owner: Owner,
+        owners: Path,
+        follow_ups: FollowUps,
+        ledger: ErrorLedger,
+        carry: Carry,
+    ) -> None:
+        self._catalog = catalog
+        self._journal = journal
+        self._owner = owner
+        self._owners = owners
+        self._follow_ups = follow_ups
+        self._ledger = ledger
+        self._carry = carry
+
+    def is_needed(self) -> bool:
+        """Whether there is anything that recovery would do something about. Blocks; cheap."""
+        if any(entry.state is not JournalState.CONFLICT for entry in self._journal.entries()):
+            return True
+        if any(self._is_dead(record) for record in self._catalog.preparing()):
+            return True
+        return any(entry.is_due for entry in self._catalog.outbox())
+
+    def look(self) -> RecoveryReport:
+        """Tell what recovery would do, and do nothing. Blocks."""
+        report = RecoveryReport()
+        wanted = {JournalState.READY: "carry", JournalState.CONFLICT: "left"}
+        for entry in self._journal.entries():
+            report.items.append(
+                RecoveryItem(what="journal", txid=entry.txid, action=wanted.get(entry.state, "remove"))
+            )
+        journaled = {entry.txid for entry in self._journal.entries()}
+        report.items += [
+            RecoveryItem(what="transaction", txid=record.txid, action="end")
+            for record in self._catalog.preparing()
+            if record.txid not in journaled and self._is_dead(record)
+        ]
+        report.items += [
+            RecoveryItem(
+                what="follow_up",
+                txid=entry.txid,
+                action="do",
+                detail=f"{entry.follow_up.kind} at {entry.follow_up.destination}",
+            )
+            for entry in self._catalog.outbox()
+            if entry.is_due
+        ]
+        return report
+
+    async def run(self) -> RecoveryReport:
+        """Recover; what cannot be done now is left for the next time, and told."""
+        report = RecoveryReport()
+        ready = await anyio.to_thread.run_sync(self._lock_entries, report)
+        try:
+            for entry, manifest in _upstream_first(ready):
+                report.items.append(await self._recover_entry(entry, manifest))
+        finally:
+            for entry, _ in ready:
+                entry.release()
+        await anyio.to_thread.run_sync(self._end_dead, report)
+        await anyio.to_thread.run_sync(self._do_follow_ups, report)
+        return report
+
+    # -- the journal
+    def _lock_entries(self, report: RecoveryReport) -> list[tuple[JournalEntry, JournalManifest]]:
+        """Take what nobody else works on; what was never promised, or is done, is removed."""
+        ready: list[tuple[JournalEntry, JournalManifest]] = []
+        for entry in self._journal.entries():
+            if entry.state is JournalState.CONFLICT or not entry.lock():
+                continue
+            if entry.state is not JournalState.READY:
+                entry.discard()
+                report.items.append(RecoveryItem(what="journal", txid=entry.txid, action="removed"))
+                continue
+            try:
+                ready.append((entry, entry.manifest()))
+            except QuantumioError as error:
+                entry.release()
+                self._ledger.add(error.kind, str(error), txid=entry.txid)
+                report.items.append(
+                    RecoveryItem(what="journal", txid=entry.txid, action="left", detail=str(error))
+                )
+        return ready
+
+    async def _recover_entry(self, entry: JournalEntry, manifest: JournalManifest) -> RecoveryItem:
+        txid = manifest.transaction.txid
+        item = RecoveryItem(what="journal", txid=txid, action="left")
+        try:
+            outcome = await anyio.to_thread.run_sync(self._own, manifest)
+            if isinstance(outcome, TransactionRecord):
+                outcome = await self._carry(manifest, entry, outcome.epoch, outcome.generation)
+            elif isinstance(outcome, Committed):
+                await anyio.to_thread.run_sync(entry.finish)
+            else:
+                await anyio.to_thread.run_sync(entry.keep_as_conflict, outcome)
+                return evolve(item, action="conflict", detail=outcome)
+        except QuantumioError as error:
+            self._ledger.add(error.kind, str(error), txid=txid)
+            return evolve(item, detail=str(error))
+        action = type(outcome).__name__.removeprefix("Commit").lower()
+        detail = getattr(outcome, "message", None) or getattr(outcome, "reason", "")
+        return evolve(item, action="committed" if isinstance(outcome, Committed) else action, detail=detail)
+
+    def _own(self, manifest: JournalManifest) -> TransactionRecord | Committed | str:
+        """Make the transaction of an entry ours; else its outcome, or why it will never be visible."""
+        transaction = manifest.transaction
+        self._owner.register(self._catalog)
+        record = self._catalog.transaction(transaction.txid)
+        if record is None:
+            return TransactionRecord(
+                txid=transaction.txid,
+                state=TransactionState.PREPARING,
+                epoch=transaction.epoch,
+                generation=transaction.generation,
+                transaction=transaction,
+            )
+        if record.state is TransactionState.PREPARING:
+            # Whoever holds the entry's lock carries it: a living owner has parked it.
+            record = self._catalog.take_over(record.txid, self._owner.id, record.epoch) or record
+        elif record.state is TransactionState.ABORTED and record.reason == LEASE_OVER:
+            record = self._catalog.reopen(record.txid, self._owner.id, record.epoch) or record
+        if record.state is TransactionState.COMMITTED:
+            outcome = self._catalog.outcome(record.txid)
+            assert isinstance(outcome, Committed)
+            return outcome
+        if record.state is TransactionState.PREPARING and record.owner == self._owner.id:
+            return record
+        return f"it was ended: {record.reason or record.state}"
+
+    # -- transactions of the dead
+    def _is_dead(self, record: TransactionRecord) -> bool:
+        """Whether nobody will ever go on with a transaction that is on its way."""
+        if record.owner is None or record.owner == self._owner.id:
+            return False
+        if record.lease_over:
+            return True
+        is_journaled = record.transaction is not None and record.transaction.journaled
+        return not is_journaled and is_dead_here(
+            self._owners, record.owner, record.owner_host, record.owner_boot_id
+        )
+
+    def _end_dead(self, report: RecoveryReport) -> None:
+        kept = {entry.txid for entry in self._journal.entries()}
+        for record in self._catalog.preparing():
+            if record.txid in kept or not self._is_dead(record):
+                continue
+            try:
+                if self._end(record):
+                    report.items.append(RecoveryItem(what="transaction", txid=record.txid, action="ended"))
+            except QuantumioError as error:
+                self._ledger.add(error.kind, str(error), txid=record.txid)
+                report.items.append(
+                    RecoveryItem(what="transaction", txid=record.txid, action="left", detail=str(error))
+                )
+
+    def _end(self, record: TransactionRecord) -> bool:
+        planned = record.transaction.outputs if record.transaction is not None else ()
+        clean = clean_up(artifact.destination for output in planned for artifact in output.artifacts)
+        if record.lease_over:
+            return self._catalog.reap(record.txid, record.epoch, clean)
+        self._owner.register(self._catalog)
+        taken = self._catalog.take_over(record.txid, self._owner.id, record.epoch)
+        if taken is None or taken.owner != self._owner.id or taken.state is not TransactionState.PREPARING:
+            return False
+        return self._catalog.abort(record.txid, taken.epoch, LEASE_OVER, clean)
+
+    # -- follow-ups
+    def _do_follow_ups(self, report: RecoveryReport) -> None:
+        while entries := self._claim():
+            for entry in entries:
+                error = self._follow_ups.do(entry)
+                if error is not None:
+                    self._ledger.add(
+                        error.kind, str(error), txid=entry.txid, destination=entry.follow_up.destination
+                    )
+                report.items.append(
+                    RecoveryItem(
+                        what="follow_up",
+                        txid=entry.txid,
+                        action="done" if error is None else "left",
+                        detail=f"{entry.follow_up.kind} at {entry.follow_up.destination}"
+                        + (f": {error}" if error else ""),
+                    )
+                )
+
+    def _claim(self) -> Sequence[OutboxEntry]:
+        if not any(entry.is_due for entry in self._catalog.outbox()):
+            return []
+        self._owner.register(self._catalog)
+        return self._catalog.claim(self._owner.id, _CLAIMED_AT_ONCE, _CLAIM_S)
+
+
+def _upstream_first(
+    ready: Iterable[tuple[JournalEntry, JournalManifest]],
+) -> list[tuple[JournalEntry, JournalManifest]]:
+    """Order entries so that each comes after those that it requires."""
+    waiting = {manifest.transaction.txid: (entry, manifest) for entry, manifest in ready}
+    ordered: list[tuple[JournalEntry, JournalManifest]] = []
+
+    def visit(txid: UUID) -> None:
+        if (found := waiting.pop(txid, None)) is not None:
+            for upstream in found[1].transaction.requires:
+                visit(upstream)
+            ordered.append(found)
+
+    while waiting:
+        visit(next(iter(waiting)))
+    return ordered
