@@ -15,6 +15,7 @@ import pyarrow as pa
 from quantumio import Butler, DatasetType
 from quantumio.destinations.files import FilesDestination
 from quantumio.engine import _committer
+from quantumio.engine._journal import Journal, JournalState
 from quantumio.ports import StoredObject
 
 RUN = "r"
@@ -131,6 +132,22 @@ def with_rows(repository, acknowledge):
             acknowledge(f"settled {label}")
 
 
+def journaled_commits(repository, acknowledge):
+    with opened(repository) as butler:
+        for label in ("one", "two"):
+            commit(butler, label, ack="journaled")
+            acknowledge(f"journaled {label}")
+        butler.drain()
+        acknowledge("committed one")
+        acknowledge("committed two")
+
+
+def journaled_rows(repository, acknowledge):
+    with opened(repository) as butler:
+        commit(butler, "rows", ack="journaled")
+        acknowledge("journaled rows")
+
+
 def small_outputs(repository, acknowledge):
     with opened(repository) as butler:
         commit(butler, "many")
@@ -178,30 +195,28 @@ def flips_before_it_places(repository, acknowledge):
         late.append((self, placements))
         return [StoredObject(path=one.path, nbytes=one.nbytes, modified_ns=0) for one in placements]
 
-    place, decide = FilesDestination.place, _committer.Committer._decide
+    place, flip = FilesDestination.place, _committer.Committer._flip
 
-    def decide_first(self, group):
-        outcomes = decide(self, group)
+    def flip_first(self, group):
+        outcomes = flip(self, group)
         while late:
             place(*late.pop())
         return outcomes
 
-    FilesDestination.place, _committer.Committer._decide = promise, decide_first
+    FilesDestination.place, _committer.Committer._flip = promise, flip_first
     small_outputs(repository, acknowledge)
 
 
 def flips_in_halves(repository, acknowledge):
-    decide = _committer.Committer._decide
+    flip = _committer.Committer._flip
 
     def halves(self, group):
-        for waiting in group:
-            whole = waiting.transaction
-            decide(self, [attrs.evolve(waiting, transaction=attrs.evolve(whole, outputs=whole.outputs[:1]))])
-            other = whole.outputs[-1].ref.id
-            waiting.transaction = attrs.evolve(whole, txid=other, outputs=whole.outputs[1:])
-        return decide(self, group)
+        flip(self, [attrs.evolve(whole, outputs=whole.outputs[:1]) for whole in group])
+        others = [(whole.outputs[-1].ref.id, whole.outputs[1:]) for whole in group]
+        rest = [attrs.evolve(group[0], txid=txid, outputs=outputs) for txid, outputs in others]
+        return flip(self, rest)
 
-    _committer.Committer._decide = halves
+    _committer.Committer._flip = halves
     with contextlib.suppress(AssertionError):
         small_outputs(repository, acknowledge)
 
@@ -242,6 +257,8 @@ def look(butler, repository, acknowledged):
     assert "derived" not in visible or "input" in visible
     for line in acknowledged:
         level, _, label = line.partition(" ")
+        if level == "journaled":
+            continue  # it may be in the journal alone
         assert label in visible, f"{line}, but it is not visible"
         if level == "settled":
             look_settled(butler, label)
@@ -277,12 +294,51 @@ def look_at_rows(repository, versions):
 
 
 def check(repository, crash):
+    promised = {line.partition(" ")[2] for line in crash.acknowledged if line.startswith("journaled ")}
+    may_come = promised | {label for _, label in journaled(repository)}
     with opened(repository, readonly=True) as butler:
         seen = look(butler, repository, crash.acknowledged)
     with opened(repository) as butler:
+        butler.recover()
+        recovered = look(butler, repository, [*crash.acknowledged, *(f"committed {one}" for one in promised)])
+        assert seen <= recovered <= seen | may_come, f"recovery made {recovered} of {seen}"
+        assert butler.recover().items == [], "recovering again found something"
+        look_for_remains(butler, repository)
         commit(butler, "after")
         now = look(butler, repository, [*crash.acknowledged, "committed after"])
-    assert now == seen | {"after"}, "opening it for writing changed what is visible"
+        assert now == recovered | {"after"}
+        butler.drain()
+        look_for_remains(butler, repository)
+
+
+def journaled(repository):
+    """Yield entry and label of what is in the journal whole, promised or not."""
+    for entry in Journal(repository / "journal").entries():
+        if entry.state is JournalState.READY:
+            manifest = entry.manifest()
+            places = {
+                (output.ref.dataset_type.name, output.ref.data_id["visit"])
+                for output in manifest.transaction.outputs
+            }
+            yield entry, next(label for label, wanted in MANIFESTS.items() if wanted == places)
+
+
+def look_for_remains(butler, repository):
+    """Hold that no file is without a row, and that nothing waits for anybody."""
+    (open_repository,) = butler._session.repositories
+    catalog = open_repository.catalog
+    assert catalog.preparing() == []
+    assert catalog.outbox() == []
+    assert Journal(repository / "journal").entries() == []
+    known = {
+        unquote(urlsplit(location.url).path)
+        for ref in butler.query("*", versions="all")
+        for location in butler.where_is(ref)
+    }
+    for root in (repository / "data", repository / "second"):
+        for path in root.rglob("*"):
+            if path.is_file() and "_qio" not in path.parts and not path.name.startswith(".qio-"):
+                assert str(path) in known, f"a file without a row: {path}"
 
 
 def check_key(repository, crash):

@@ -10,6 +10,8 @@ CASES = [
     ("local", scenarios.two_commits, scenarios.local, scenarios.check),
     ("second", scenarios.with_second_copy, scenarios.second, scenarios.check),
     ("level3", scenarios.with_rows, scenarios.level3, scenarios.check),
+    ("journaled", scenarios.journaled_commits, scenarios.local, scenarios.check),
+    ("journaled rows", scenarios.journaled_rows, scenarios.level3, scenarios.check),
     ("small outputs", scenarios.small_outputs, scenarios.local, scenarios.check),
     ("reads", scenarios.reads_the_first, scenarios.local, scenarios.check),
     ("immediate", scenarios.one_commit, scenarios.immediate, scenarios.check),

@@ -188,6 +188,7 @@ class Runtime:
             )
 
     async def _main(self, serve: Callable[[], Awaitable[None]]) -> None:
+        self._recovering = anyio.Lock()
         self._flusher = Flusher(self.destinations, self.formats, self.settings.encoders)
         self._committer = Committer(
             self.catalog,
@@ -520,7 +521,7 @@ class Runtime:
 
     async def _recover(self, done: Reply[RecoveryReport]) -> None:
         try:
-            done.give(await self._recovery.run())
+            done.give(await self._recover_alone())
         except QuantumioError as error:
             done.fail(error)
         except BaseException as error:
@@ -535,8 +536,12 @@ class Runtime:
                 self._is_left_over = False
                 await self._guarded(self._recover_left)
 
+    async def _recover_alone(self) -> RecoveryReport:
+        async with self._recovering:  # a second one would skip, and not wait for, what the first has locked
+            return await self._recovery.run()
+
     async def _recover_left(self) -> None:
-        report = await self._recovery.run()
+        report = await self._recover_alone()
         self._is_left_over |= not report.is_clean
 
     async def _carry_entry(
