@@ -60,6 +60,11 @@ class ByteBudget:
         self._used = self.used_bytes
         return self._used == 0 or self._used + nbytes <= self.max_bytes
 
+    def fits(self, nbytes: int) -> bool:
+        """Whether so many bytes could be charged now."""
+        with self._lock:
+            return self._fits(nbytes)
+
     def charge_now(self, nbytes: int) -> Charge | None:
         """Charge without waiting; None if it does not fit."""
         with self._lock:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
@@ -47,7 +48,7 @@ from quantumio.model import (
     Transaction,
     check_expectation,
 )
-from quantumio.ports import StorageClassDelegate, TableDestination
+from quantumio.ports import Chunks, StorageClassDelegate, TableDestination
 from quantumio.system import environment
 
 if TYPE_CHECKING:
@@ -275,8 +276,8 @@ class Context:
         ref = DatasetRef(ref_id or environment.uuid7(), dataset_type, data_id, self.run)
         name = f"{self._name}.{next(self._numbers)}"
         nbytes = delegate.nbytes(value)
-        charge = runtime.budget.charge_now(nbytes) or runtime.budget.charge(
-            nbytes, runtime.settings.put_timeout_s, f"{dataset_type.name}({data_id})"
+        charge = runtime.budget.charge_now(nbytes) or runtime.make_room(
+            nbytes, f"{dataset_type.name}({data_id})"
         )
         try:
             snapshot = take_snapshot(
@@ -326,6 +327,29 @@ class Context:
         output.progress.reach(Moment.ACCEPTED)
         if replaced is not None:
             self._runtime.discard([replaced])
+
+    @property
+    def spillable_bytes(self) -> int:
+        """Bytes in memory that `spill` could move to a file."""
+        if self.state is not ContextState.OPEN:
+            return 0
+        return sum(output.charged_bytes for output in self.persistent_outputs)
+
+    def spill(self, store: Callable[[Chunks], memoryview], is_enough: Callable[[], bool]) -> int:
+        """Move outputs to files, the largest first, until it is enough; returns the bytes given back.
+
+        One that cannot be moved stays in memory: if something is wrong with it, its commit will tell.
+        """
+        given_back = 0
+        with self._lock:  # it is not handed over meanwhile: what is on its way must not move
+            if self.state is not ContextState.OPEN:
+                return 0
+            for output in sorted(self.persistent_outputs, key=lambda one: one.charged_bytes, reverse=True):
+                if is_enough():
+                    break
+                with contextlib.suppress(OSError, QuantumioError):
+                    given_back += output.spill(store)
+        return given_back
 
     def give_up_waiting(self, given_up: threading.Event) -> None:
         """End the waiting for the buffer of the put whose ``GIVEN_UP`` is this event."""

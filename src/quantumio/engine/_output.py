@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
 from attrs import evolve, frozen
@@ -22,6 +22,7 @@ from quantumio.model import (
     DatasetRef,
     Expectation,
     FormatChoice,
+    Moment,
     OutputRecord,
     Ownership,
     Resolution,
@@ -106,6 +107,7 @@ class Output:
         self._charge = charge
         self._encoded: dict[FormatChoice, Encoded] = {}
         self._released = False
+        self._is_spilled = False
         self._lock = threading.RLock()
 
     @classmethod
@@ -213,6 +215,39 @@ class Output:
             self._encoded[choice] = evolve(encoded, chunks=(b"".join(encoded.chunks),))
             self._snapshot.release()
 
+    def spill(self, store: Callable[[Chunks], memoryview]) -> int:
+        """Move it from memory to a file; must not be on its way to a destination.
+
+        Parameters
+        ----------
+        store
+            Writes bytes to a file without a name, and returns them as they are mapped from there.
+
+        Returns
+        -------
+        int
+            Bytes given back to the budget; 0 where it was spilled, or has left memory, already.
+
+        Raises
+        ------
+        MutatedAfterPut, FormatError, OSError
+            It cannot be encoded, or the file not be written; it stays where it is.
+        """
+        with self._lock:
+            if self._released or self._is_spilled:
+                return 0
+            choices = dict.fromkeys((*self.journal_formats(), self._primary_format()))
+            encoded = {choice: self.encode(choice) for choice in choices}
+            mapped = {choice: evolve(one, chunks=(store(one.chunks),)) for choice, one in encoded.items()}
+            self._encoded = mapped
+            self._is_spilled = True
+            self._snapshot.release()
+            given_back, self.charged_bytes = self.charged_bytes, 0
+            self._budget.release(self._charge)
+            self._charge = self._budget.charge_nothing()
+        self.progress.reach(Moment.RELEASED)
+        return given_back
+
     def rows(self) -> object:
         """Return it as a `pyarrow.Table` for table destinations.
 
@@ -316,6 +351,9 @@ class Output:
 
     def _decode(self, columns: Sequence[str] | None = None) -> object:
         choice = self._primary_format()
+        if choice not in self._encoded and self._snapshot.value is None:
+            # A journal keeps what required destinations take; whoever reads the primary one reads it as that.
+            choice = next(iter(self._encoded), choice)
         encoded = self._encoded.get(choice)
         if encoded is None:
             if self._snapshot.value is None:

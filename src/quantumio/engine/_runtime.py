@@ -12,7 +12,7 @@ from uuid import UUID
 import anyio
 from attrs import frozen
 
-from quantumio.engine._budget import ByteBudget
+from quantumio.engine._budget import ByteBudget, Charge
 from quantumio.engine._carrier import Carrier
 from quantumio.engine._committer import Committer
 from quantumio.engine._context import Context, ContextState
@@ -27,6 +27,7 @@ from quantumio.engine._owner import Owner
 from quantumio.engine._plan_scope import PlanScope
 from quantumio.engine._policy import PolicyResolver
 from quantumio.engine._pool import BufferPool
+from quantumio.engine._spill import Spill
 from quantumio.engine._temporaries import Temporaries
 from quantumio.engine._recovery import Recovery, RecoveryReport
 from quantumio.engine._waiting import Reply, Waiters
@@ -111,6 +112,7 @@ class RuntimeStatus:
     contexts_in_flight: int
     buffer_used_bytes: int
     buffer_max_bytes: int
+    buffer_spilled_bytes: int
     put_waited_s: float
     temporaries: int
 
@@ -149,6 +151,7 @@ class Runtime:
         self._owners = directory / _OWNERS
         self._owner = Owner(self._owners)
         self.journal = Journal(directory / _JOURNAL, allow_volatile=settings.allow_volatile_journal)
+        self._spill = Spill(directory, self.budget, self._open_contexts)
         self._follow_ups = FollowUps(catalog, destinations, formats)
         self._is_left_over = False
         self._scopes: dict[UUID, anyio.CancelScope] = {}
@@ -253,6 +256,23 @@ class Runtime:
         with self._lock:
             self._open[context.txid] = context
         return context
+
+    def make_room(self, nbytes: int, what: str) -> Charge:
+        """Charge what does not fit into the buffer now: spill what may be spilled, and wait for the rest.
+
+        Raises
+        ------
+        BufferFull
+            It did not fit in time; nothing was charged.
+        StateError
+            The Butler was closed meanwhile (``kind="closed"``).
+        """
+        self._spill.make_room(nbytes)
+        return self.budget.charge(nbytes, self.settings.put_timeout_s, what)
+
+    def _open_contexts(self) -> list[Context]:
+        with self._lock:
+            return list(self._open.values())
 
     def submit(self, context: Context) -> None:
         """Decide a sealed context in the background. An interrupt hands it over whole, or not at all."""
@@ -600,6 +620,7 @@ class Runtime:
                 contexts_in_flight=len(self._in_flight) + len(self._submitted()),
                 buffer_used_bytes=self.budget.used_bytes,
                 buffer_max_bytes=self.budget.max_bytes,
+                buffer_spilled_bytes=self._spill.spilled_bytes,
                 put_waited_s=self.budget.waited_s,
                 temporaries=len(self.temporaries),
             )
