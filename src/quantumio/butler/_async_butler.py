@@ -21,7 +21,7 @@ from quantumio.butler._query import AsyncQuery, Query
 from quantumio.butler._records import DatasetVersion, Location
 from quantumio.butler._session import Collections
 from quantumio.butler._threads import in_thread, reading_in_thread
-from quantumio.engine import FsckProgress, FsckReport, RuntimeStatus
+from quantumio.engine import FsckProgress, FsckReport, RecoveryReport, RuntimeStatus
 from quantumio.errors import StateError
 from quantumio.model import (
     Ack,

@@ -165,8 +165,10 @@ class Ticket(_TicketBase):
 class AsyncTicket(_TicketBase):
     """Handle of one commit: its moments and its outcome."""
 
-    async def wait(  # noqa: ASYNC109
-        self, level: str = "committed", timeout: float | None = None
+    async def wait(
+        self,
+        level: str = "committed",
+        timeout: float | None = None,  # noqa: ASYNC109  the product's word
     ) -> CommitOutcome | None:
         """Wait until the commit has reached a level; see `Ticket.wait`. Cancelling ends the waiting only."""
         await self._wait_async(_moment(level), timeout)

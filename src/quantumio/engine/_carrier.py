@@ -12,8 +12,8 @@ from attrs import define, evolve, field
 
 from quantumio.engine._committer import Committer
 from quantumio.engine._context import Context
-from quantumio.engine._follow_ups import clean_up
 from quantumio.engine._flush import Flusher, FlushFailure
+from quantumio.engine._follow_ups import clean_up
 from quantumio.engine._journal import Journal, JournalEntry
 from quantumio.engine._journal_manifest import JournalTarget
 from quantumio.engine._ledger import ErrorLedger
@@ -410,4 +410,6 @@ def flush_failures(group: ExceptionGroup[Exception]) -> list[FlushFailure]:
 
 
 def _places(outputs: Sequence[Output]) -> Iterator[str]:
-    return (target.destination for output in outputs for target in output.resolution.targets if target.required)
+    return (
+        target.destination for output in outputs for target in output.resolution.targets if target.required
+    )

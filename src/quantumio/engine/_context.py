@@ -140,9 +140,7 @@ class Context:
         self._required_txids: tuple[UUID, ...] = ()
 
     @classmethod
-    def from_journal(
-        cls, runtime: Runtime, transaction: Transaction, entry: JournalEntry
-    ) -> Context:
+    def from_journal(cls, runtime: Runtime, transaction: Transaction, entry: JournalEntry) -> Context:
         """Make a sealed context of what a journal kept of it; `restore` gives it its outputs."""
         context = cls(
             runtime,

@@ -13,7 +13,7 @@ from typing import Final
 from uuid import UUID
 
 import anyio.to_thread
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from quantumio.engine._follow_ups import FollowUps, clean_up
 from quantumio.engine._journal import Journal, JournalEntry, JournalState
@@ -21,7 +21,7 @@ from quantumio.engine._journal_manifest import JournalManifest
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._owner import Owner, is_dead_here
 from quantumio.errors import QuantumioError
-from quantumio.model import Committed, CommitOutcome, OutboxEntry, TransactionRecord, TransactionState
+from quantumio.model import CommitOutcome, Committed, OutboxEntry, TransactionRecord, TransactionState
 from quantumio.ports import LEASE_OVER, Catalog
 
 __all__ = ["Recovery", "RecoveryItem", "RecoveryReport"]
@@ -172,22 +172,18 @@ class Recovery:
 
     async def _recover_entry(self, entry: JournalEntry, manifest: JournalManifest) -> RecoveryItem:
         txid = manifest.transaction.txid
-        item = RecoveryItem(what="journal", txid=txid, action="left")
         try:
-            outcome = await anyio.to_thread.run_sync(self._own, manifest)
-            if isinstance(outcome, TransactionRecord):
-                outcome = await self._carry(manifest, entry, outcome.epoch, outcome.generation)
-            elif isinstance(outcome, Committed):
+            owned = await anyio.to_thread.run_sync(self._own, manifest)
+            if isinstance(owned, TransactionRecord):
+                return _told(await self._carry(manifest, entry, owned.epoch, owned.generation))
+            if isinstance(owned, Committed):
                 await anyio.to_thread.run_sync(entry.finish)
-            else:
-                await anyio.to_thread.run_sync(entry.keep_as_conflict, outcome)
-                return evolve(item, action="conflict", detail=outcome)
+                return _told(owned)
+            await anyio.to_thread.run_sync(entry.keep_as_conflict, owned)
         except QuantumioError as error:
             self._ledger.add(error.kind, str(error), txid=txid)
-            return evolve(item, detail=str(error))
-        action = type(outcome).__name__.removeprefix("Commit").lower()
-        detail = getattr(outcome, "message", None) or getattr(outcome, "reason", "")
-        return evolve(item, action="committed" if isinstance(outcome, Committed) else action, detail=detail)
+            return RecoveryItem(what="journal", txid=txid, action="left", detail=str(error))
+        return RecoveryItem(what="journal", txid=txid, action="conflict", detail=owned)
 
     def _own(self, manifest: JournalManifest) -> TransactionRecord | Committed | str:
         """Make the transaction of an entry ours; else its outcome, or why it will never be visible."""
@@ -276,6 +272,13 @@ class Recovery:
             return []
         self._owner.register(self._catalog)
         return self._catalog.claim(self._owner.id, _CLAIMED_AT_ONCE, _CLAIM_S)
+
+
+def _told(outcome: CommitOutcome) -> RecoveryItem:
+    """Tell what became of a journal entry."""
+    action = "committed" if isinstance(outcome, Committed) else type(outcome).__name__.removeprefix("Commit")
+    detail = str(getattr(outcome, "message", None) or getattr(outcome, "reason", ""))
+    return RecoveryItem(what="journal", txid=outcome.txid, action=action.lower(), detail=detail)
 
 
 def _upstream_first(

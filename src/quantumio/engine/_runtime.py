@@ -27,9 +27,9 @@ from quantumio.engine._owner import Owner
 from quantumio.engine._plan_scope import PlanScope
 from quantumio.engine._policy import PolicyResolver
 from quantumio.engine._pool import BufferPool
+from quantumio.engine._recovery import Recovery, RecoveryReport
 from quantumio.engine._spill import Spill
 from quantumio.engine._temporaries import Temporaries
-from quantumio.engine._recovery import Recovery, RecoveryReport
 from quantumio.engine._waiting import Reply, Waiters
 from quantumio.errors import ErrorKind, InternalError, QuantumioError, StateError
 from quantumio.model import (

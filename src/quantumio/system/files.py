@@ -13,9 +13,11 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import mmap
 import os
 import shutil
 import stat
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -41,6 +43,7 @@ __all__ = [
     "list_files",
     "make_directories",
     "make_directory_new",
+    "map_unnamed",
     "read_bytes",
     "read_text",
     "real_path",
@@ -265,6 +268,25 @@ def _write_all(descriptor: int, chunks: Sequence[Buffer]) -> None:
         remaining = view.cast("B") if view.nbytes else memoryview(b"")
         while remaining.nbytes:
             remaining = remaining[_write(descriptor, remaining) :]
+
+
+def map_unnamed(directory: Path, chunks: Iterable[Buffer]) -> memoryview:
+    """Write bytes to a file without a name, and return them mapped from there, read-only.
+
+    The file ends with the last reference to its bytes, or with the process. Nothing of it is durable.
+
+    Raises
+    ------
+    OSError
+        It cannot be written, e.g. on a full disk.
+    """
+    with tempfile.TemporaryFile(prefix=_TEMPORARY_PREFIX, suffix=".tmp", dir=directory) as file:
+        for chunk in chunks:
+            _write_all(file.fileno(), [chunk])
+        nbytes = os.fstat(file.fileno()).st_size
+        if nbytes == 0:
+            return memoryview(b"")
+        return memoryview(mmap.mmap(file.fileno(), nbytes, prot=mmap.PROT_READ))
 
 
 def write_text_new(path: Path, text: str) -> None:
@@ -536,19 +558,6 @@ class FileLock:
         except (FileNotFoundError, NotADirectoryError):
             return False
         return os.path.samestat(named, os.fstat(self._held[-1].descriptor))
-
-    def try_acquire(self) -> bool:
-        """Take the lock if nobody holds it; False if somebody does."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BaseException as error:
-            os.close(descriptor)
-            if isinstance(error, BlockingIOError):
-                return False
-            raise
-        self._held.append(descriptor)
-        return True
 
     def release(self) -> None:
         """Give the lock back."""
