@@ -101,6 +101,8 @@ class Carrier:
         What it has read of others that is not visible yet comes first: a journal must never promise an
         output whose input may be lost.
         """
+        if context.entry is not None or not context.persistent_outputs:
+            return None
         for upstream in context.requires:
             await upstream.progress.wait_async(Moment.JOURNALED)
         try:

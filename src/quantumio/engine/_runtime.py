@@ -69,6 +69,7 @@ _RENEWALS: Final = 4
 """How often the lease is renewed while it lasts."""
 
 _CLOSED: Final = "the Butler is closed"
+_PARKED: Final = "the Butler was closed before it was decided; it is in the journal, for `recover` to go on"
 
 _ABANDON_AFTER_S: Final = 5.0
 """After contexts were given up at close, how long their running calls may still take, in seconds."""
@@ -312,6 +313,12 @@ class Runtime:
         if scope := self._scopes.get(context.txid):
             scope.cancel()
 
+    async def _park(self, context: Context) -> None:
+        """Put a context that is not decided in time into the journal, and stop carrying it."""
+        if context.outcome is None:
+            await self._carrier.journal(context)
+        await self._cancel(context)
+
     async def _carry(self, context: Context) -> None:
         """Bring one context from sealed to decided, and then to settled."""
         outcome: CommitOutcome = CommitFailed(
@@ -321,6 +328,8 @@ class Runtime:
             with anyio.CancelScope() as scope:
                 self._scopes[context.txid] = scope
                 outcome = await self._carrier.decide(context)
+            if scope.cancelled_caught and context.entry is not None:
+                outcome = CommitParked(txid=context.txid, reason=_PARKED)
             with anyio.CancelScope(shield=True):
                 await self._conclude(context, outcome)
         except Exception as error:  # noqa: BLE001  a bug must not end the loop that carries the others
@@ -650,7 +659,10 @@ class Runtime:
         self.ledger.raise_undelivered()
 
     def close(self, timeout_s: float | None) -> None:
-        """Take nothing more, drain, give up what is left, and end the thread; again goes on where it was.
+        """Take nothing more, drain, park what is left, and end the thread; again goes on where it was.
+
+        What is not decided in time is put into the journal, and goes on when the repository is recovered;
+        what the journal does not take either is given up.
 
         Raises
         ------
@@ -669,8 +681,11 @@ class Runtime:
             context.abort(ErrorKind.CLOSED, "the Butler was closed before the context was committed")
         if not self.wait_idle(timeout_s):
             for context in self.pending():
-                self.cancel(context)
+                self._soon(functools.partial(self._park, context), _nothing)
             self.wait_idle(_ABANDON_AFTER_S)
+            for context in self.pending():
+                if context.entry is not None:  # a call to a destination does not return; recovery will go on
+                    context.decide(CommitParked(txid=context.txid, reason=_PARKED))
         self.temporaries.release()
         self._loop.stop(_ABANDON_AFTER_S)
         self._owner.release()
