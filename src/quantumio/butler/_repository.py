@@ -259,6 +259,7 @@ def _open_repository(root: Path, *, readonly: bool) -> Repository:
         formats=formats,
         settings=settings.runtime,
         directory=root,
+        readonly=readonly,
     )
     if not readonly:
         runtime.recover_soon()

@@ -373,8 +373,8 @@ class Carrier:
 
     def note_left(self, failures: Sequence[FlushFailure], context: Context | None = None) -> None:
         """Note what could not be removed."""
-        entries = self._ledger.entries() if context is not None else []
-        known = {entry.destination for entry in entries if context and entry.txid == context.txid}
+        told = self._ledger.of(context.txid) if context is not None else []
+        known = {entry.destination for entry in told}
         for failure in failures:
             if failure.destination not in known:  # else its first failure says why
                 self._ledger.add(
@@ -383,7 +383,7 @@ class Carrier:
 
     def note_outcome(self, context: Context, outcome: CommitOutcome) -> None:
         """Note an outcome that is no commit, where nothing in the ledger says why already."""
-        if any(entry.txid == context.txid for entry in self._ledger.entries()):
+        if self._ledger.of(context.txid):
             return  # the flush failures say it better
         match outcome:
             case CommitFailed(kind=kind, message=message, ref=ref):

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import logging
 import threading
+from pathlib import Path
+from typing import Final
 from uuid import UUID
 
 from quantumio.errors import DestinationError, ErrorKind, QuantumioError
 from quantumio.model import DatasetRef, LedgerEntry
-from quantumio.system import environment
+from quantumio.system import environment, files
 
 __all__ = ["ErrorLedger"]
 
+logger = logging.getLogger(__name__)
+
+_ENDING: Final = ".json"
+_UNREADABLE: Final = (OSError, ValueError, TypeError, LookupError, QuantumioError)
+
 
 class ErrorLedger:
-    """Background failures, each once, until acknowledged.
+    """Background failures, each once, until acknowledged. Thread-safe.
 
     A failure that was raised to a caller who waited for it is *delivered*: it stays listed until
     acknowledged, but `raise_undelivered` does not raise it again.
+
+    Parameters
+    ----------
+    directory
+        Where failures are kept beyond the end of the process, each in a file; None keeps them in memory
+        alone. Those of other processes, dead or alive, are listed with one's own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path | None = None) -> None:
+        self._directory = directory
         self._lock = threading.RLock()  # an abandoned context may be collected under it
         self._entries: dict[int, LedgerEntry] = {}
+        self._files: dict[str, int] = {}
+        self._unsaved: set[int] = set()
         self._undelivered: set[int] = set()
         self._next = 1
 
@@ -34,7 +53,7 @@ class ErrorLedger:
         ref: DatasetRef | None = None,
         destination: str | None = None,
     ) -> None:
-        """Record one failure."""
+        """Record one failure, in memory; `save` makes it survive."""
         with self._lock:
             entry = LedgerEntry(
                 number=self._next,
@@ -45,22 +64,92 @@ class ErrorLedger:
                 kind=kind,
                 message=message,
             )
-            self._entries[entry.number] = entry
+            self._keep(entry)
+            self._unsaved.add(entry.number)
             self._undelivered.add(entry.number)
-            self._next += 1
+
+    def _keep(self, entry: LedgerEntry) -> None:
+        self._entries[entry.number] = entry
+        self._next = entry.number + 1
+
+    @property
+    def has_unsaved(self) -> bool:
+        """Whether there is something for `save`."""
+        return self._directory is not None and bool(self._unsaved)
+
+    def save(self) -> None:
+        """Write new failures to disk. Blocks; what cannot be written is logged, and stays in memory."""
+        if self._directory is None:
+            return
+        with self._lock:
+            unsaved = [self._entries[number] for number in sorted(self._unsaved) if number in self._entries]
+            self._unsaved.clear()
+        try:
+            for entry in unsaved:
+                self._write(self._directory, entry)
+            if unsaved:
+                files.fsync_directories([self._directory])
+        except OSError as error:
+            for entry in unsaved:
+                logger.error("%s (not kept beyond this process: %s)", entry.message, error)  # noqa: TRY400
+
+    def _write(self, directory: Path, entry: LedgerEntry) -> None:
+        files.make_directories(directory)
+        name = f"{environment.uuid7()}{_ENDING}"
+        files.write_new(directory / name, [json.dumps(entry.to_wire()).encode()])
+        with self._lock:
+            self._files[name] = entry.number
+
+    def _load(self) -> None:
+        """Take up what other processes have kept, and forget what they have acknowledged."""
+        if self._directory is None:
+            return
+        try:
+            names = [name for name, is_dir in files.list_directory(self._directory) if not is_dir]
+        except OSError:
+            return  # nobody has kept anything, or nobody may look
+        there = sorted(name for name in names if name.endswith(_ENDING) and not name.startswith("."))
+        with self._lock:
+            for name in set(self._files) - set(there):
+                self._entries.pop(self._files.pop(name), None)
+            for name in there:
+                if name not in self._files:
+                    self._read(self._directory, name)
+
+    def _read(self, directory: Path, name: str) -> None:
+        try:
+            entry = LedgerEntry.from_wire(json.loads(files.read_bytes(directory / name)), self._next)
+        except _UNREADABLE as error:
+            logger.warning("%s is no entry of an error ledger: %s", directory / name, error)
+            return
+        self._keep(entry)
+        self._files[name] = entry.number
 
     def entries(self) -> list[LedgerEntry]:
         """Failures that nobody has acknowledged yet, oldest first."""
+        self._load()
         with self._lock:
-            return list(self._entries.values())
+            return sorted(self._entries.values(), key=lambda entry: entry.time_ns)
+
+    def of(self, txid: UUID) -> list[LedgerEntry]:
+        """Return this process's failures of one transaction."""
+        with self._lock:
+            return [entry for entry in self._entries.values() if entry.txid == txid]
 
     def acknowledge(self) -> list[LedgerEntry]:
         """Return the failures and forget them."""
+        entries = self.entries()
         with self._lock:
-            entries = list(self._entries.values())
+            names = list(self._files)
+            self._files.clear()
             self._entries.clear()
+            self._unsaved.clear()
             self._undelivered.clear()
-            return entries
+        if self._directory is not None:
+            for name in names:
+                with contextlib.suppress(OSError):
+                    files.remove(self._directory / name)
+        return entries
 
     def deliver(self, txid: UUID) -> None:
         """Note that the failures of a transaction were raised to a caller."""
@@ -76,7 +165,7 @@ class ErrorLedger:
             Of `QuantumioError`.
         """
         with self._lock:
-            entries = [self._entries[number] for number in sorted(self._undelivered)]
+            entries = [self._entries[number] for number in sorted(self._undelivered & set(self._entries))]
             self._undelivered.clear()
         if entries:
             raise ExceptionGroup(

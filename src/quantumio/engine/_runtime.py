@@ -53,6 +53,9 @@ from quantumio.system.failpoints import reach
 
 __all__ = ["Runtime", "RuntimeSettings", "RuntimeStatus"]
 
+_ERRORS: Final = "errors"
+"""Directory of the repository with the failures that nobody has acknowledged."""
+
 _JOURNAL: Final = "journal"
 """Directory of the repository with what was accepted and is not placed yet."""
 
@@ -133,6 +136,7 @@ class Runtime:
         formats: Formats,
         settings: RuntimeSettings,
         directory: Path,
+        readonly: bool = False,
     ) -> None:
         self.catalog = catalog
         self.destinations = destinations
@@ -140,7 +144,7 @@ class Runtime:
         self.settings = settings
         self.budget = ByteBudget(settings.max_buffer_bytes)
         self.pool = BufferPool(settings.max_buffer_bytes // _IDLE_SHARE)
-        self.ledger = ErrorLedger()
+        self.ledger = ErrorLedger(None if readonly else directory / _ERRORS)
         self._pid = environment.pid()
         self._lock = threading.RLock()  # the garbage collector may abandon a context under it
         self._changed = Waiters()
@@ -345,6 +349,10 @@ class Runtime:
                 del self._in_flight[context.txid]
             self._changed.wake()
 
+    async def _save_errors(self) -> None:
+        if self.ledger.has_unsaved:
+            await anyio.to_thread.run_sync(self.ledger.save)
+
     def _conclude_bug(self, context: Context, error: Exception) -> None:
         outcome = CommitUnknown(txid=context.txid, reason=f"a bug in quantumio: {error!r}")
         self.ledger.add(ErrorKind.INTERNAL, outcome.reason, txid=context.txid)
@@ -362,6 +370,7 @@ class Runtime:
         await self._carrier.close_entry(context, outcome)
         self._carrier.note_outcome(context, outcome)
         self._remember(context.txid, outcome)
+        await self._save_errors()
         reach("decide.before")
         context.decide(outcome)
         reach("decide.after")
@@ -369,6 +378,7 @@ class Runtime:
             context.settle()
         else:
             self._is_left_over |= isinstance(outcome, Committed | CommitParked)
+        await self._save_errors()
 
     def _remember(self, txid: UUID, outcome: CommitOutcome) -> None:
         """Keep an outcome that the registry does not know."""
@@ -561,6 +571,7 @@ class Runtime:
         """Come back to what could not be done, for as long as this process lives."""
         while True:
             await anyio.sleep(_TRY_AGAIN_S)
+            await self._save_errors()
             if self._is_left_over:
                 self._is_left_over = False
                 await self._guarded(self._recover_left)
@@ -689,6 +700,7 @@ class Runtime:
         self.temporaries.release()
         self._loop.stop(_ABANDON_AFTER_S)
         self._owner.release()
+        self.ledger.save()
         self.ledger.raise_undelivered()
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from enum import IntEnum, StrEnum
+from typing import Any, Final
 from uuid import UUID
 
 from attrs import frozen
 
 from quantumio.errors import ErrorKind, InvalidInputError
-from quantumio.model._dataset import DatasetRef
+from quantumio.model._dataset import DatasetRef, check_wire_version
 
 __all__ = [
     "Ack",
@@ -24,6 +26,9 @@ __all__ = [
     "Moment",
     "check_expectation",
 ]
+
+
+_WIRE_VERSION: Final = 1
 
 
 class Ack(IntEnum):
@@ -199,3 +204,35 @@ class LedgerEntry:
     destination: str | None
     kind: ErrorKind
     message: str
+
+    def to_wire(self) -> dict[str, object]:
+        """Return a JSON-able mapping that `from_wire` reads in this and later versions."""
+        return {
+            "version": _WIRE_VERSION,
+            "time_ns": self.time_ns,
+            "txid": None if self.txid is None else str(self.txid),
+            "ref": None if self.ref is None else self.ref.to_wire(),
+            "destination": self.destination,
+            "kind": str(self.kind),
+            "message": self.message,
+        }
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any], number: int) -> LedgerEntry:
+        """Read what `to_wire` wrote, and give it a number.
+
+        Raises
+        ------
+        InvalidInputError
+            It was written by a newer version.
+        """
+        check_wire_version(wire, "ledger entry", _WIRE_VERSION)
+        return cls(
+            number=number,
+            time_ns=wire["time_ns"],
+            txid=None if wire["txid"] is None else UUID(wire["txid"]),
+            ref=None if wire["ref"] is None else DatasetRef.from_wire(wire["ref"]),
+            destination=wire["destination"],
+            kind=ErrorKind(wire["kind"]),
+            message=wire["message"],
+        )
