@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,9 +17,12 @@ from quantumio.model import (
     DatasetRef,
     DatasetType,
     DimensionUniverse,
+    FollowUp,
+    OutboxEntry,
     StoredDataset,
     Timespan,
     Transaction,
+    TransactionRecord,
 )
 from quantumio.ports import CollectionKind, CollectionRecord, DatasetQuery
 from quantumio.registry._associations import Associations
@@ -31,8 +34,10 @@ from quantumio.registry._dataset_types import DatasetTypes
 from quantumio.registry._dimensions import DimensionRecords
 from quantumio.registry._engine import Database
 from quantumio.registry._find import Finder
+from quantumio.registry._intents import Intents
 from quantumio.registry._migrations import check_revision, migrate, revision
 from quantumio.registry._names import NamesCache
+from quantumio.registry._outbox import Outbox
 from quantumio.registry._query import Queries
 from quantumio.registry._records import RecordQueries
 from quantumio.registry._schema import CLOCK, REPOSITORY
@@ -63,7 +68,9 @@ class SqlCatalog:
         self._record_queries = RecordQueries(database, self._tables)
         self._collections = Collections(database, names, clock)
         self._associations = Associations(database, names, clock)
-        self._commits = Commits(database, names, clock)
+        self._outbox = Outbox(database)
+        self._intents = Intents(database, self._outbox)
+        self._commits = Commits(database, names, clock, self._outbox)
         self._artifacts = ArtifactWriter(database)
         self._clock = clock
         self._finder = Finder(database, names)
@@ -167,17 +174,72 @@ class SqlCatalog:
         """End validity within the timespan, truncating and splitting ranges; data IDs may be partial."""
         uninterrupted(lambda: self._associations.decertify(name, dataset_type, timespan, data_ids))
 
-    # -- commits
-    def flip(self, group: Sequence[Transaction]) -> list[CommitOutcome]:
-        """Make a group of transactions visible in one short database transaction.
+    # -- intents
+    def register_owner(self, owner: UUID, host: str, boot_id: str) -> None:
+        """Make an owner of transactions known, and begin its lease; again it renews it."""
+        uninterrupted(lambda: self._intents.register_owner(owner, host, boot_id))
 
-        A repeated call for a transaction that is committed returns its outcome again.
-        """
-        return uninterrupted(lambda: self._commits.flip(group))
+    def renew_lease(self, owner: UUID) -> bool:
+        """Say that an owner lives; False if it is not known."""
+        return uninterrupted(lambda: self._intents.renew_lease(owner))
+
+    def prepare(self, group: Sequence[Transaction], owner: UUID, lease_s: float) -> list[TransactionRecord]:
+        """Write intents in one short transaction; returns what the registry has then."""
+        return uninterrupted(lambda: self._intents.prepare(group, owner, lease_s))
+
+    def take_over(self, txid: UUID, owner: UUID, epoch: int) -> TransactionRecord | None:
+        """Own a transaction that is PREPARING at this epoch, and fence who had it."""
+        return uninterrupted(lambda: self._intents.take_over(txid, owner, epoch))
+
+    def reopen(self, txid: UUID, owner: UUID, epoch: int) -> TransactionRecord | None:
+        """Open a transaction again that was ended because its lease was over."""
+        return uninterrupted(lambda: self._intents.reopen(txid, owner, epoch))
+
+    def abort(self, txid: UUID, epoch: int, reason: str, follow_ups: Sequence[FollowUp] = ()) -> bool:
+        """End a transaction that is PREPARING at this epoch."""
+        return uninterrupted(lambda: self._intents.abort(txid, epoch, reason, follow_ups))
+
+    def reap(self, txid: UUID, epoch: int, follow_ups: Sequence[FollowUp] = ()) -> bool:
+        """End a transaction whose lease is over."""
+        return uninterrupted(lambda: self._intents.reap(txid, epoch, follow_ups))
+
+    def transaction(self, txid: UUID) -> TransactionRecord | None:
+        """Return what is known of a transaction for certain; None if nothing."""
+        return after_abandoned(lambda: self._intents.transaction(txid))
+
+    def preparing(self) -> list[TransactionRecord]:
+        """Return all that are PREPARING, the oldest first."""
+        return self._intents.preparing()
+
+    def quarantine(self) -> int:
+        """Make all that are PREPARING QUARANTINED."""
+        return uninterrupted(self._intents.quarantine)
+
+    # -- commits
+    def flip(self, group: Sequence[Transaction], owner: UUID | None = None) -> list[CommitOutcome]:
+        """Make a group of transactions visible in one short database transaction."""
+        return uninterrupted(lambda: self._commits.flip(group, owner))
 
     def outcome(self, txid: UUID) -> CommitOutcome | None:
         """Return what is known for certain of a transaction: `Committed`, or None if it is not committed."""
         return after_abandoned(lambda: self._commits.outcome(txid))
+
+    # -- follow-ups
+    def claim(self, owner: UUID, limit: int, claim_s: float) -> list[OutboxEntry]:
+        """Claim follow-ups that are due, the oldest first."""
+        return uninterrupted(lambda: self._outbox.claim(owner, limit, claim_s))
+
+    def finish_follow_ups(self, done: Mapping[UUID, Collection[FollowUp]]) -> None:
+        """Note follow-ups of transactions as done; idempotent."""
+        uninterrupted(lambda: self._outbox.finish(done))
+
+    def postpone(self, entry_id: int, delay_s: float) -> None:
+        """Give up a claim; the entry is due again after the delay."""
+        uninterrupted(lambda: self._outbox.postpone(entry_id, delay_s))
+
+    def outbox(self, txid: UUID | None = None) -> list[OutboxEntry]:
+        """Return what is not done, the oldest first."""
+        return self._outbox.entries(txid)
 
     def record_artifacts(self, artifacts: Mapping[UUID, Sequence[Artifact]]) -> None:
         """Add or update artifacts of committed datasets by (dataset, destination)."""

@@ -13,14 +13,25 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from quantumio.errors import CommitUnknownError, DestinationError, InvalidInputError
-from quantumio.model import CommitOutcome, Committed, CommitUnknown, DataId, DatasetRef, Transaction
+from quantumio.model import (
+    CommitOutcome,
+    Committed,
+    CommitUnknown,
+    DataId,
+    DatasetRef,
+    FollowUp,
+    FollowUpKind,
+    Transaction,
+    TransactionState,
+)
 from quantumio.registry._clock import Clock
 from quantumio.registry._commit_rows import Inserts
 from quantumio.registry._engine import Database
 from quantumio.registry._failures import CommitLost
 from quantumio.registry._names import Names, NamesCache
+from quantumio.registry._outbox import Outbox
 from quantumio.registry._schema import DATASET, TXN
-from quantumio.registry._verdict import LatestVersions, Verdicts, has_good_key
+from quantumio.registry._verdict import KnownTransaction, LatestVersions, Verdicts, has_good_key
 
 __all__ = ["Commits"]
 
@@ -30,27 +41,30 @@ _CHUNK = 500
 class Commits:
     """Makes transactions visible, and tells what became of them."""
 
-    def __init__(self, database: Database, cache: NamesCache, clock: Clock) -> None:
+    def __init__(self, database: Database, cache: NamesCache, clock: Clock, outbox: Outbox) -> None:
         self._database = database
+        self._outbox = outbox
         self._cache = cache
         self._clock = clock
         self._inserts = Inserts(database)
         self._latest = LatestVersions(database)
 
-    def flip(self, group: Sequence[Transaction]) -> list[CommitOutcome]:
-        """Decide a group."""
+    def flip(self, group: Sequence[Transaction], owner: UUID | None) -> list[CommitOutcome]:
+        """Decide a group; the owner has claimed what is to follow."""
         if not group:
             return []
         try:
-            return self._attempt(group, thorough=False)
+            return self._attempt(group, owner, thorough=False)
         except DestinationError as error:
             if not isinstance(error.__cause__, sa.exc.IntegrityError):
                 raise
         # Something of the group was committed before (a repeated call, a plan that ran twice). That is rare:
         # only then is it worth asking for every id.
-        return self._attempt(group, thorough=True)
+        return self._attempt(group, owner, thorough=True)
 
-    def _attempt(self, group: Sequence[Transaction], *, thorough: bool) -> list[CommitOutcome]:
+    def _attempt(
+        self, group: Sequence[Transaction], owner: UUID | None, *, thorough: bool
+    ) -> list[CommitOutcome]:
         doing = f"committing {len(group)} context{'s' if len(group) > 1 else ''}"
         try:
             with self._database.write(doing) as connection:
@@ -62,6 +76,7 @@ class Commits:
                 if verdicts.new_runs:
                     edit = self._clock.advance(connection, steps=0, names=True)
                 self._inserts.write(connection, verdicts)
+                self._follow(connection, verdicts, owner)
         except CommitLost as lost:
             raise CommitUnknownError(
                 f"the registry failed in the commit of {len(group)} contexts: {lost}",
@@ -71,6 +86,14 @@ class Commits:
         if verdicts.new_runs:
             self._cache.learn(names.with_collections(verdicts.new_runs.values(), edit.edits))
         return outcomes
+
+    def _follow(self, connection: sa.Connection, verdicts: Verdicts, owner: UUID | None) -> None:
+        """Put into the outbox what is to follow, and what is to be removed."""
+        follow_ups = {transaction.txid: transaction.follow_ups for transaction, _ in verdicts.transactions}
+        for transaction, _ in verdicts.ended:
+            if transaction.txid in verdicts.known:
+                follow_ups[transaction.txid] = _clean_up(transaction)
+        self._outbox.add(connection, follow_ups, owner)
 
     def _ask(
         self,
@@ -82,6 +105,10 @@ class Commits:
         thorough: bool,
     ) -> None:
         """Read all that the verdicts need, under the clock."""
+        wanted = {txid for one in group for txid in (one.txid, *one.requires)}
+        verdicts.known = self._known(connection, wanted)
+        committed_before = [one.txid for one in group if _is_committed(verdicts.known.get(one.txid))]
+        verdicts.settled = self._committed(connection, names, committed_before)
         keyed = {
             (transaction.run, transaction.key)
             for transaction in group
@@ -92,11 +119,18 @@ class Commits:
             committed = self._committed(connection, names, winners.values())
             verdicts.winners = {key: committed[txid] for key, txid in winners.items()}
         if thorough:
-            txids = [transaction.txid for transaction in group]
-            verdicts.settled = self._committed(connection, names, txids)
             ids = [output.ref.id for transaction in group for output in transaction.outputs]
             verdicts.taken = {id_.int for id_ in _existing(connection, ids)}
         verdicts.latest = self._latest.ask(connection, names, verdicts.keys(group))
+
+    def _known(self, connection: sa.Connection, txids: Iterable[UUID]) -> dict[UUID, KnownTransaction]:
+        known: dict[UUID, KnownTransaction] = {}
+        wanted = sorted(txids)
+        for start in range(0, len(wanted), _CHUNK):
+            statement = _KNOWN.where(TXN.c.txid.in_(wanted[start : start + _CHUNK]))
+            for txid, state, epoch, reason in connection.execute(statement):
+                known[txid] = KnownTransaction(TransactionState(state), epoch, reason)
+        return known
 
     def _winners(
         self, connection: sa.Connection, keyed: Iterable[tuple[str, str | None]]
@@ -136,6 +170,19 @@ class Commits:
                 made = tuple(ref for _, ref in sorted(refs.get(txid, ()), key=lambda placed: placed[0]))
                 found[txid] = Committed(txid=txid, refs=made, commit_seq=seq if made else None)
         return found
+
+
+_KNOWN = sa.select(TXN.c.txid, TXN.c.state, TXN.c.epoch, TXN.c.reason).with_for_update()
+
+
+def _is_committed(known: KnownTransaction | None) -> bool:
+    return known is not None and known.state is TransactionState.COMMITTED
+
+
+def _clean_up(transaction: Transaction) -> tuple[FollowUp, ...]:
+    """Return what is to be removed of a transaction that will not become visible."""
+    names = dict.fromkeys(one.destination for output in transaction.outputs for one in output.artifacts)
+    return tuple(FollowUp(kind=FollowUpKind.CLEAN, destination=name) for name in names)
 
 
 _VISIBLE = sa.and_(TXN.c.state == sa.literal_column("'COMMITTED'"), TXN.c.removed_seq.is_(None))

@@ -12,7 +12,15 @@ from quantumio.model import Artifact
 from quantumio.ports import CollectionKind
 from quantumio.registry._engine import Database
 from quantumio.registry._prepared import Prepared
-from quantumio.registry._schema import ARTIFACT, COLLECTION, DATASET, OBJECT, TXN, TXN_INPUT
+from quantumio.registry._schema import (
+    ARTIFACT,
+    COLLECTION,
+    DATASET,
+    OBJECT,
+    TXN,
+    TXN_INPUT,
+    TXN_REQUIRES,
+)
 from quantumio.registry._universe_schema import GroupTables
 from quantumio.registry._verdict import Verdicts
 
@@ -29,6 +37,8 @@ _TXN_COLUMNS: Final = (
     "created_at",
     "decided_at",
 )
+_PREPARED_COLUMNS: Final = ("state", "owner", "key", "manifest", "commit_seq", "decided_at")
+_ENDED_COLUMNS: Final = ("state", "reason", "owner", "decided_at")
 _OBJECT_COLUMNS: Final = ("store", "path", "txid", "gen", "sha256", "nbytes")
 _ARTIFACT_COLUMNS: Final = (
     "dataset_id",
@@ -48,6 +58,17 @@ def insert_statement(database: Database, table: sa.Table, columns: tuple[str, ..
     """Return an INSERT whose values come in the order of ``columns``."""
     statement = database.prepare(sa.insert(table).values({name: sa.bindparam(name) for name in columns}))
     return in_order(statement, columns)
+
+
+def update_statement(database: Database, table: sa.Table, columns: tuple[str, ...], key: str) -> Prepared:
+    """Return an UPDATE of the row of a key, whose values come in the order of ``columns``, the key last."""
+    statement = (
+        sa.update(table)
+        .where(table.c[key] == sa.bindparam(f"where_{key}"))
+        .values({name: sa.bindparam(name) for name in columns})
+    )
+    prepared = database.prepare(statement)
+    return in_order(prepared, (*sorted(columns, key=list(table.c.keys()).index), f"where_{key}"))
 
 
 def in_order(statement: Prepared, columns: tuple[str, ...]) -> Prepared:
@@ -100,14 +121,14 @@ class ArtifactWriter:
         return in_order(self._database.prepare(insert), order)
 
     def rows(
-        self, dataset_id: Any, txid: Any, position: int, artifact: Artifact
+        self, dataset_id: Any, txid: Any, position: int, artifact: Artifact, generation: int = 0
     ) -> tuple[tuple[Any, ...] | None, tuple[Any, ...]]:
         """Return the row of the object (None for rows in a table) and that of the artifact."""
         store, path = artifact.destination, artifact.path
         load_id = artifact.load_id
         state = str(artifact.state)
         if load_id is None:
-            held = (store, path, txid, 0, artifact.digest, artifact.nbytes)
+            held = (store, path, txid, generation, artifact.digest, artifact.nbytes)
             return held, (
                 dataset_id,
                 store,
@@ -153,6 +174,9 @@ class Inserts:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._txn = insert_statement(database, TXN, _TXN_COLUMNS)
+        self._prepared = update_statement(database, TXN, _PREPARED_COLUMNS, "txid")
+        self._ended = update_statement(database, TXN, _ENDED_COLUMNS, "txid")
+        self._required = insert_statement(database, TXN_REQUIRES, ("txid", "upstream"))
         self._input = insert_statement(database, TXN_INPUT, ("txid", "dataset_id"))
         self._collection = insert_statement(database, COLLECTION, ("id", "name", "kind", "added_seq"))
         self._dataset = insert_statement(database, DATASET, ("id", "type_id"))
@@ -169,12 +193,47 @@ class Inserts:
         ]
         many(connection, self._collection, runs)
         decided = verdicts.edit.decided_ns
+        new = [(txn, seq) for txn, seq in verdicts.transactions if txn.txid not in verdicts.known]
+        prepared = [(txn, seq) for txn, seq in verdicts.transactions if txn.txid in verdicts.known]
         many(
             connection,
             self._txn,
             [
-                (uuid_in(txn.txid), txn.run, "COMMITTED", 0, 0, txn.key, seq, decided, decided)
-                for txn, seq in verdicts.transactions
+                (
+                    uuid_in(txn.txid),
+                    txn.run,
+                    "COMMITTED",
+                    txn.epoch,
+                    txn.generation,
+                    txn.key,
+                    seq,
+                    decided,
+                    decided,
+                )
+                for txn, seq in new
+            ],
+        )
+        many(
+            connection,
+            self._prepared,
+            [("COMMITTED", None, txn.key, None, seq, decided, uuid_in(txn.txid)) for txn, seq in prepared],
+        )
+        many(
+            connection,
+            self._ended,
+            [
+                ("ABORTED", reason, None, decided, uuid_in(txn.txid))
+                for txn, reason in verdicts.ended
+                if txn.txid in verdicts.known
+            ],
+        )
+        many(
+            connection,
+            self._required,
+            [
+                (uuid_in(txn.txid), uuid_in(upstream))
+                for txn, _ in verdicts.transactions
+                for upstream in dict.fromkeys(txn.requires)
             ],
         )
         many(

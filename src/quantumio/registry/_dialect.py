@@ -100,6 +100,9 @@ class Rules(Protocol):
     def greatest(self, one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
         """Return the greater of two numbers, as SQL."""
 
+    def now(self) -> sa.ColumnElement[int]:
+        """Return the time by the database's own clock, ns since 1970-01-01 UTC, as SQL."""
+
     def insert(self, table: sa.Table) -> Any:
         """Return an INSERT that knows ``ON CONFLICT``."""
 
@@ -153,6 +156,12 @@ class SqliteRules:
     def greatest(self, one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
         return sa.func.max(one, other, type_=BIG_INTEGER)
 
+    def now(self) -> sa.ColumnElement[int]:
+        # to the millisecond; unixepoch('subsec') is not known to every SQLite that Python brings
+        return sa.literal_column(
+            "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000000", BIG_INTEGER
+        )
+
     def insert(self, table: sa.Table) -> Any:
         return sqlite.insert(table)
 
@@ -201,6 +210,12 @@ class PostgresqlRules:
 
     def greatest(self, one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
         return sa.func.greatest(one, other, type_=BIG_INTEGER)
+
+    def now(self) -> sa.ColumnElement[int]:
+        # clock_timestamp, not now(): that stands still within a transaction, which may have waited for a lock
+        return sa.literal_column(
+            "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT) * 1000", BIG_INTEGER
+        )
 
     def insert(self, table: sa.Table) -> Any:
         return postgresql.insert(table)

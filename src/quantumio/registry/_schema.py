@@ -27,9 +27,12 @@ __all__ = [
     "DATASET_TYPE",
     "FIXED",
     "OBJECT",
+    "OUTBOX",
+    "OWNER",
     "REPOSITORY",
     "TXN",
     "TXN_INPUT",
+    "TXN_REQUIRES",
     "new_column",
 ]
 
@@ -75,7 +78,6 @@ TXN = sa.Table(
     new_column("epoch", BIG_INTEGER),
     new_column("gen", BIG_INTEGER),
     new_column("owner", BINARY_UUID, nullable=True),
-    new_column("lease_until", BIG_INTEGER, nullable=True),
     new_column("key", TEXT, nullable=True),
     new_column("content_digest", TEXT, nullable=True),
     new_column("manifest", TEXT, nullable=True),
@@ -83,6 +85,7 @@ TXN = sa.Table(
     new_column("removed_seq", BIG_INTEGER, nullable=True),
     new_column("created_at", BIG_INTEGER),
     new_column("decided_at", BIG_INTEGER, nullable=True),
+    new_column("lease_ns", BIG_INTEGER, nullable=True),  # how long its owner may be silent
     sa.CheckConstraint("state IN ('PREPARING','COMMITTED','ABORTED','QUARANTINED')", name="txn_state"),
     sa.UniqueConstraint("commit_seq", name="txn_commit_seq"),
     **STRICT,
@@ -94,6 +97,12 @@ sa.Index(
     unique=True,
     sqlite_where=sa.text("key IS NOT NULL AND state = 'COMMITTED' AND removed_seq IS NULL"),
     postgresql_where=sa.text("key IS NOT NULL AND state = 'COMMITTED' AND removed_seq IS NULL"),
+)
+sa.Index(
+    "txn_preparing",
+    TXN.c.created_at,
+    sqlite_where=sa.text("state = 'PREPARING'"),
+    postgresql_where=sa.text("state = 'PREPARING'"),
 )
 TXN_REQUIRES = sa.Table(
     "txn_requires",
@@ -192,15 +201,16 @@ OUTBOX = sa.Table(
     sa.Column("id", BIG_INTEGER, primary_key=True, autoincrement=True),
     new_column("txid", BINARY_UUID, sa.ForeignKey("txn.txid")),
     new_column("kind", TEXT),
-    new_column("payload", TEXT),
+    new_column("destination", TEXT),
     new_column("attempts", BIG_INTEGER),
-    new_column("not_before", BIG_INTEGER),
+    new_column("created_at", BIG_INTEGER),
+    new_column("not_before", BIG_INTEGER),  # due from then on: a claim and a failure put it off
     new_column("claimed_by", BINARY_UUID, nullable=True),
-    new_column("claimed_until", BIG_INTEGER, nullable=True),
-    new_column("done_at", BIG_INTEGER, nullable=True),
     sa.CheckConstraint("kind IN ('replicate','export','flip_table','notify','clean')", name="outbox_kind"),
+    sa.UniqueConstraint("txid", "kind", "destination", name="outbox_follow_up"),
     **STRICT,
 )
+sa.Index("outbox_due", OUTBOX.c.not_before)
 TRASH = sa.Table(
     "trash",
     FIXED,

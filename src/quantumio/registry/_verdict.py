@@ -14,20 +14,36 @@ from quantumio.model import (
     CommitConflict,
     CommitFailed,
     CommitOutcome,
+    CommitParked,
     Committed,
     DataIdValue,
     DatasetRef,
     OutputRecord,
     Transaction,
+    TransactionState,
 )
-from quantumio.ports import CollectionKind
+from quantumio.ports import LEASE_OVER, CollectionKind
 from quantumio.registry._arguments import is_text
 from quantumio.registry._engine import Database
 from quantumio.registry._names import Collection, Edit, Names, TypeEntry
 from quantumio.registry._prepared import Prepared
 from quantumio.registry._universe_schema import GroupTables
 
-__all__ = ["Accepted", "Key", "LatestVersions", "Verdicts", "Version", "has_good_key"]
+__all__ = [
+    "REUSED",
+    "Accepted",
+    "Key",
+    "KnownTransaction",
+    "LatestVersions",
+    "Verdicts",
+    "Version",
+    "has_good_key",
+]
+
+CONFLICT = "conflict"
+FAILED = "failed"
+REUSED = "reused"
+"""Reasons of transactions that a flip ends."""
 
 _MOST_KEY_BYTES = 1024
 Key = tuple[str, int, tuple[DataIdValue, ...]]
@@ -64,6 +80,15 @@ class Accepted:
     seq: int
 
 
+@frozen
+class KnownTransaction:
+    """What the registry has of a transaction: a member of the group, or what a member requires."""
+
+    state: TransactionState
+    epoch: int
+    reason: str | None
+
+
 class _Refused(Exception):
     def __init__(self, outcome: CommitOutcome) -> None:
         super().__init__()
@@ -84,6 +109,8 @@ class Verdicts:
         self.new_runs: dict[str, Collection] = {}
         self.accepted: list[Accepted] = []
         self.transactions: list[tuple[Transaction, int]] = []
+        self.known: dict[UUID, KnownTransaction] = {}
+        self.ended: list[tuple[Transaction, str]] = []
         self._keys: dict[int, tuple[TypeEntry, Key]] = {}
 
     # -- keys
@@ -122,9 +149,53 @@ class Verdicts:
 
     # -- verdicts
     def decide(self, transaction: Transaction) -> CommitOutcome:
-        """Decide one member; what it makes visible is in `accepted` afterwards."""
+        """Decide one member; what it makes visible is in `accepted` afterwards, why it is not in `ended`."""
         if (settled := self.settled.get(transaction.txid)) is not None:
             return settled
+        if (stopped := self._stopped(transaction)) is not None:
+            return stopped
+        outcome = self._judge(transaction)
+        if isinstance(outcome, CommitConflict):
+            self.ended.append((transaction, CONFLICT))
+        elif isinstance(outcome, CommitFailed):
+            self.ended.append((transaction, FAILED))
+        elif isinstance(outcome, Committed) and outcome.reused:
+            self.ended.append((transaction, REUSED))
+        return outcome
+
+    def _stopped(self, transaction: Transaction) -> CommitOutcome | None:
+        """Return the outcome of a member whose intent does not allow its commit (any more)."""
+        txid = transaction.txid
+        known = self.known.get(txid)
+        if known is None:
+            return None  # it has placed nothing that an intent would have to name
+        if known.state is TransactionState.ABORTED and known.reason != LEASE_OVER:
+            return CommitFailed(txid=txid, kind=ErrorKind.ABORTED, message=f"it was ended: {known.reason}")
+        if known.state is not TransactionState.PREPARING or known.epoch != transaction.epoch:
+            why = known.reason or f"somebody else has taken it over ({known.state}, epoch {known.epoch})"
+            return CommitParked(txid=txid, reason=f"it may not become visible as it is: {why}")
+        return None
+
+    def _check_upstream(self, transaction: Transaction) -> CommitOutcome | None:
+        """Return the outcome of a member that requires what is not visible."""
+        for upstream in transaction.requires:
+            known = self.known.get(upstream)
+            if upstream in self.settled or (
+                known is not None and (known.state is TransactionState.COMMITTED or known.reason == REUSED)
+            ):
+                continue
+            what = f"an input comes from transaction {upstream}"
+            if known is not None and known.state is not TransactionState.ABORTED:
+                return CommitParked(txid=transaction.txid, reason=f"{what}, which is not decided yet")
+            if known is not None and known.reason == LEASE_OVER:
+                return CommitParked(txid=transaction.txid, reason=f"{what}, which may be opened again")
+            message = f"{what}, which did not commit"
+            return CommitFailed(txid=transaction.txid, kind=ErrorKind.UPSTREAM, message=message)
+        return None
+
+    def _judge(self, transaction: Transaction) -> CommitOutcome:
+        if (missing := self._check_upstream(transaction)) is not None:
+            return missing
         if not has_good_key(transaction):
             message = (
                 f"key = {transaction.key!r:.80} is no key: "

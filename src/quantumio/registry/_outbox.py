@@ -1,0 +1,135 @@
+"""The outbox: what is to follow a decision, remembered until it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from quantumio.model import FollowUp, FollowUpKind, OutboxEntry
+from quantumio.registry._engine import Database
+from quantumio.registry._schema import OUTBOX
+
+__all__ = ["Outbox"]
+
+_CLAIM_OF_WRITER_NS = 60_000_000_000
+"""How long what is to follow a commit is left to who has committed, which does it at once."""
+
+
+class Outbox:
+    """Follow-ups of transactions. An entry is due from ``not_before`` on, by the database's clock."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._now = database.rules.now()
+
+    def add(
+        self,
+        connection: sa.Connection,
+        follow_ups: Mapping[UUID, Collection[FollowUp]],
+        owner: UUID | None,
+    ) -> None:
+        """Add entries in a write transaction, claimed by the owner where there is one."""
+        rows = [
+            {"txid": txid, "kind": str(one.kind), "destination": one.destination, "claimed_by": owner}
+            for txid, wanted in follow_ups.items()
+            for one in dict.fromkeys(wanted)
+        ]
+        if not rows:
+            return
+        due = self._now if owner is None else self._now + _CLAIM_OF_WRITER_NS
+        statement = self._database.rules.insert(OUTBOX).values(
+            txid=sa.bindparam("txid"),
+            kind=sa.bindparam("kind"),
+            destination=sa.bindparam("destination"),
+            claimed_by=sa.bindparam("claimed_by"),
+            attempts=0,
+            created_at=self._now,
+            not_before=due,
+        )
+        connection.execute(statement.on_conflict_do_nothing(), rows)
+
+    def claim(self, owner: UUID, limit: int, claim_s: float) -> list[OutboxEntry]:
+        """Claim entries that are due, the oldest first."""
+        due = (
+            sa.select(OUTBOX.c.id)
+            .where(OUTBOX.c.not_before <= self._now)
+            .order_by(OUTBOX.c.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        claimed = (
+            sa.update(OUTBOX)
+            .where(OUTBOX.c.id.in_(due))
+            .values(claimed_by=owner, not_before=self._now + round(claim_s * 1e9))
+            .returning(*self._columns())
+        )
+        with self._database.edit("claiming what is to follow commits") as connection:
+            rows = connection.execute(claimed).all()
+        return sorted((_entry(row) for row in rows), key=lambda entry: entry.id)
+
+    def finish(self, done: Mapping[UUID, Collection[FollowUp]]) -> None:
+        """Remove entries: they are done."""
+        rows = [
+            {"wanted_txid": txid, "wanted_kind": str(one.kind), "wanted_destination": one.destination}
+            for txid, follow_ups in done.items()
+            for one in follow_ups
+        ]
+        if not rows:
+            return
+        statement = sa.delete(OUTBOX).where(
+            OUTBOX.c.txid == sa.bindparam("wanted_txid"),
+            OUTBOX.c.kind == sa.bindparam("wanted_kind"),
+            OUTBOX.c.destination == sa.bindparam("wanted_destination"),
+        )
+        with self._database.edit("noting what followed commits") as connection:
+            connection.execute(statement, rows)
+
+    def postpone(self, entry_id: int, delay_s: float) -> None:
+        """Give a claim up; due again after the delay."""
+        statement = (
+            sa.update(OUTBOX)
+            .where(OUTBOX.c.id == entry_id)
+            .values(
+                claimed_by=None,
+                attempts=OUTBOX.c.attempts + 1,
+                not_before=self._now + round(delay_s * 1e9),
+            )
+        )
+        with self._database.edit("postponing what is to follow a commit") as connection:
+            connection.execute(statement)
+
+    def entries(self, txid: UUID | None) -> list[OutboxEntry]:
+        """Return what is not done, the oldest first."""
+        statement = sa.select(*self._columns()).order_by(OUTBOX.c.id)
+        if txid is not None:
+            statement = statement.where(OUTBOX.c.txid == txid)
+
+        def read(connection: sa.Connection) -> Sequence[Any]:
+            return connection.execute(statement).all()
+
+        return [_entry(row) for row in self._database.read(read)]
+
+    def _columns(self) -> tuple[Any, ...]:
+        return (
+            OUTBOX.c.id,
+            OUTBOX.c.txid,
+            OUTBOX.c.kind,
+            OUTBOX.c.destination,
+            OUTBOX.c.attempts,
+            (self._now - OUTBOX.c.created_at).label("age_ns"),
+            (OUTBOX.c.not_before <= self._now).label("is_due"),
+        )
+
+
+def _entry(row: Any) -> OutboxEntry:
+    return OutboxEntry(
+        id=row.id,
+        txid=row.txid,
+        follow_up=FollowUp(kind=FollowUpKind(row.kind), destination=row.destination),
+        attempts=row.attempts,
+        age_s=max(0, row.age_ns) / 1e9,
+        is_due=bool(row.is_due),
+    )
