@@ -2,37 +2,10 @@
 
 from __future__ import annotations
 
-import errno
-from typing import Final
-
 from quantumio.errors import DestinationError, ErrorKind, StateError
-from quantumio.system import files
+from quantumio.system.os_errors import HINTS, os_error_kind
 
 __all__ = ["local_failure", "read_only"]
-
-_KINDS: Final = {
-    errno.ENOSPC: ErrorKind.DISK_FULL,
-    errno.EDQUOT: ErrorKind.DISK_FULL,
-    errno.EACCES: ErrorKind.PERMISSION,
-    errno.EPERM: ErrorKind.PERMISSION,
-    errno.EROFS: ErrorKind.PERMISSION,
-    errno.ELOOP: ErrorKind.PERMISSION,
-    errno.ETIMEDOUT: ErrorKind.TIMEOUT,
-}
-HINTS: Final = {
-    ErrorKind.DISK_FULL: "free space there, or send outputs to another destination",
-    ErrorKind.PERMISSION: "look at its owner and permissions, and that it is no symbolic link",
-    ErrorKind.UNREACHABLE: "look after the device, then retry",
-    ErrorKind.TIMEOUT: "look after the device, then retry",
-    ErrorKind.CORRUPT: "something else is in its place: remove that, then put the file back from a copy",
-}
-
-
-def os_error_kind(error: OSError) -> ErrorKind:
-    """Tell which kind an error of the operating system is."""
-    if isinstance(error, files.IrregularFileError):
-        return ErrorKind.CORRUPT
-    return _KINDS.get(error.errno or 0, ErrorKind.UNREACHABLE)
 
 
 def local_failure(name: str, doing: str, error: OSError) -> DestinationError:

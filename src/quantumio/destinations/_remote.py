@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from quantumio.destinations._failures import os_error_kind
 from quantumio.destinations._secrets import Credentials, Secret, environment_name, scrub
 from quantumio.errors import DestinationError, ErrorKind, InvalidInputError, MissingExtraError
+from quantumio.system.os_errors import os_error_kind
 
 __all__ = ["Answer", "RemoteFiles", "Trouble", "open_remote"]
 

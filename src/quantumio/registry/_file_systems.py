@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from quantumio.errors import StateError
-from quantumio.system import files
+from quantumio.system.file_systems import file_system_type, mount_table
 
-__all__ = ["check_local", "file_system_type"]
+__all__ = ["check_local"]
 
-_MOUNTS = Path("/proc/self/mountinfo")
 _REMOTE = frozenset(
     {
         "9p",
@@ -30,29 +29,6 @@ _REMOTE = frozenset(
 )
 
 
-def _unescaped(text: str) -> str:
-    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(code, character)
-    return text
-
-
-def file_system_type(path: Path, mountinfo: str) -> str | None:
-    """Return the type of the file system that holds an absolute path, by ``/proc/self/mountinfo``.
-
-    Of several mounts on one directory the last one covers the others (proc_pid_mountinfo(5)).
-    """
-    best: tuple[int, str | None] = (-1, None)
-    for line in mountinfo.splitlines():
-        before, separator, after = line.partition(" - ")
-        words = before.split(" ")
-        if not separator or len(words) < 5:
-            continue
-        mount = Path(_unescaped(words[4]))
-        if (path == mount or mount in path.parents) and len(mount.parts) >= best[0]:
-            best = (len(mount.parts), after.split(" ")[0])
-    return best[1]
-
-
 def check_local(path: Path) -> None:
     """Refuse a path on a network or FUSE file system, where SQLite's locks and shared memory do not hold.
 
@@ -63,9 +39,10 @@ def check_local(path: Path) -> None:
     StateError
         It is on such a file system.
     """
-    if not files.exists(_MOUNTS):
+    mounts = mount_table()
+    if mounts is None:
         return
-    kind = file_system_type(path.resolve(), files.read_text(_MOUNTS))
+    kind = file_system_type(path.resolve(), mounts)
     if kind is not None and (kind in _REMOTE or kind.startswith("fuse")):
         raise StateError(
             f"the registry {str(path)!r} is on a file system of type {kind!r}, where SQLite can lose data",

@@ -16,6 +16,7 @@ import hashlib
 import os
 import shutil
 import stat
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -33,18 +34,25 @@ __all__ = [
     "free_bytes",
     "fsync_directories",
     "fsync_file",
+    "has_name",
+    "is_directory",
     "link_new",
+    "list_directory",
     "list_files",
     "make_directories",
+    "make_directory_new",
     "read_bytes",
     "read_text",
     "real_path",
     "remove",
+    "remove_directory",
     "remove_tree",
+    "rename_new",
     "sha256",
     "status",
     "write_new",
     "write_text_new",
+    "write_unshared",
 ]
 
 Buffer = bytes | bytearray | memoryview
@@ -120,15 +128,40 @@ def _unlink(path: Path) -> None:
     reach("files.unlink.after")
 
 
-def _mkdir(path: Path) -> None:
+def _mkdir(path: Path, mode: int = 0o777) -> None:
     reach("files.mkdir.before")
-    os.mkdir(path)
+    os.mkdir(path, mode)
     reach("files.mkdir.after")
 
 
+def _rmdir(path: Path) -> None:
+    reach("files.rmdir.before")
+    os.rmdir(path)
+    reach("files.rmdir.after")
+
+
+def _rename(source: Path, target: Path) -> None:
+    reach("files.rename.before")
+    os.rename(source, target)
+    reach("files.rename.after")
+
+
 # -- what callers use
-def make_directories(path: Path) -> None:
-    """Create a directory and its missing ancestors, each durable (its parent is fsynced)."""
+def make_directory_new(path: Path, *, mode: int = 0o777) -> None:
+    """Create a directory that did not exist; its name is durable once its parent is fsynced."""
+    _mkdir(path, mode)
+
+
+def make_directories(path: Path, *, mode: int = 0o777) -> None:
+    """Create a directory and its missing ancestors, each durable (its parent is fsynced).
+
+    Parameters
+    ----------
+    path
+        Of the directory.
+    mode
+        Of the directory itself, where it is made; that of its ancestors is the usual one.
+    """
     missing = []
     current = path
     while not current.is_dir():
@@ -136,7 +169,7 @@ def make_directories(path: Path) -> None:
         current = current.parent
     for directory in reversed(missing):
         try:
-            _mkdir(directory)
+            _mkdir(directory, mode if directory == path else 0o777)
         except FileExistsError:
             if not directory.is_dir():  # else somebody else made it meanwhile
                 raise
@@ -186,6 +219,46 @@ def write_new(path: Path, chunks: Sequence[Buffer], *, mode: int = 0o644) -> Non
         _unlink(temporary)
 
 
+def write_unshared(path: Path, chunks: Iterable[Buffer], *, mode: int = 0o644) -> str:
+    """Write a file that did not exist into a directory that nobody reads yet, fsynced.
+
+    There is no temporary name: after an error a part of the file may be there, and the caller removes it.
+    The name is durable once its directory is fsynced.
+
+    Returns
+    -------
+    str
+        SHA-256 of the bytes that were written, in hexadecimal: memory that somebody else can write to may
+        change meanwhile, so each piece is copied before it is looked at.
+
+    Raises
+    ------
+    FileExistsError
+        The name exists; it was not touched.
+    OSError
+        Anything else. A failed fsync is not repeated.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    digest = hashlib.sha256()
+    descriptor = _create(path, flags, mode)
+    try:
+        for piece in _pieces(chunks):
+            digest.update(piece)
+            _write_all(descriptor, [piece])
+        _fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return digest.hexdigest()
+
+
+def _pieces(chunks: Iterable[Buffer]) -> Iterator[bytes]:
+    for chunk in chunks:
+        view = memoryview(chunk)
+        whole = view.cast("B") if view.nbytes else memoryview(b"")
+        for start in range(0, whole.nbytes, _COPY_BYTES):
+            yield bytes(whole[start : start + _COPY_BYTES])
+
+
 def _write_all(descriptor: int, chunks: Sequence[Buffer]) -> None:
     for chunk in chunks:
         view = memoryview(chunk)
@@ -203,6 +276,22 @@ def write_text_new(path: Path, text: str) -> None:
 def link_new(source: Path, target: Path) -> None:
     """Give an existing file a second name (hard link) that did not exist."""
     _link(source, target)
+
+
+def rename_new(source: Path, target: Path) -> None:
+    """Rename a file or directory to a name that did not exist, durable once its directory is fsynced.
+
+    Looking and renaming are two steps: whoever may race holds a lock. Of a directory nothing can be lost
+    even so, since the system lets it replace an empty one at most.
+
+    Raises
+    ------
+    FileExistsError
+        The name exists; it was not touched.
+    """
+    if has_name(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    _rename(source, target)
 
 
 def copy_new(source: Path, target: Path) -> str:
@@ -295,6 +384,25 @@ def exists(path: Path) -> bool:
     return path.exists()
 
 
+def has_name(path: Path) -> bool:
+    """Tell whether anything has this name, be it a symbolic link that leads nowhere."""
+    return os.path.lexists(path)
+
+
+def is_directory(path: Path) -> bool:
+    """Tell whether it is a directory itself, not a symbolic link to one."""
+    try:
+        return stat.S_ISDIR(path.stat(follow_symlinks=False).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def list_directory(path: Path) -> list[tuple[str, bool]]:
+    """Return what is in a directory, sorted: each name, and whether it is a directory itself."""
+    with os.scandir(path) as found:
+        return sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in found)
+
+
 def remove(path: Path) -> bool:
     """Remove a file; False if there was none."""
     try:
@@ -302,6 +410,11 @@ def remove(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def remove_directory(path: Path) -> None:
+    """Remove an empty directory."""
+    _rmdir(path)
 
 
 def remove_tree(path: Path) -> None:
@@ -327,32 +440,106 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
+class _LockFile:
+    """An open lock file of which a forked child keeps no copy.
+
+    A lock of ``flock`` belongs to what the file was opened as, which a fork shares: a child that kept its
+    copy would hold the lock on after its parent died, and ``O_CLOEXEC`` helps only where it runs another
+    program. So each child closes its copies first of all. It must not unlock: that would free the parent's.
+    """
+
+    def __init__(self, path: Path, flags: int) -> None:
+        with _forking:
+            self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o644)
+            _lock_files.add(self)
+
+    def close(self) -> None:
+        """Give the lock back; in a child of the process that opened it there is nothing to give back."""
+        with _forking:
+            if self.is_open:
+                _lock_files.remove(self)
+                # not by closing alone: a program that is being started may have a copy for a moment
+                fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+                os.close(self.descriptor)
+
+    @property
+    def is_open(self) -> bool:
+        return self in _lock_files
+
+
+_lock_files: set[_LockFile] = set()
+_forking = threading.RLock()
+"""Held while lock files are opened and closed, and while the process forks."""
+
+
+def _close_in_child() -> None:
+    for lock_file in _lock_files:
+        os.close(lock_file.descriptor)
+    _lock_files.clear()
+    _forking.release()
+
+
+os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, after_in_child=_close_in_child)
+
+
 class FileLock:
     """An exclusive lock between processes and between threads (``flock`` on a file of its own).
 
     Each ``acquire`` opens the file anew, so two threads of one process exclude each other as two
-    processes do. The kernel frees the lock when its holder dies.
+    processes do. The kernel frees the lock when its holder dies. A forked child does not hold it.
+
+    Parameters
+    ----------
+    path
+        Of its file, which is made where there is none.
+    follow_symlinks
+        Whether the file may be a symbolic link.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, follow_symlinks: bool = True) -> None:
         self._path = path
-        self._held: list[int] = []
+        self._flags = 0 if follow_symlinks else os.O_NOFOLLOW
+        self._held: list[_LockFile] = []
 
     def acquire(self) -> None:
         """Wait for the lock, without a deadline: its holders hold it for one short transaction."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._acquire(fcntl.LOCK_EX)
+
+    def try_acquire(self) -> bool:
+        """Take the lock if nobody holds it, without waiting."""
+        try:
+            self._acquire(fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _acquire(self, operation: int) -> None:
+        lock_file = _LockFile(self._path, self._flags)
         try:
             reach("files.lock.before")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            fcntl.flock(lock_file.descriptor, operation)
             reach("files.lock.after")
         except BaseException:
-            os.close(descriptor)
+            lock_file.close()
             raise
-        self._held.append(descriptor)  # only the holder appends: the lock itself serialises this list
+        self._held.append(lock_file)  # only the holder appends: the lock itself serialises this list
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this process holds it by this object."""
+        return any(lock_file.is_open for lock_file in self._held)
+
+    def is_in_place(self) -> bool:
+        """Tell whether the file that its holder has locked is still the one of this name."""
+        try:
+            named = self._path.stat(follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return os.path.samestat(named, os.fstat(self._held[-1].descriptor))
 
     def release(self) -> None:
         """Give the lock back."""
-        os.close(self._held.pop())
+        self._held.pop().close()
 
     def __enter__(self) -> Self:
         self.acquire()

@@ -20,8 +20,8 @@ from quantumio.model import DataId, Timespan, default_universe
 from quantumio.ports import CollectionKind, DatasetQuery
 from quantumio.registry import SqlCatalog, create_registry, open_registry, upgrade
 from quantumio.registry._engine import Database
-from quantumio.registry._file_systems import file_system_type
 from quantumio.system import environment
+from quantumio.system.file_systems import file_system_type
 from tests.unit.registry.conftest import CALEXP, TABLES, Place, artifact, make_transaction, visit
 
 
@@ -322,7 +322,7 @@ def test_network_file_system_is_refused_with_the_mend(
 ) -> None:
     mounts = tmp_path / "mountinfo"
     mounts.write_text(f"21 1 0:1 / / rw - {kind} x rw\n")
-    monkeypatch.setattr("quantumio.registry._file_systems._MOUNTS", mounts)
+    monkeypatch.setattr("quantumio.system.file_systems._MOUNTS", mounts)
     with pytest.raises(StateError, match=f"of type '{kind}'") as error:
         sqlite_place.create()
     assert "local disk" in str(error.value.hint)
