@@ -10,6 +10,8 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
+from uuid import UUID
 
 import attrs
 import pytest
@@ -115,11 +117,10 @@ def test_each_step_is_durable_before_the_name_says_so(journal, root):
     with failpoints.watched(seen.append):
         entry = journals.write(journal)
     steps = [name.split(".")[1] for name in seen if name.endswith(".after") and "lock" not in name]
-    blob = ["open", *["write"] * 1, "fsync"]
     assert steps[0] == "mkdir"
     assert steps[-4:] == ["fsync", "fsync_directory", "rename", "fsync_directory"]
     assert steps.count("fsync") == len(CONTENT) + 1  # and the manifest
-    assert [step for step in steps[1:-3] if step != "write"] == [s for s in blob if s != "write"] * 4
+    assert [step for step in steps[1:-3] if step != "write"] == ["open", "fsync"] * (len(CONTENT) + 1)
     seen.clear()
     with failpoints.watched(seen.append):
         entry.keep_as_conflict("lost")
@@ -136,16 +137,15 @@ def test_each_step_is_durable_before_the_name_says_so(journal, root):
 
 
 def test_finished_entry_is_gone(journal, root, ready):
+    blob = ready.manifest().blobs[0]
     ready.finish()
     assert names(root) == []
     assert not ready.is_locked
     assert not ready.lock()
-    for reading in (ready.manifest, ready.reason, lambda: ready.read(JournalManifest)):
-        with pytest.raises((NotFoundError, AttributeError)):
+    for reading in (ready.manifest, ready.reason, lambda: ready.read(blob)):
+        with pytest.raises(NotFoundError, match="no longer in the journal") as caught:
             reading()
-    with pytest.raises(NotFoundError, match="no longer in the journal") as caught:
-        ready.manifest()
-    assert caught.value.kind is ErrorKind.NO_FILE
+        assert caught.value.kind is ErrorKind.NO_FILE
 
 
 def test_conflict_is_kept_with_its_reason_until_it_is_resolved(journal, root, ready):
@@ -180,17 +180,21 @@ def test_damaged_reason_is_told(ready, text):
         ready.reason()
 
 
-def test_a_transaction_is_journaled_once(journal, root, ready):
-    for state in JournalState:
-        with pytest.raises(ConflictError, match=str(TXID)) as caught:
-            journals.write(journal)
-        assert caught.value.hint
-        assert names(root) == [ready.path.name]
-        if ready.state is JournalState.READY and state is JournalState.READY:
-            ready.keep_as_conflict("lost")
-    (root / f"{OTHER}.done").symlink_to("nowhere")
+@pytest.mark.parametrize("state", JournalState)
+def test_a_transaction_is_journaled_once(journal, root, ready, state):
+    os.rename(ready.path, root / f"{TXID}.{state}")
+    with pytest.raises(ConflictError, match=str(TXID)) as caught:
+        journals.write(journal)
+    assert caught.value.hint
+    assert names(root) == [f"{TXID}.{state}"]
+
+
+def test_name_that_somebody_else_has_taken_is_not_used(journal, root):
+    root.mkdir(parents=True)
+    (root / f"{TXID}.done").symlink_to("nowhere")
     with pytest.raises(ConflictError):
-        journals.write(journal, OTHER)
+        journals.write(journal)
+    assert names(root) == [f"{TXID}.done"]
 
 
 @pytest.mark.parametrize("call", ["finish", "discard", "keep_as_conflict"])
@@ -338,6 +342,54 @@ def test_lock_file_that_is_none_is_refused(ready, make):
     make(ready.path / "LOCK")
     with pytest.raises(DestinationError, match="locking"):
         ready.lock()
+
+
+def test_entry_without_its_lock_file_is_seen_by_nobody(journal, root):
+    """While there is none, yet or any more, the journal's own lock keeps the others out."""
+    seen = []
+
+    def hook(name):
+        if name in ("files.mkdir.after", "files.rmdir.before"):
+            seen.append((name, files.FileLock(root / "LOCK").try_acquire()))
+
+    root.mkdir(parents=True)
+    with failpoints.watched(hook):
+        journals.write(journal).finish()
+    assert seen == [("files.mkdir.after", False), ("files.rmdir.before", False)]
+
+
+def test_each_entry_is_finished_by_one_of_many(root):
+    """Writers die one after the other, several recoveries run at the same time: each entry has one end."""
+    txids = [UUID(int=TXID.int + number) for number in range(40)]
+    finished, failures, over = [], [], threading.Event()
+
+    def recover():
+        try:
+            journal = journals.journal(root)
+            while not over.is_set() or journal.entries():
+                for entry in journal.entries():
+                    if entry.lock():
+                        assert entry.state is JournalState.READY
+                        entry.manifest()
+                        finished.append(entry.txid)
+                        entry.finish()
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    threads = [threading.Thread(target=recover) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for txid in txids:
+            journals.write(journals.journal(root), txid).release()
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    assert sorted(finished) == txids
+    assert names(root) == []
 
 
 # ---------------------------------------------------------------------------- deaths
