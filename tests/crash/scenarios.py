@@ -15,7 +15,8 @@ import pyarrow as pa
 from quantumio import Butler, DatasetType
 from quantumio.destinations.files import FilesDestination
 from quantumio.engine import _committer
-from quantumio.engine._journal import Journal, JournalState
+from quantumio.engine._journal import Journal
+from quantumio.engine._journal_entry import JournalState
 from quantumio.ports import StoredObject
 
 RUN = "r"

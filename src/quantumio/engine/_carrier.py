@@ -14,7 +14,8 @@ from quantumio.engine._committer import Committer
 from quantumio.engine._context import Context
 from quantumio.engine._flush import Flusher, FlushFailure
 from quantumio.engine._follow_ups import clean_up
-from quantumio.engine._journal import Journal, JournalEntry
+from quantumio.engine._journal import Journal
+from quantumio.engine._journal_entry import JournalEntry
 from quantumio.engine._journal_manifest import JournalTarget
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._output import Output

@@ -10,7 +10,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from quantumio.engine._journal import JournalEntry
+from quantumio.engine._journal_entry import JournalEntry
 from quantumio.engine._output import Output
 from quantumio.engine._ownership import choose_ownership, take_snapshot
 from quantumio.engine._plan_scope import PlanScope

@@ -16,7 +16,8 @@ import anyio.to_thread
 from attrs import define, field, frozen
 
 from quantumio.engine._follow_ups import FollowUps, clean_up
-from quantumio.engine._journal import Journal, JournalEntry, JournalState
+from quantumio.engine._journal import Journal
+from quantumio.engine._journal_entry import JournalEntry, JournalState
 from quantumio.engine._journal_manifest import JournalManifest
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._owner import Owner, is_dead_here

@@ -18,7 +18,8 @@ from quantumio.engine._committer import Committer
 from quantumio.engine._context import Context, ContextState
 from quantumio.engine._flush import Flusher
 from quantumio.engine._follow_ups import FollowUps
-from quantumio.engine._journal import Journal, JournalEntry
+from quantumio.engine._journal import Journal
+from quantumio.engine._journal_entry import JournalEntry
 from quantumio.engine._journal_manifest import JournalManifest, JournalTarget
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._loop_thread import Job, LoopThread

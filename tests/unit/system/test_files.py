@@ -121,3 +121,14 @@ def test_a_copy_tells_the_digest_of_what_it_wrote(tmp_path):
     (tmp_path / "a").write_bytes(content)
     assert files.copy_new(tmp_path / "a", tmp_path / "b") == hashlib.sha256(content).hexdigest()
     assert (tmp_path / "b").read_bytes() == content
+
+
+def test_names_in_a_directory_are_sorted_and_links_are_no_directories(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "c").symlink_to("nowhere")
+    assert files.list_directory(tmp_path) == [("a", False), ("b", True), ("c", False)]
+    found = {name: (files.is_directory(tmp_path / name), files.has_name(tmp_path / name)) for name in "abcd"}
+    assert found == {"a": (False, True), "b": (True, True), "c": (False, True), "d": (False, False)}
+    (tmp_path / "file").touch()
+    assert not files.is_directory(tmp_path / "file" / "x")

@@ -113,3 +113,68 @@ def test_child_process_does_not_inherit_it(tmp_path):
         assert got.wait(10)
         thread.join()
         child.stdin.close()
+
+
+def test_lock_that_is_held_is_not_waited_for(tmp_path):
+    one, other = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
+    assert one.try_acquire()
+    assert one.is_held
+    assert not other.try_acquire()
+    assert not other.is_held
+    one.release()
+    assert not one.is_held
+    assert other.try_acquire()
+    other.release()
+
+
+def test_file_that_was_put_in_its_place_is_another(tmp_path):
+    lock = FileLock(tmp_path / "lock")
+    with lock:
+        assert lock.is_in_place()
+        (tmp_path / "lock").rename(tmp_path / "moved")
+        assert not lock.is_in_place()
+        (tmp_path / "lock").touch()
+        assert not lock.is_in_place()
+
+
+def test_symbolic_link_is_followed_unless_it_is_not_wanted(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "lock")
+    with FileLock(tmp_path / "link"):
+        assert not FileLock(tmp_path / "lock").try_acquire()
+    with pytest.raises(OSError, match="symbolic"):
+        FileLock(tmp_path / "link", follow_symlinks=False).acquire()
+
+
+FORKING = """
+    import os, sys
+    from pathlib import Path
+    from quantumio.system.files import FileLock
+    path = Path(sys.argv[1])
+    lock = FileLock(path)
+    lock.acquire()
+    reading, writing = os.pipe()
+    if os.fork():
+        told = os.read(reading, 1)
+        print("held", flush=True)
+        print(told.decode(), FileLock(path).try_acquire(), lock.is_held, flush=True)
+        os._exit(0)
+    got = lock.is_held or lock.try_acquire()
+    lock.release()
+    os.write(writing, b"y" if got else b"n")
+    sys.stdin.read()
+    os._exit(0)
+"""
+
+
+def test_forked_child_neither_keeps_it_nor_frees_it(tmp_path):
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(FORKING), str(tmp_path / "lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with child:
+        assert [child.stdout.readline() for _ in range(2)] == ["held\n", "n False True\n"]
+        child.wait()  # the parent; its child waits for the end of its input
+        assert FileLock(tmp_path / "lock").try_acquire()
+        child.stdin.close()

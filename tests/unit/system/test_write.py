@@ -1,6 +1,7 @@
 """Files are whole and durable, or absent."""
 
 import errno
+import hashlib
 import os
 import subprocess
 import sys
@@ -281,3 +282,60 @@ def test_no_descriptor_is_left_open(room):
     files.read_bytes(room / "a")
     files.sha256(room / "a")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@given(st.lists(st.binary(max_size=50)))
+def test_unshared_file_is_what_was_given_with_its_digest(tmp_path_factory, chunks):
+    path = tmp_path_factory.mktemp("room") / "a"
+    digest = files.write_unshared(path, [memoryview(chunk) for chunk in chunks], mode=0o400)
+    assert path.read_bytes() == b"".join(chunks)
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert path.stat().st_mode & 0o777 == 0o400
+    with pytest.raises(FileExistsError):
+        files.write_unshared(path, [b"other"])
+
+
+def test_unshared_file_is_durable_before_it_is_closed(room, monkeypatch):
+    recorder = Recorder(monkeypatch)
+    array = np.arange(1 << 19, dtype=np.uint16).reshape(
+        -1, 4
+    )  # a piece of exactly one copy, and views of any shape
+    files.write_unshared(room / "a", [array.data, b"end"])
+    steps = [name for name, path in recorder.calls if path == room / "a"]
+    assert steps == ["write", "write", "fsync", "close"]
+    assert (room / "a").read_bytes() == array.tobytes() + b"end"
+
+
+def test_bytes_that_change_while_they_are_written_have_the_digest_of_what_was_written(room, monkeypatch):
+    data = bytearray(b"a" * (3 << 20))
+    real = os.write
+
+    def write_and_change(descriptor, piece):
+        data[:] = b"b" * len(data)  # somebody else's thread
+        return real(descriptor, piece)
+
+    monkeypatch.setattr(os, "write", write_and_change)
+    digest = files.write_unshared(room / "a", [data])
+    assert digest == hashlib.sha256((room / "a").read_bytes()).hexdigest()
+
+
+def test_renamed_directory_takes_no_name_that_is_there(room):
+    (room / "a").mkdir()
+    (room / "b").symlink_to("nowhere")
+    with pytest.raises(FileExistsError):
+        files.rename_new(room / "a", room / "b")
+    files.rename_new(room / "a", room / "c")
+    assert sorted(os.listdir(room)) == ["b", "c"]
+
+
+def test_new_directories_have_the_mode_that_was_asked_for(room):
+    files.make_directories(room / "above" / "below", mode=0o700)
+    assert (room / "above" / "below").stat().st_mode & 0o777 == 0o700
+    assert (room / "above").stat().st_mode & 0o777 != 0o700
+    files.make_directory_new(room / "one", mode=0o750)
+    assert (room / "one").stat().st_mode & 0o777 == 0o750
+    with pytest.raises(FileExistsError):
+        files.make_directory_new(room / "one")
+    files.remove_directory(room / "one")
+    with pytest.raises(OSError, match="not empty"):
+        files.remove_directory(room / "above")
