@@ -92,7 +92,7 @@ class ArtifactWriter:
         held = held.on_conflict_do_update(
             index_elements=["store", "path"],
             set_={"sha256": held.excluded.sha256, "nbytes": held.excluded.nbytes},
-            where=OBJECT.c.sha256 == "",
+            where=OBJECT.c.sha256 == sa.literal_column("''"),
         )
         self._object = in_order(database.prepare(held), _OBJECT_COLUMNS)
         self._insert = {update: self._statement(update=update) for update in (False, True)}
