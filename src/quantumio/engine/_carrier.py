@@ -153,12 +153,8 @@ class Carrier:
         return None
 
     async def _place_and_flip(self, context: Context) -> CommitOutcome:
-        intent = _Intent()
-        outputs = context.persistent_outputs
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._prepare, context, intent)
-                await self._flusher.flush(outputs, required=True, may_place=intent.may_place)
+            intent = await self._place(context, context.persistent_outputs)
         except ExceptionGroup as group:
             return await self._park(context, self.note_flush_failures(context, group))
         if isinstance(intent.answer, QuantumioError):
@@ -168,6 +164,26 @@ class Carrier:
             assert intent.answer is not None
             return await anyio.to_thread.run_sync(self._outcome_of_another, intent.answer)
         return await self._flip(context)
+
+    async def _place(self, context: Context, outputs: Sequence[Output], *more: Output) -> _Intent:
+        """Place outputs as soon as the registry has their intent, and meanwhile encode them.
+
+        Raises
+        ------
+        ExceptionGroup
+            Of `FlushFailure`.
+        """
+        intent = _Intent()
+        failures: list[ExceptionGroup[Exception]] = []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._prepare, context, intent, *more)
+            try:
+                await self._flusher.flush([*outputs, *more], required=True, may_place=intent.may_place)
+            except ExceptionGroup as group:  # not out of the task group, which would put it into another one
+                failures.append(group)
+        if failures:
+            raise failures[0]
+        return intent
 
     async def _park(self, context: Context, failed: CommitFailed) -> CommitOutcome:
         """Keep in the journal what failed only for now: a destination, or the registry, cannot be reached."""
@@ -303,11 +319,8 @@ class Carrier:
         QuantumioError
             It did not arrive.
         """
-        intent = _Intent()
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._prepare, context, intent, output)
-                await self._flusher.flush([output], required=True, may_place=intent.may_place)
+            intent = await self._place(context, (), output)
         except ExceptionGroup as group:
             raise flush_failures(group)[0].error from None
         if isinstance(intent.answer, QuantumioError):
@@ -387,14 +400,17 @@ class Carrier:
         if self._ledger.of(context.txid):
             return  # the flush failures say it better
         match outcome:
-            case CommitFailed(kind=kind, message=message, ref=ref):
+            case (
+                CommitFailed(kind=kind, message=message, ref=ref)
+                | CommitConflict(kind=kind, message=message, ref=ref)
+            ):
                 self._ledger.add(kind, message, txid=context.txid, ref=ref)
+            case CommitParked(reason=reason):
+                self._ledger.add(ErrorKind.TIMEOUT, reason, txid=context.txid)
+            case CommitUnknown(reason=reason):
+                self._ledger.add(ErrorKind.REGISTRY, reason, txid=context.txid)
             case Committed():
                 pass
-            case _:
-                reason = getattr(outcome, "message", None) or getattr(outcome, "reason", "")
-                kind = getattr(outcome, "kind", ErrorKind.REGISTRY)
-                self._ledger.add(kind, str(reason), txid=context.txid, ref=getattr(outcome, "ref", None))
 
 
 def _close_entry(entry: JournalEntry, outcome: CommitOutcome) -> None:

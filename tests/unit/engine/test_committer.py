@@ -1,12 +1,16 @@
 """Group commit: each transaction has its own outcome, whatever happens to its group."""
 
+import tempfile
 import threading
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import pytest
 
-from quantumio.engine._committer import _MAX_GROUP, Committer
+from quantumio.engine._batches import _MOST as _MAX_GROUP
+from quantumio.engine._committer import Committer
+from quantumio.engine._owner import Owner
 from quantumio.errors import CommitUnknownError, DestinationError, ErrorKind
 from quantumio.model import (
     Artifact,
@@ -33,9 +37,14 @@ def transaction(place, visit, *, expect=None, txid=None):
     return Transaction(txid=txid or environment.uuid7(), run="r", key=None, outputs=(output,))
 
 
+def committer_of(catalog):
+    owner = Owner(Path(tempfile.mkdtemp(prefix="quantumio-owners-")))
+    return Committer(catalog, owner, lease_s=60.0, journaled_lease_s=600.0)
+
+
 async def flip_all(catalog, transactions):
     """Flip all at once, and return their outcomes in order."""
-    committer = Committer(catalog)
+    committer = committer_of(catalog)
     outcomes = {}
 
     async def flip(one):
@@ -58,14 +67,14 @@ async def test_everything_that_waits_goes_in_one_group_of_bounded_size(place):
     """While one group is on its way, the next one gathers."""
     groups, gathering = [], threading.Event()
 
-    def flip(real, group):
+    def flip(real, group, owner=None):
         groups.append(len(group))
         if len(groups) == 1:
             assert gathering.wait(20)
         return real(group)
 
     catalog = WrappedCatalog(place.repository.catalog, flip=flip)
-    committer = Committer(catalog)
+    committer = committer_of(catalog)
     number = 2 * _MAX_GROUP + 10
     outcomes = []
 
@@ -99,7 +108,7 @@ async def test_conflict_of_one_member_does_not_disturb_the_others(place):
 
 
 async def test_failed_flip_is_the_definite_failure_of_each_member(place):
-    def flip(real, group):
+    def flip(real, group, owner=None):
         raise DestinationError("the disk of the registry is full", hint="make room", kind=ErrorKind.DISK_FULL)
 
     catalog = WrappedCatalog(place.repository.catalog, flip=flip)
@@ -113,7 +122,7 @@ async def test_failed_flip_is_the_definite_failure_of_each_member(place):
 
 @pytest.mark.parametrize("committed", [True, False])
 async def test_flip_without_an_answer_is_resolved_by_the_registry_for_each_member(place, committed):
-    def flip(real, group):
+    def flip(real, group, owner=None):
         outcomes = real(group) if committed else []
         raise CommitUnknownError(
             "no answer",
@@ -134,7 +143,7 @@ async def test_flip_without_an_answer_is_resolved_by_the_registry_for_each_membe
 
 
 async def test_registry_that_cannot_be_asked_leaves_the_outcome_unknown(place):
-    def flip(real, group):
+    def flip(real, group, owner=None):
         real(group)
         raise CommitUnknownError("no answer", outcome=CommitUnknown(txid=group[0].txid, reason="no answer"))
 
@@ -151,7 +160,7 @@ async def test_registry_that_cannot_be_asked_leaves_the_outcome_unknown(place):
 
 @pytest.mark.parametrize("committed", [True, False])
 async def test_bug_in_the_registry_is_resolved_like_a_lost_answer(place, committed):
-    def flip(real, group):
+    def flip(real, group, owner=None):
         if committed:
             real(group)
         raise KeyError("a bug")
@@ -164,7 +173,7 @@ async def test_bug_in_the_registry_is_resolved_like_a_lost_answer(place, committ
 
 
 async def test_bug_while_resolving_leaves_the_outcome_unknown_and_the_service_alive(place):
-    def flip(real, group):
+    def flip(real, group, owner=None):
         if any(one.outputs[0].ref.data_id["visit"] == 1 for one in group):
             raise KeyError("a bug")
         return real(group)
@@ -173,7 +182,7 @@ async def test_bug_while_resolving_leaves_the_outcome_unknown_and_the_service_al
         raise KeyError("another bug")
 
     catalog = WrappedCatalog(place.repository.catalog, flip=flip, outcome=outcome)
-    committer = Committer(catalog)
+    committer = committer_of(catalog)
     async with anyio.create_task_group() as service:
         service.start_soon(committer.run)
         with anyio.fail_after(20):
@@ -185,12 +194,12 @@ async def test_bug_while_resolving_leaves_the_outcome_unknown_and_the_service_al
 async def test_outcomes_of_the_wrong_number_are_no_outcomes(place):
     """A bug in a catalog must not give a transaction the outcome of another one."""
 
-    def flip(real, group):
+    def flip(real, group, owner=None):
         return real(group)[1:]
 
     catalog = WrappedCatalog(place.repository.catalog, flip=flip)
     one = transaction(place, 1)
-    committer = Committer(catalog)
+    committer = committer_of(catalog)
     async with anyio.create_task_group() as service:
         service.start_soon(committer.run)
         with anyio.fail_after(20):
@@ -204,12 +213,12 @@ async def test_cancelled_service_finishes_the_group_that_is_on_its_way(place):
     """What the registry did must be known."""
     reached, go_on = threading.Event(), threading.Event()
 
-    def flip(real, group):
+    def flip(real, group, owner=None):
         reached.set()
         assert go_on.wait(20)
         return real(group)
 
-    committer = Committer(WrappedCatalog(place.repository.catalog, flip=flip))
+    committer = committer_of(WrappedCatalog(place.repository.catalog, flip=flip))
     outcomes = []
 
     async def one():

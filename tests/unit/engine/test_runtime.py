@@ -9,6 +9,7 @@ import anyio
 import numpy as np
 import pytest
 
+from quantumio import Butler
 from quantumio.butler._context import DataContext
 from quantumio.butler._handles import as_async_ticket
 from quantumio.destinations import _kinds
@@ -23,7 +24,7 @@ from quantumio.errors import (
     QuantumioError,
     StateError,
 )
-from quantumio.model import CommitFailed, Committed, CommitUnknown
+from quantumio.model import CommitFailed, CommitParked, Committed, CommitUnknown
 from tests.unit.engine.conftest import Gate, WrappedCatalog
 
 
@@ -92,9 +93,15 @@ def test_close_gives_up_after_its_timeout_and_says_what(place):
     with pytest.raises(ExceptionGroup) as caught:
         place.butler.close(timeout=0.1)
     (error,) = caught.value.exceptions
-    assert error.kind is ErrorKind.CANCELLED
+    assert "in the journal" in str(error)
     assert str(ctx.txid) in error.__notes__[0]
-    assert isinstance(ticket.outcome, CommitFailed)
+    assert isinstance(ticket.outcome, CommitParked)
+    assert [item.action for item in reopened(place).recover().items] in (["committed"], [])
+    assert isinstance(reopened(place).ticket(ctx.txid), Committed)
+
+
+def reopened(place):
+    return Butler(place.repository.root, run="r", instrument="ST8")
 
 
 def test_closed_runtime_refuses_everything_that_would_never_be_done(place):
@@ -178,7 +185,7 @@ def test_cancelled_before_it_is_visible_removes_what_was_placed(place):
 def test_cancelled_while_it_becomes_visible_is_committed(place):
     reached, go_on = threading.Event(), threading.Event()
 
-    def flip(real, group):
+    def flip(real, group, owner=None):
         reached.set()
         assert go_on.wait(20)
         return real(group)
@@ -384,7 +391,7 @@ def test_unknown_outcome_deletes_nothing_and_stays_known(place):
     """A registry with a bug that cannot even be asked: it may be visible."""
     calls = []
 
-    def flip(real, group):
+    def flip(real, group, owner=None):
         calls.append(real(group))
         raise KeyError("a bug")
 

@@ -210,7 +210,7 @@ def test_temporaries_are_read_by_the_plan_and_forgotten_after_their_last_reader(
 
     def watch(event):
         if event.kind is ProgressKind.DECIDED:
-            temporaries = butler._session.repositories[0].runtime.temporaries()
+            temporaries = butler._session.repositories[0].runtime.temporaries.all()
             visits = [output.ref.data_id["visit"] for output in temporaries]
             alive.append((event.quantum.task, event.quantum.data_id["visit"] in visits))
 
