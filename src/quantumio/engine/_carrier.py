@@ -26,6 +26,7 @@ from quantumio.model import (
     CommitOutcome,
     CommitParked,
     Committed,
+    CommitUnknown,
     FollowUp,
     FollowUpKind,
     Moment,
