@@ -119,12 +119,13 @@ async def test_put_that_waits_for_the_buffer_can_be_cancelled(make_butler, tmp_p
     make_butler(config={"runtime": {"max_buffer_bytes": "1 MiB", "put_timeout_s": 60}}).close()
     async with AsyncButler(tmp_path / "night", run="r", instrument="ST8") as butler:
         async with butler.context() as ctx:
-            await ctx.put(np.zeros(100_000), "pixels", visit=1, detector=0)
+            # a temporary lives in memory alone: it is never spilled to make room
+            await ctx.put(np.zeros(100_000), "pixels", visit=1, detector=0, to="temporary")
             with anyio.fail_after(20), anyio.move_on_after(0.2) as scope:
                 await ctx.put(np.zeros(100_000), "pixels", visit=1, detector=1)
             assert scope.cancelled_caught
             assert len(ctx.refs) == 1
-        assert await butler.query("pixels").count() == 1
+        assert await butler.query("pixels").count() == 0
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ async def test_both_sides_have_the_same_methods(plain, asynchronous, anyio_backe
         }
 
     ours, theirs = public(plain), public(asynchronous)
-    internal = {"level", "give_up", "give_up_waiting"}
+    internal = {"level", "give_up", "give_up_waiting", "hand_over"}
     assert set(ours) - internal == set(theirs)
     for name in set(ours) - internal:
         one, other = inspect.signature(ours[name]), inspect.signature(theirs[name])

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from quantumio import Butler, CommitFailedError, DestinationError, InvalidInputError
+from quantumio import Butler, CommitParkedError, DestinationError, InvalidInputError
 from tests.acceptance.night import assert_same_image, catalogue, files_of, image
 
 
@@ -174,15 +174,17 @@ def test_failing_best_effort_copy_does_not_fail_the_commit_but_reaches_the_user(
     butler.drain()
 
 
-def test_failing_required_destination_fails_the_commit_whole(make_butler):
+def test_required_destination_that_cannot_be_reached_parks_the_commit_whole(make_butler):
     butler = make_butler(
         config={"destinations": {"shut": {"kind": "files", "root": "/proc/quantumio"}}}, run="r"
     )
-    with pytest.raises(CommitFailedError), butler.context() as ctx:
+    with pytest.raises(CommitParkedError, match="shut"), butler.context() as ctx:
         ctx.put({}, "stats", visit=1, to=["local", "shut"])
         ctx.put("x", "log", visit=1)
     assert butler.query("*").count() == 0
-    assert files_of(butler) == []
+    assert [item.action for item in butler.recover().items] == ["parked"]
+    assert butler.query("*").count() == 0
+    butler.errors(acknowledge=True)
 
 
 def test_damaged_file_is_never_parsed_and_another_copy_is_read(make_butler, tmp_path):

@@ -186,14 +186,30 @@ def test_buffer_full_waits_and_then_says_so(make_butler):
     config = {"runtime": {"max_buffer_bytes": "1 MiB", "put_timeout_s": 0.2}}
     butler = make_butler("small", config, run="r")
     with butler.context() as ctx:
-        ctx.put(np.zeros(100_000), "pixels", visit=1, detector=0)
+        ctx.put(np.zeros(100_000), "pixels", visit=1, detector=0, to="temporary")
         with pytest.raises(BufferFull, match="max_buffer_bytes"):
             ctx.put(np.zeros(100_000), "pixels", visit=1, detector=1)
     butler.drain()
+    assert butler.forget(ctx.refs[0])
     assert butler.status()[0].buffer_used_bytes == 0
     with butler.context() as ctx:  # larger than the whole budget: admitted alone
         ctx.put(np.zeros(1_000_000), "pixels", visit=2, detector=0)
-    assert butler.query("pixels").count() == 2
+    assert butler.query("pixels").count() == 1
+
+
+def test_context_larger_than_the_buffer_is_spilled_and_committed_whole(make_butler):
+    config = {"runtime": {"max_buffer_bytes": "1 MiB", "put_timeout_s": 5}}
+    butler = make_butler("small", config, run="r")
+    with butler.context() as ctx:
+        for detector in range(20):  # 16 MB
+            ctx.put(np.full(100_000, detector), "pixels", visit=1, detector=detector)
+        assert butler.status()[0].buffer_spilled_bytes > 8_000_000
+        assert butler.status()[0].buffer_used_bytes <= 2 << 20
+        assert (ctx.get("pixels", visit=1, detector=0) == 0).all()
+    for detector in range(20):
+        assert (butler.get("pixels", visit=1, detector=detector) == detector).all()
+    butler.drain()
+    assert butler.status()[0].buffer_used_bytes == 0
 
 
 def test_token_is_resumed_once_in_a_process(butler):
@@ -210,7 +226,7 @@ def test_abort_that_an_interrupt_broke_off_is_finished_by_the_next(butler, monke
     ctx.put(np.arange(3), "pixels", visit=1, detector=0)
     runtime = type(ctx._context._runtime)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(runtime, "discard", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(runtime, "end", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         ctx.abort()
     assert ctx.ticket.outcome is None
     ctx.abort()

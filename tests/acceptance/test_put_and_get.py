@@ -231,9 +231,9 @@ def test_get_tells_of_a_match_that_is_still_queued(butler, monkeypatch):
     repository = butler._session.repositories[0]
     flip = type(repository.catalog).flip
 
-    def slow(self, group):
+    def slow(self, group, owner):
         gate.wait(10)
-        return flip(self, group)
+        return flip(self, group, owner)
 
     monkeypatch.setattr(type(repository.catalog), "flip", slow)
     ctx = butler.context()

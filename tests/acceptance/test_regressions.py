@@ -12,6 +12,7 @@ import pytest
 from quantumio import (
     Butler,
     CommitFailedError,
+    CommitParkedError,
     Committed,
     DestinationError,
     ErrorKind,
@@ -211,7 +212,7 @@ def test_failures_of_a_group_name_the_output_that_failed(make_butler, tmp_path):
     data = tmp_path / "night" / "data"
     data.mkdir(exist_ok=True)
     (data / "stats").write_text("a file in the place of the directory of stats")
-    with pytest.raises(CommitFailedError, match="stats"), butler.context() as ctx:
+    with pytest.raises(CommitParkedError, match="stats"), butler.context() as ctx:
         ctx.put("x", "log", visit=1)
         ctx.put({}, "stats", visit=1)
     assert butler.errors(acknowledge=True)[0].ref.dataset_type.name == "stats"

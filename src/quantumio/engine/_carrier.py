@@ -144,23 +144,26 @@ class Carrier:
         """Wait until what the context read is visible; no registry ever holds an output without its input."""
         for upstream in context.requires:
             await upstream.progress.wait_async(Moment.COMMITTED)
-            if not isinstance(upstream.outcome, Committed):
-                return CommitFailed(
-                    txid=context.txid,
-                    kind=ErrorKind.UPSTREAM,
-                    message=f"an input comes from transaction {upstream.txid}, which did not commit: "
-                    f"{upstream.outcome}",
-                )
+            if isinstance(upstream.outcome, Committed):
+                continue
+            failed = CommitFailed(
+                txid=context.txid,
+                kind=ErrorKind.UPSTREAM,
+                message=f"an input comes from transaction {upstream.txid}, which did not commit: "
+                f"{upstream.outcome}",
+            )
+            is_parked = isinstance(upstream.outcome, CommitParked)
+            return await self._park(context, failed) if is_parked else failed
         return None
 
     async def _place_and_flip(self, context: Context) -> CommitOutcome:
         try:
             intent = await self._place(context, context.persistent_outputs)
         except ExceptionGroup as group:
-            return await self._park(context, self.note_flush_failures(context, group))
+            return await self._park_if_it_may_pass(context, self.note_flush_failures(context, group))
         if isinstance(intent.answer, QuantumioError):
             failed = CommitFailed(txid=context.txid, kind=intent.answer.kind, message=str(intent.answer))
-            return await self._park(context, failed)
+            return await self._park_if_it_may_pass(context, failed)
         if not intent.is_ours:
             assert intent.answer is not None
             return await anyio.to_thread.run_sync(self._outcome_of_another, intent.answer)
@@ -186,9 +189,13 @@ class Carrier:
             raise failures[0]
         return intent
 
-    async def _park(self, context: Context, failed: CommitFailed) -> CommitOutcome:
+    async def _park_if_it_may_pass(self, context: Context, failed: CommitFailed) -> CommitOutcome:
         """Keep in the journal what failed only for now: a destination, or the registry, cannot be reached."""
-        if failed.kind not in _MAY_PASS or (context.entry is None and await self.journal(context)):
+        return await self._park(context, failed) if failed.kind in _MAY_PASS else failed
+
+    async def _park(self, context: Context, failed: CommitFailed) -> CommitOutcome:
+        """Keep a context in the journal; it fails where the journal cannot take it either."""
+        if await self.journal(context) is not None:
             return failed
         return CommitParked(txid=context.txid, reason=failed.message)
 

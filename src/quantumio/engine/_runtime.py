@@ -160,6 +160,7 @@ class Runtime:
         self._spill = Spill(directory, self.budget, self._open_contexts)
         self._follow_ups = FollowUps(catalog, destinations, formats)
         self._is_left_over = False
+        self._untold = RecoveryReport()
         self._scopes: dict[UUID, anyio.CancelScope] = {}
         self._loop = LoopThread("quantumio-runtime", self._main)
 
@@ -538,6 +539,8 @@ class Runtime:
     def recover(self) -> RecoveryReport:
         """Finish or end what deaths have left, and wait until that is done; see `Recovery`.
 
+        The report has also what recovery in the background has done since the last one.
+
         Raises
         ------
         QuantumioError
@@ -557,11 +560,13 @@ class Runtime:
     def recover_soon(self) -> None:
         """Recover in the background, if there is anything to be recovered."""
         if self._recovery.is_needed():
-            self._soon(functools.partial(self._recover, Reply()), _nothing)
+            self._soon(self._recover_left, _nothing)
 
     async def _recover(self, done: Reply[RecoveryReport]) -> None:
         try:
-            done.give(await self._recover_alone())
+            await self._recover_alone()
+            done.give(self._untold)
+            self._untold = RecoveryReport()
         except QuantumioError as error:
             done.fail(error)
         except BaseException as error:
@@ -579,7 +584,9 @@ class Runtime:
 
     async def _recover_alone(self) -> RecoveryReport:
         async with self._recovering:  # a second one would skip, and not wait for, what the first has locked
-            return await self._recovery.run()
+            report = await self._recovery.run()
+        self._untold.items += report.items
+        return report
 
     async def _recover_left(self) -> None:
         report = await self._recover_alone()

@@ -313,8 +313,18 @@ def test_failure_in_the_background_is_told_after_the_result(command, blocked, st
     assert command("query", "-r", blocked, "--json").document["count"] == 1
 
 
-def test_failure_of_a_required_destination_is_a_failed_commit(command, blocked, stats):
+def test_what_a_required_destination_cannot_take_now_is_parked_and_recovered(
+    command, blocked, stats, tmp_path
+):
     arguments = ("put", stats, "stats", *DATA_ID, "--run", "u/ada", "-r", blocked, "--json")
     done = command(*arguments, "--to", "local,archive", fails=True)
-    assert (done.exit_code, done.error["class"], done.stdout) == (10, "CommitFailedError", "")
+    assert (done.exit_code, done.error["class"], done.stdout) == (11, "CommitParkedError", "")
     assert command("query", "-r", blocked, "--json").document["count"] == 0
+    (item,) = command("recover", "--dry-run", "-r", blocked, "--json").document["items"]
+    assert (item["what"], item["action"]) == ("journal", "carry")
+    assert command("recover", "-r", blocked, "--json", fails=True).exit_code == 6
+    (tmp_path / "archive").unlink()
+    done = command("recover", "-r", blocked, "--json").document
+    assert ([item["action"] for item in done["items"]], done["clean"]) == (["committed"], True)
+    assert command("query", "-r", blocked, "--json").document["count"] == 1
+    assert command("recover", "-r", blocked, "--json").document["items"] == []

@@ -96,12 +96,9 @@ def test_close_gives_up_after_its_timeout_and_says_what(place):
     assert "in the journal" in str(error)
     assert str(ctx.txid) in error.__notes__[0]
     assert isinstance(ticket.outcome, CommitParked)
-    assert [item.action for item in reopened(place).recover().items] in (["committed"], [])
-    assert isinstance(reopened(place).ticket(ctx.txid), Committed)
-
-
-def reopened(place):
-    return Butler(place.repository.root, run="r", instrument="ST8")
+    with Butler(place.repository.root, run="r", instrument="ST8") as butler:
+        assert [item.action for item in butler.recover().items] in (["committed"], [])
+        assert isinstance(butler.ticket(ctx.txid), Committed)
 
 
 def test_closed_runtime_refuses_everything_that_would_never_be_done(place):

@@ -128,7 +128,9 @@ def test_an_upstream_output_is_read_before_it_is_durable_and_never_becomes_visib
 
 
 def test_a_failed_commit_fails_the_commits_of_what_read_it(butler, monkeypatch):
-    gate = Gate(monkeypatch, butler, "scaled", DestinationError("the disk is gone"))
+    gate = Gate(
+        monkeypatch, butler, "scaled", DestinationError("the disk is gone", kind=ErrorKind.PERMISSION)
+    )
     report = Pipeline([Copy(), Mean()]).run(butler, run=RUN, collections="raw", jobs=2, exposure=1)
     assert gate.reached.is_set()
     copy, mean = report.results
@@ -144,7 +146,7 @@ def test_a_failed_commit_fails_the_commits_of_what_read_it(butler, monkeypatch):
 
 def test_a_dependent_sealed_before_the_upstream_failed_is_failed_by_it(butler, monkeypatch):
     gate = Gate(monkeypatch, butler, "scaled")
-    error = DestinationError("the disk is gone")
+    error = DestinationError("the disk is gone", kind=ErrorKind.PERMISSION)
     original = gate.opened.wait
 
     def fail(timeout=None):
