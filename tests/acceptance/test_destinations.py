@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from quantumio import Butler, CommitParkedError, DestinationError, InvalidInputError
+from quantumio import Butler, CommitFailedError, CommitParkedError, DestinationError, InvalidInputError
 from tests.acceptance.night import assert_same_image, catalogue, files_of, image
 
 

@@ -17,6 +17,7 @@ from quantumio.destinations.files import FilesDestination
 from quantumio.engine import _committer
 from quantumio.engine._journal import Journal
 from quantumio.engine._journal_entry import JournalState
+from quantumio.model import ArtifactState
 from quantumio.ports import StoredObject
 
 RUN = "r"
@@ -247,7 +248,7 @@ def look(butler, repository, acknowledged):
             label = label_of(name, butler.get(one.ref))
             transactions[one.txid].add((name, visit))
             assert labels.setdefault(one.txid, label) == label
-            for location in butler.where_is(one.ref):
+            for location in there(butler, one.ref):
                 url = urlsplit(location.url)
                 assert url.scheme != "file" or Path(unquote(url.path)).is_file(), f"no file: {location.url}"
     for txid, found in transactions.items():
@@ -267,11 +268,16 @@ def look(butler, repository, acknowledged):
     return set(visible)
 
 
+def there(butler, ref):
+    """Return the places that are said to hold it; a copy that is still to come is none."""
+    return [location for location in butler.where_is(ref) if location.state is not ArtifactState.PENDING]
+
+
 def look_settled(butler, label):
     for ref in butler.query("*", versions="all"):
         if label_of(ref.dataset_type.name, butler.get(ref)) == label:
             explained = butler.explain_put(ref.dataset_type.name, visit=ref.data_id["visit"], run=RUN)
-            places = {location.destination for location in butler.where_is(ref)}
+            places = {location.destination for location in there(butler, ref)}
             assert places == {target.destination for target in explained.targets}
 
 
@@ -296,7 +302,7 @@ def look_at_rows(repository, versions):
 
 def check(repository, crash):
     promised = {line.partition(" ")[2] for line in crash.acknowledged if line.startswith("journaled ")}
-    may_come = promised | {label for _, label in journaled(repository)}
+    may_come = promised | journaled(repository)
     with opened(repository, readonly=True) as butler:
         seen = look(butler, repository, crash.acknowledged)
     with opened(repository) as butler:
@@ -313,15 +319,14 @@ def check(repository, crash):
 
 
 def journaled(repository):
-    """Yield entry and label of what is in the journal whole, promised or not."""
+    """Return the labels of what is in the journal whole, promised or not."""
+    labels = set()
     for entry in Journal(repository / "journal").entries():
         if entry.state is JournalState.READY:
-            manifest = entry.manifest()
-            places = {
-                (output.ref.dataset_type.name, output.ref.data_id["visit"])
-                for output in manifest.transaction.outputs
-            }
-            yield entry, next(label for label, wanted in MANIFESTS.items() if wanted == places)
+            outputs = entry.manifest().transaction.outputs
+            places = {(one.ref.dataset_type.name, one.ref.data_id["visit"]) for one in outputs}
+            labels |= {label for label, wanted in MANIFESTS.items() if wanted == places}
+    return labels
 
 
 def look_for_remains(butler, repository):
@@ -329,7 +334,7 @@ def look_for_remains(butler, repository):
     (open_repository,) = butler._session.repositories
     catalog = open_repository.catalog
     assert catalog.preparing() == []
-    assert catalog.outbox() == []
+    assert catalog.outbox() == [], catalog.outbox()
     assert Journal(repository / "journal").entries() == []
     known = {
         unquote(urlsplit(location.url).path)

@@ -108,7 +108,7 @@ class Recovery:
             return True
         if any(self._is_dead(record) for record in self._catalog.preparing()):
             return True
-        return any(entry.is_due for entry in self._catalog.outbox())
+        return any(self._may_do(entry) for entry in self._catalog.outbox())
 
     def look(self) -> RecoveryReport:
         """Tell what recovery would do, and do nothing. Blocks."""
@@ -132,7 +132,7 @@ class Recovery:
                 detail=f"{entry.follow_up.kind} at {entry.follow_up.destination}",
             )
             for entry in self._catalog.outbox()
-            if entry.is_due
+            if self._may_do(entry)
         ]
         return report
 
@@ -268,9 +268,19 @@ class Recovery:
                     )
                 )
 
+    def _may_do(self, entry: OutboxEntry) -> bool:
+        """Whether a follow-up is nobody's, or a dead owner's."""
+        if entry.is_due or entry.claimed_by is None or entry.claimed_by == self._owner.id:
+            return entry.is_due
+        return is_dead_here(self._owners, entry.claimed_by, entry.owner_host, entry.owner_boot_id)
+
     def _claim(self) -> Sequence[OutboxEntry]:
-        if not any(entry.is_due for entry in self._catalog.outbox()):
+        entries = [entry for entry in self._catalog.outbox() if self._may_do(entry)]
+        if not entries:
             return []
+        dead = {entry.claimed_by for entry in entries if entry.claimed_by is not None and not entry.is_due}
+        for owner in dead:
+            self._catalog.release_claims(owner)
         self._owner.register(self._catalog)
         return self._catalog.claim(self._owner.id, _CLAIMED_AT_ONCE, _CLAIM_S)
 

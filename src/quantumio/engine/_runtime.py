@@ -26,7 +26,7 @@ from quantumio.engine._loop_thread import Job, LoopThread
 from quantumio.engine._output import Output
 from quantumio.engine._owner import Owner
 from quantumio.engine._plan_scope import PlanScope
-from quantumio.engine._policy import PolicyResolver
+from quantumio.engine._policy import ROWS, PolicyResolver
 from quantumio.engine._pool import BufferPool
 from quantumio.engine._recovery import Recovery, RecoveryReport
 from quantumio.engine._spill import Spill
@@ -716,7 +716,7 @@ def _resolution(targets: Sequence[JournalTarget]) -> Resolution:
     """Return what the policy said when an output was put, as far as a journal keeps it."""
     return Resolution(
         targets=tuple(Target(target.destination, target.required) for target in targets),
-        formats={target.destination: target.format for target in targets},
+        formats={target.destination: ROWS if target.format == ROWS else target.format for target in targets},
         mode=Mode.DEFERRED,
         own=None,
         ack=None,

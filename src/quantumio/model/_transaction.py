@@ -100,6 +100,8 @@ class OutboxEntry:
         Since when it waits, in seconds by the database's clock.
     is_due
         Whether it may be claimed now: nobody else has it, and it is not postponed.
+    claimed_by, owner_host, owner_boot_id
+        Who has it, and where that runs; None where nobody has it.
     """
 
     id: int
@@ -108,6 +110,9 @@ class OutboxEntry:
     attempts: int
     age_s: float
     is_due: bool
+    claimed_by: UUID | None = None
+    owner_host: str | None = None
+    owner_boot_id: str | None = None
 
 
 @frozen(kw_only=True)

@@ -305,6 +305,9 @@ class Catalog(Protocol):
         A claim ends after ``claim_s`` seconds by the database's clock: then somebody else may have it.
         """
 
+    def release_claims(self, owner: UUID) -> None:
+        """Make what an owner has claimed due: it is dead."""
+
     def finish_follow_ups(self, done: Mapping[UUID, Collection[FollowUp]]) -> None:
         """Note follow-ups of transactions as done; idempotent."""
 

@@ -229,6 +229,10 @@ class SqlCatalog:
         """Claim follow-ups that are due, the oldest first."""
         return uninterrupted(lambda: self._outbox.claim(owner, limit, claim_s))
 
+    def release_claims(self, owner: UUID) -> None:
+        """Make what an owner has claimed due: it is dead."""
+        uninterrupted(lambda: self._outbox.release_claims(owner))
+
     def finish_follow_ups(self, done: Mapping[UUID, Collection[FollowUp]]) -> None:
         """Note follow-ups of transactions as done; idempotent."""
         uninterrupted(lambda: self._outbox.finish(done))

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from quantumio.model import FollowUp, FollowUpKind, OutboxEntry
 from quantumio.registry._engine import Database
-from quantumio.registry._schema import OUTBOX
+from quantumio.registry._schema import OUTBOX, OWNER
 
 __all__ = ["Outbox"]
 
@@ -24,6 +24,22 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._now = database.rules.now()
+        self._entries = (
+            sa.select(
+                OUTBOX.c.id,
+                OUTBOX.c.txid,
+                OUTBOX.c.kind,
+                OUTBOX.c.destination,
+                OUTBOX.c.attempts,
+                (self._now - OUTBOX.c.created_at).label("age_ns"),
+                (OUTBOX.c.not_before <= self._now).label("is_due"),
+                OUTBOX.c.claimed_by,
+                OWNER.c.host,
+                OWNER.c.boot_id,
+            )
+            .select_from(OUTBOX.outerjoin(OWNER, OWNER.c.id == OUTBOX.c.claimed_by))
+            .order_by(OUTBOX.c.id)
+        )
 
     def add(
         self,
@@ -64,11 +80,22 @@ class Outbox:
             sa.update(OUTBOX)
             .where(OUTBOX.c.id.in_(due))
             .values(claimed_by=owner, not_before=self._now + round(claim_s * 1e9))
-            .returning(*self._columns())
+            .returning(OUTBOX.c.id)
         )
         with self._database.edit("claiming what is to follow commits") as connection:
-            rows = connection.execute(claimed).all()
-        return sorted((_entry(row) for row in rows), key=lambda entry: entry.id)
+            ids = connection.execute(claimed).scalars().all()
+            rows = connection.execute(self._entries.where(OUTBOX.c.id.in_(ids))).all()
+        return [_entry(row) for row in rows]
+
+    def release_claims(self, owner: UUID) -> None:
+        """Make due what an owner has claimed."""
+        statement = (
+            sa.update(OUTBOX)
+            .where(OUTBOX.c.claimed_by == owner)
+            .values(claimed_by=None, not_before=self._now)
+        )
+        with self._database.edit("releasing the claims of a dead owner") as connection:
+            connection.execute(statement)
 
     def finish(self, done: Mapping[UUID, Collection[FollowUp]]) -> None:
         """Remove entries: they are done."""
@@ -103,25 +130,12 @@ class Outbox:
 
     def entries(self, txid: UUID | None) -> list[OutboxEntry]:
         """Return what is not done, the oldest first."""
-        statement = sa.select(*self._columns()).order_by(OUTBOX.c.id)
-        if txid is not None:
-            statement = statement.where(OUTBOX.c.txid == txid)
+        statement = self._entries if txid is None else self._entries.where(OUTBOX.c.txid == txid)
 
         def read(connection: sa.Connection) -> Sequence[Any]:
             return connection.execute(statement).all()
 
         return [_entry(row) for row in self._database.read(read)]
-
-    def _columns(self) -> tuple[Any, ...]:
-        return (
-            OUTBOX.c.id,
-            OUTBOX.c.txid,
-            OUTBOX.c.kind,
-            OUTBOX.c.destination,
-            OUTBOX.c.attempts,
-            (self._now - OUTBOX.c.created_at).label("age_ns"),
-            (OUTBOX.c.not_before <= self._now).label("is_due"),
-        )
 
 
 def _entry(row: Any) -> OutboxEntry:
@@ -132,4 +146,7 @@ def _entry(row: Any) -> OutboxEntry:
         attempts=row.attempts,
         age_s=max(0, row.age_ns) / 1e9,
         is_due=bool(row.is_due),
+        claimed_by=row.claimed_by,
+        owner_host=row.host,
+        owner_boot_id=row.boot_id,
     )
