@@ -16,6 +16,7 @@ from quantumio.butler import (
     Query,
     Receipt,
     Ticket,
+    drain_on_sigterm,
 )
 from quantumio.errors import (
     BufferFull,
@@ -105,6 +106,7 @@ __all__ = [
     "SuperTask",
     "Ticket",
     "Timespan",
+    "drain_on_sigterm",
 ]
 
 __version__ = "0.1.0"

@@ -8,6 +8,7 @@ from quantumio.butler._deferred import DeferredDataset
 from quantumio.butler._handles import AsyncReceipt, AsyncTicket, Receipt, Ticket
 from quantumio.butler._query import AsyncQuery, Query
 from quantumio.butler._records import DatasetVersion, Location
+from quantumio.butler._termination import drain_on_sigterm
 
 __all__ = [
     "AsyncButler",
@@ -24,4 +25,5 @@ __all__ = [
     "Query",
     "Receipt",
     "Ticket",
+    "drain_on_sigterm",
 ]

@@ -19,11 +19,11 @@ from quantumio.model import default_universe
 from quantumio.ports import Catalog, Destinations, Formats
 from quantumio.system import environment, files
 
-__all__ = ["Repository", "abandon", "acquire", "create", "release"]
+__all__ = ["Repository", "abandon", "acquire", "create", "drain_at_exit", "release"]
 
 logger = logging.getLogger(__name__)
 
-_EXIT_DRAIN_S: Final = 30.0
+_exit_drain_s: float | None = 30.0
 """How long an exiting interpreter waits for what was committed, in seconds."""
 
 CONFIG_NAME: Final = "butler.toml"
@@ -208,6 +208,12 @@ def _close(repository: Repository, timeout_s: float | None) -> None:
         raise failures
 
 
+def drain_at_exit(timeout_s: float | None) -> None:
+    """Set how long an exiting interpreter waits for what was committed; then it is parked."""
+    global _exit_drain_s  # noqa: PLW0603  one end of the process
+    _exit_drain_s = timeout_s
+
+
 @atexit.register
 def _close_all() -> None:
     """Let an exiting interpreter finish what was committed, and report what failed."""
@@ -215,7 +221,7 @@ def _close_all() -> None:
         if repository.pid != environment.pid():
             continue  # opened before a fork: the parent closes it
         try:
-            _close(repository, _EXIT_DRAIN_S)
+            _close(repository, _exit_drain_s)
         except ExceptionGroup as group:
             for error in group.exceptions:
                 notes = [note for note in getattr(error, "__notes__", []) if note not in str(error)]

@@ -1,0 +1,307 @@
+"""What is promised survives: journaled contexts, dead owners, what follows a commit."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+
+import anyio
+import anyio.to_thread
+import numpy as np
+import pytest
+
+from quantumio import (
+    AsyncButler,
+    Butler,
+    CommitFailed,
+    CommitParked,
+    CommitParkedError,
+    Committed,
+    ErrorKind,
+    StateError,
+)
+from quantumio.engine import PlanScope
+from quantumio.engine._carrier import Carrier
+from quantumio.engine._journal import Journal
+from quantumio.engine._journal_entry import JournalState
+from quantumio.model import ArtifactState, TransactionState
+from quantumio.ports import LEASE_OVER
+from quantumio.testing import Fault, FaultyDestination
+
+AWAY = {"destinations": {"archive": {"kind": "files", "root": "archive/disk"}}, "rules": [{"to": "archive"}]}
+
+
+def journal(root):
+    return [entry.state for entry in Journal(root / "journal").entries()]
+
+
+def run(script, root, *, fails=False):
+    """Run a script in a process of its own; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), str(root)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        check=False,
+    )
+    assert (done.returncode != 0) is fails, done.stderr
+    return done.stdout
+
+
+def catalog_of(butler):
+    return butler._session.repositories[0].catalog
+
+
+@pytest.fixture
+def away(make_butler, tmp_path):
+    """A repository whose one destination is a disk that is not mounted: a file is in its way."""
+    root = tmp_path / "night"
+    butler = make_butler(config=AWAY, run="r")
+    (root / "archive").write_text("in the way")
+    return butler, root
+
+
+def test_journaled_context_survives_the_death_of_its_process_and_of_its_destination(away):
+    butler, root = away
+    butler.close()
+    script = """
+        import os, sys
+        from quantumio import Butler
+        butler = Butler(sys.argv[1], run="r", instrument="ST8")
+        for visit in range(3):
+            with butler.context(ack="journaled") as ctx:
+                ctx.put({"visit": visit}, "stats", visit=visit)
+            print(ctx.txid, flush=True)
+        os.kill(os.getpid(), 9)
+    """
+    txids = run(script, root, fails=True).split()
+    assert len(txids) == 3
+    assert journal(root) == [JournalState.READY] * 3
+    with Butler(root, run="r", instrument="ST8") as butler:
+        assert {item.action for item in butler.recover().items} == {"parked"}
+        butler.errors(acknowledge=True)
+        (root / "archive").unlink()
+        assert [item.action for item in butler.recover().items] == ["committed"] * 3
+        assert [butler.get("stats", visit=visit) for visit in range(3)] == [{"visit": v} for v in range(3)]
+        assert {type(butler.ticket(txid)) for txid in txids} == {Committed}
+        assert butler.recover().items == []
+    assert journal(root) == []
+
+
+def test_what_read_a_parked_output_is_parked_with_it_and_recovered_after_it(away, monkeypatch):
+    butler, root = away
+    read, park = threading.Event(), Carrier._park
+
+    async def park_later(self, context, failed):
+        await anyio.to_thread.run_sync(read.wait, 20)
+        return await park(self, context, failed)
+
+    monkeypatch.setattr(Carrier, "_park", park_later)
+    scope = PlanScope()
+    first, second = butler.context(), butler.context()
+    first._context._plan = second._context._plan = scope
+    first.put({"a": 1}, "stats", visit=1)
+    ticket = first.commit("buffered")
+    assert second.get("stats", visit=1) == {"a": 1}
+    read.set()
+    second.put({"a": 2}, "stats", visit=2)
+    with pytest.raises(CommitParkedError, match=str(first.txid)):
+        second.commit()
+    assert isinstance(ticket.outcome, CommitParked)
+    (root / "archive").unlink()
+    assert [item.action for item in butler.recover().items] == ["committed"] * 2
+    seqs = {one.ref.data_id["visit"]: one.commit_seq for one in stored(butler)}
+    assert seqs[1] < seqs[2]
+    assert catalog_of(butler).preparing() == []
+    butler.errors(acknowledge=True)
+
+
+def stored(butler):
+    refs = list(butler.query("stats"))
+    return list(catalog_of(butler).stored([ref.id for ref in refs]).values())
+
+
+def test_journaled_context_that_lost_is_kept_for_people(away):
+    butler, root = away
+    with pytest.raises(CommitParkedError), butler.context() as ctx:
+        ctx.put({"late": True}, "stats", visit=1, expect="create")
+    with butler.context() as winner:
+        winner.put({"late": False}, "stats", visit=1, to="local")
+    (root / "archive").unlink()
+    (item,) = butler.recover().items
+    assert item.action == "conflict"
+    assert journal(root) == [JournalState.CONFLICT]
+    (entry,) = Journal(root / "journal").entries()
+    assert str(winner.txid) in entry.reason()
+    assert butler.get("stats", visit=1) == {"late": False}
+    assert not list((root / "archive").rglob("*.json")) or not list((root / "archive").rglob("*0.0.json"))
+    butler.errors(acknowledge=True)
+    assert butler.recover(dry_run=True).items[0].action == "left"
+
+
+def test_open_context_dies_with_its_process_and_leaves_nothing(make_butler, tmp_path):
+    root = tmp_path / "night"
+    make_butler(config={"rules": [{"mode": "immediate"}]}, run="r").close()
+    script = """
+        import os, sys
+        from quantumio import Butler
+        butler = Butler(sys.argv[1], run="r", instrument="ST8")
+        ctx = butler.context()
+        for visit in range(3):
+            ctx.put({"visit": visit}, "stats", visit=visit)
+        os.kill(os.getpid(), 9)
+    """
+    run(script, root, fails=True)
+    assert len(list(root.rglob("stats/r/*.json"))) == 3
+    with Butler(root, run="r", instrument="ST8", readonly=True) as butler:
+        found = butler.recover(dry_run=True).items
+        assert [(item.what, item.action) for item in found] == [("transaction", "end")]
+        with pytest.raises(StateError) as error:
+            butler.recover()
+        assert error.value.kind is ErrorKind.READ_ONLY
+    with Butler(root, run="r", instrument="ST8") as butler:
+        actions = [(item.what, item.action) for item in butler.recover().items]
+        assert actions == [("transaction", "ended"), ("follow_up", "done")]
+        assert list(root.rglob("stats/r/*.json")) == []
+        assert catalog_of(butler).outbox() == []
+
+
+def test_living_process_is_left_alone_by_the_recovery_of_another(make_butler, tmp_path):
+    root = tmp_path / "night"
+    butler = make_butler(config={"rules": [{"mode": "immediate"}]}, run="r")
+    ctx = butler.context()
+    ctx.put({"a": 1}, "stats", visit=1)
+    script = """
+        import sys
+        from quantumio import Butler
+        with Butler(sys.argv[1], run="r", instrument="ST8") as butler:
+            print(len(butler.recover().items))
+    """
+    assert run(script, root).split() == ["0"]
+    ctx.commit()
+    assert butler.get("stats", visit=1) == {"a": 1}
+
+
+def test_copy_that_failed_comes_later_from_a_copy_that_is_whole(make_butler):
+    config = {
+        "destinations": {"second": {"kind": "files", "root": "second"}},
+        "rules": [{"to": ["local", "second?"]}],
+    }
+    butler = make_butler(config=config, run="r")
+    opened = butler._session.repositories[0].destinations
+    whole = opened.get("second")
+    opened._open["second"] = FaultyDestination(whole, Fault(at=1, forever=True))
+    with butler.context() as ctx:
+        ctx.put({"a": 1}, "stats", visit=1)
+    with pytest.raises(ExceptionGroup):
+        butler.drain()
+    (ref,) = ctx.refs
+    states = {one.destination: one.state for one in butler.where_is(ref)}
+    assert states == {"local": ArtifactState.OK, "second": ArtifactState.PENDING}
+    assert not ctx.ticket.reached("settled")
+    assert butler.fsck(2).is_whole
+    opened._open["second"] = whole
+    catalog = catalog_of(butler)
+    (entry,) = catalog.outbox()
+    catalog.release_claims(entry.claimed_by)
+    (item,) = butler.recover().items
+    assert (item.what, item.action) == ("follow_up", "done")
+    assert {one.state for one in butler.where_is(ref)} == {ArtifactState.OK}
+    assert butler.fsck(3).is_whole
+    assert catalog.outbox() == []
+
+
+def test_context_that_was_ended_over_its_silence_goes_on_under_other_names(make_butler, monkeypatch):
+    butler = make_butler(run="r")
+    catalog = catalog_of(butler)
+    flipping = threading.Event()
+    flip = type(catalog).flip
+
+    def silent(self, group, owner=None):
+        if not flipping.is_set():
+            flipping.set()
+            (record,) = self.preparing()
+            assert self.abort(record.txid, record.epoch, LEASE_OVER)
+        return flip(self, group, owner)
+
+    monkeypatch.setattr(type(catalog), "flip", silent)
+    with butler.context() as ctx:
+        ctx.put(np.arange(4), "pixels", visit=1, detector=0)
+    record = catalog.transaction(ctx.txid)
+    assert (record.state, record.epoch, record.generation) == (TransactionState.COMMITTED, 1, 1)
+    (location,) = butler.where_is(ctx.refs[0])
+    assert f"{ctx.txid}.1." in location.url
+    assert (butler.get(ctx.refs[0]) == np.arange(4)).all()
+
+
+def test_context_that_was_aborted_by_somebody_fails_and_leaves_nothing(make_butler, monkeypatch, tmp_path):
+    butler = make_butler(run="r")
+    catalog = catalog_of(butler)
+    flip = type(catalog).flip
+
+    def beaten(self, group, owner=None):
+        (record,) = self.preparing()
+        assert self.abort(record.txid, record.epoch, "aborted")
+        return flip(self, group, owner)
+
+    monkeypatch.setattr(type(catalog), "flip", beaten)
+    ctx = butler.context()
+    ctx.put({"a": 1}, "stats", visit=1)
+    ticket = ctx.commit("buffered")
+    with pytest.raises(ExceptionGroup):
+        butler.drain()
+    assert isinstance(ticket.outcome, CommitFailed)
+    assert list((tmp_path / "night" / "data").rglob("*.json")) == [
+        tmp_path / "night" / "data" / "_qio" / "store.json"
+    ]
+
+
+def test_failures_are_kept_until_somebody_acknowledges_them(away):
+    butler, root = away
+    with pytest.raises(CommitParkedError), butler.context() as ctx:
+        ctx.put({"a": 1}, "stats", visit=1)
+    butler.close()
+    with Butler(root, run="r", instrument="ST8", readonly=True) as again:
+        assert again.errors() == []  # who only reads is told of what he did
+    (root / "archive").unlink()
+    with Butler(root, run="r", instrument="ST8") as again:
+        assert ctx.txid in {entry.txid for entry in again.errors(acknowledge=True)}
+        assert again.errors() == []
+    with Butler(root, run="r", instrument="ST8") as again:
+        assert again.errors() == []
+
+
+def test_terminated_run_finishes_or_parks_what_it_has(make_butler, tmp_path):
+    root = tmp_path / "night"
+    make_butler(run="r").close()
+    script = """
+        import os, signal, sys
+        from quantumio import Butler, drain_on_sigterm
+        drain_on_sigterm(20)
+        butler = Butler(sys.argv[1], run="r", instrument="ST8")
+        for visit in range(50):
+            ctx = butler.context()
+            ctx.put({"visit": visit}, "stats", visit=visit)
+            ctx.commit("buffered")
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("not reached")
+    """
+    assert run(script, root, fails=True) == ""
+    with Butler(root, run="r", instrument="ST8") as butler:
+        assert butler.recover().items == []
+        assert butler.query("stats").count() == 50
+
+
+@pytest.mark.anyio
+async def test_async_side_recovers_too(away):
+    butler, root = away
+    with pytest.raises(CommitParkedError), butler.context() as ctx:
+        ctx.put({"a": 1}, "stats", visit=1)
+    butler.errors(acknowledge=True)
+    butler.close()
+    (root / "archive").unlink()
+    async with AsyncButler(root, run="r", instrument="ST8") as again:
+        assert [item.action for item in (await again.recover()).items] == ["committed"]
+        assert (await again.recover(dry_run=True)).items == []
