@@ -131,7 +131,6 @@ def test_interrupt_ends_quietly_with_130(repository):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment(),
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
     )
     assert process.stdin is not None
     # More than a pipe holds: written only when the command reads, and then it waits for the rest.
