@@ -181,6 +181,11 @@ def replaces(repository, acknowledge):
         acknowledge("committed one")
 
 
+def recover(repository):
+    with opened(repository) as butler:
+        butler.recover()
+
+
 # ---------------------------------------------------------------------------- planted bugs
 
 

@@ -20,6 +20,14 @@ CASES = [
     ("replace at once", scenarios.replaces, scenarios.immediate, scenarios.check),
 ]
 
+# Where recovery has most to do, each is killed once more in recovering from each of its crashes.
+KILLED_AGAIN = {
+    scenarios.with_second_copy,
+    scenarios.with_rows,
+    scenarios.journaled_commits,
+    scenarios.journaled_rows,
+}
+
 # What each scenario must have been killed at, else a failpoint or the harness is lost. The first flip waits
 # for all that is placed before it, on however many threads: it is the same number of points away every time.
 CERTAIN = {f"{step}.{side}" for step in ("flip", "registry.commit") for side in ("before", "after")}
@@ -29,11 +37,13 @@ CERTAIN = {f"{step}.{side}" for step in ("flip", "registry.commit") for side in 
     ("scenario", "prepare", "check"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
 def test_killed_anywhere_it_leaves_what_was_promised(tmp_path, scenario, prepare, check):
-    report = crash_everywhere(scenario, prepare=prepare, check=check, directory=tmp_path)
+    again = scenarios.recover if scenario in KILLED_AGAIN else None
+    report = crash_everywhere(scenario, prepare=prepare, check=check, recover=again, directory=tmp_path)
     print(report)
     assert [(one.crash, one.message) for one in report.violations] == []
     assert set(report.names) >= CERTAIN
     assert report.kills >= 40
+    assert again is None or report.double_kills >= 100
     assert abs(report.kills - report.points) <= 8  # threads: the last runs may be of different lengths
 
 

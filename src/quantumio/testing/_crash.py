@@ -70,6 +70,8 @@ class CrashReport:
         How many the scenario reached in the longest run that ended by itself; 0 if none did.
     kills
         How many runs were killed.
+    double_kills
+        How many recoveries of what they left were killed, too.
     names
         How many of them at each name.
     violations
@@ -80,6 +82,7 @@ class CrashReport:
 
     points: int
     kills: int
+    double_kills: int
     names: Mapping[str, int] = field(repr=False)
     violations: tuple[Violation, ...]
     seconds: float
@@ -91,6 +94,8 @@ def crash_everywhere(
     prepare: Callable[[Path], None],
     check: Callable[[Path, Crash], None],
     directory: Path,
+    recover: Callable[[Path], None] | None = None,
+    recoveries: int = 1,
     processes: int = 2,
     timeout_s: int = 60,
     stop_at_first: bool = False,
@@ -110,6 +115,11 @@ def crash_everywhere(
     check
         Looks at what a crash left and raises if it must not be. Open read-only first: opening for writing may
         mend things.
+    recover
+        Opens the repository that it is given, recovers it and closes it. It is run on copies of what each
+        crash left, killed somewhere itself, and then that is checked, too.
+    recoveries
+        How many recoveries of each crash are killed, at points that are the same in every run.
     directory
         An existing directory for the repositories. Those without violations are removed.
     processes
@@ -139,6 +149,8 @@ def crash_everywhere(
         "scenario": _importable(scenario),
         "prepare": _importable(prepare),
         "check": _importable(check),
+        "recover": None if recover is None else _importable(recover),
+        "recoveries": recoveries,
         "processes": processes,
         "timeout_s": timeout_s,
         "stop_at_first": stop_at_first,
@@ -149,6 +161,7 @@ def crash_everywhere(
     return CrashReport(
         points=max((_reached(run) for run in runs if run["name"] is None), default=0),
         kills=len(killed),
+        double_kills=sum(int(str(run["killed_again"])) for run in runs),
         names=Counter(str(run["name"]) for run in killed),
         violations=tuple(_violation(run) for run in runs if run["message"]),
         seconds=time.monotonic() - begin,

@@ -8,6 +8,7 @@ import importlib
 import json
 import operator
 import os
+import random
 import shutil
 import signal
 import sys
@@ -25,6 +26,10 @@ from quantumio.testing._crash import Acknowledge, Crash
 
 _LIKELY: Final = ("quantumio.registry", "quantumio.formats", "quantumio.destinations.files", "sqlalchemy.orm")
 """Modules that nearly every scenario loads: loaded at once, so that this process need not learn of them."""
+
+
+_FIRST_GUESS: Final = 40
+"""How many points a recovery is thought to reach before one has told."""
 
 
 def _load(name: str) -> Callable[..., None]:
@@ -80,8 +85,11 @@ class _Template:
     scenario: Callable[[Path, Acknowledge], None]
     prepare: Callable[[Path], None]
     check: Callable[[Path, Crash], None]
+    recover: Callable[[Path], None] | None
+    recoveries: int
     room: Path
     timeout_s: int
+    longest: int = _FIRST_GUESS
 
     @property
     def prepared(self) -> Path:
@@ -133,11 +141,15 @@ class _Template:
         )
         if crash.name is None and message is None and not reached_note.exists():
             message = "it was killed by somebody else"
+        killed_again = 0
+        if message is None and crash.name is not None:
+            killed_again, message = self._kill_recoveries(room, repository, crash)
         if message is None:
             message = _in_a_fork(
                 lambda: self.check(repository, crash), room / "check-failure", self.timeout_s
             )
         told = {
+            "killed_again": killed_again,
             "point": point,
             "name": crash.name,
             "acknowledged": list(crash.acknowledged),
@@ -148,6 +160,44 @@ class _Template:
         if message is None:
             shutil.rmtree(room)
         return told
+
+    def _kill_recoveries(self, room: Path, repository: Path, crash: Crash) -> tuple[int, str | None]:
+        """Recover copies of what a crash left, kill each recovery somewhere, and check what that leaves."""
+        killed = 0
+        choice = random.Random(crash.point)  # noqa: S311  the same points in every run
+        for number in range(self.recoveries if self.recover else 0):
+            again = room / f"again-{number}"
+            again.mkdir()
+            shutil.copytree(repository, again / "repository")
+            was_killed, message = self._kill_recovery(again, choice.randint(1, self.longest), crash)
+            killed += was_killed
+            if message is not None:
+                return killed, message
+            shutil.rmtree(again)
+        return killed, None
+
+    def _kill_recovery(self, room: Path, at: int, crash: Crash) -> tuple[bool, str | None]:
+        repository, note, reached = room / "repository", room / "name", room / "reached"
+        message = _in_a_fork(
+            lambda: self._recover_and_die(repository, note, reached, at), room / "failure", self.timeout_s
+        )
+        if reached.exists():
+            self.longest = max(1, int(reached.read_text()))
+        if message is None:
+            message = _in_a_fork(
+                lambda: self.check(repository, crash), room / "check-failure", self.timeout_s
+            )
+        if message is None:
+            return note.exists(), None
+        name = note.read_text() if note.exists() else "nothing"
+        return note.exists(), f"recovery killed at its point {at}, {name}:\n{message}"
+
+    def _recover_and_die(self, repository: Path, note: Path, reached: Path, at: int) -> None:
+        assert self.recover is not None
+        killer = _Killer(at=at, note=note, lock=threading.RLock())
+        with failpoints.watched(killer):
+            self.recover(repository)
+        reached.write_text(str(killer.reached))
 
 
 def _write_line(descriptor: int, text: str) -> None:
@@ -166,6 +216,8 @@ def _main(task: Mapping[str, Any]) -> int:
                 scenario=_load(task["scenario"]),
                 prepare=_load(task["prepare"]),
                 check=_load(task["check"]),
+                recover=None if task["recover"] is None else _load(task["recover"]),
+                recoveries=task["recoveries"],
                 room=directory,
                 timeout_s=task["timeout_s"],
             )
