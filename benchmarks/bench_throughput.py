@@ -69,6 +69,7 @@ class Figure:
 
     @property
     def median(self) -> float:
+        """Median over the rounds."""
         return statistics.median(self.values)
 
     @property
@@ -83,6 +84,7 @@ class Figure:
 
     @property
     def is_held(self) -> bool:
+        """Whether the median is within the bound."""
         if self.at_least is not None and self.median < self.at_least:
             return False
         return self.at_most is None or self.median <= self.at_most
@@ -93,8 +95,8 @@ class Figure:
             bound = f">= {self.at_least:,g} {'held' if self.is_held else 'NOT HELD'}"
         elif self.at_most is not None:
             bound = f"<= {self.at_most:,g} {'held' if self.is_held else 'NOT HELD'}"
-        low, high = (_number(value) for value in self.interval)
-        return f"{self.name:47} {_number(self.median):>8} {self.unit:8} {f'{low} - {high}':>17}  {bound}".rstrip()
+        interval = " - ".join(_number(value) for value in self.interval)
+        return f"{self.name:47} {_number(self.median):>8} {self.unit:8} {interval:>17}  {bound}".rstrip()
 
 
 def _number(value: float) -> str:
@@ -123,7 +125,8 @@ class BareFiles:
         self._content = content
         self._numbers = itertools.count()
 
-    def write(self, number: int = 1) -> None:
+    def write(self, number: int) -> None:
+        """Write that many."""
         for _ in range(number):
             path = self._directory / f"{next(self._numbers)}.bare"
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
@@ -169,7 +172,7 @@ def stored_bytes(butler: Butler, image: CCDData) -> bytes:
 
 # -- the measurements
 def large_images(butler: Butler, root: Path, sizes: Sizes) -> Iterator[Figure]:
-    """(a) Images of 16 MiB, committed, beside the same bytes written plainly."""
+    """Measure images of 16 MiB, committed, beside the same bytes written plainly."""
     source = np.random.default_rng(0).normal(1000, 10, sizes.shape).astype(np.float32)
     header = fits.Header([(f"KEY{number}", number, "a card") for number in range(40)])
     image = CCDData(source, unit=u.adu, meta=header)
@@ -205,7 +208,7 @@ def large_images(butler: Butler, root: Path, sizes: Sizes) -> Iterator[Figure]:
 
 
 def large_puts(butler: Butler, sizes: Sizes) -> Iterator[Figure]:
-    """(b) How fast arrays of 16 MiB are taken, beside a copy into warmed memory."""
+    """Measure how fast arrays of 16 MiB are taken, beside a copy into warmed memory."""
     source = np.random.default_rng(0).normal(1000, 10, sizes.shape).astype(np.float32)
     warmed = np.empty_like(source)
     copies, puts = [], []
@@ -228,7 +231,7 @@ def large_puts(butler: Butler, sizes: Sizes) -> Iterator[Figure]:
 
 
 def small_outputs(butler: Butler, root: Path, sizes: Sizes) -> Iterator[Figure]:
-    """(c) and (d) Outputs of 1 KiB: many in one context, and contexts of one each."""
+    """Measure outputs of 1 KiB: many in one context, and contexts of one each."""
     visits = itertools.count()
     files = BareFiles(root / "data" / "bare-small", SMALL)
     bare_number = sizes.contexts // 2
