@@ -17,6 +17,7 @@ from quantumio.engine import ContextState, PlanScope
 from quantumio.errors import (
     CommitFailedError,
     CommitUnknownError,
+    DestinationError,
     ErrorKind,
     InternalError,
     NotFoundError,
