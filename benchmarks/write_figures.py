@@ -61,15 +61,18 @@ def write_demo() -> None:
     )
 
 
-def write_benchmarks() -> None:
-    put = run("benchmarks/bench_put.py")
+def write_benchmark(name: str) -> None:
+    """Put what ``bench_<name>.py`` prints between the markers of its name."""
+    script = f"benchmarks/bench_{name}.py"
+    printed = run(script)
     between(
         ROOT / "docs" / "reference" / "measured.md",
-        "put",
-        f"Measured on {machine()}, by `python benchmarks/bench_put.py`:\n\n```text\n{put}\n```\n\n",
+        name,
+        f"Measured on {machine()}, by `python {script}`:\n\n```text\n{printed}\n```\n\n",
     )
 
 
 if __name__ == "__main__":
     write_demo()
-    write_benchmarks()
+    for benchmark in ("put", "throughput"):
+        write_benchmark(benchmark)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from attrs import evolve
 
@@ -100,7 +100,7 @@ class FilesDestination:
     def place(self, placements: Sequence[Placement]) -> list[StoredObject]:
         """Write all, durable when it returns; see `quantumio.ports.ObjectDestination.place`."""
         self._refuse_if_readonly("writing")
-        targets = [self._locate(placement.path) for placement in placements]
+        targets = self._locate_all([placement.path for placement in placements])
         for placement in placements:
             _check_size(placement)
         self._make_directories(targets)
@@ -249,14 +249,24 @@ class FilesDestination:
         """Return where an object is, and refuse names that leave the root, by symbolic links too."""
         root = root or self._root
         wanted = root / check_path(path)
-        parent = files.real_path(wanted.parent)
-        if parent != wanted.parent:
+        self._refuse_links(path, wanted.parent, root)
+        return wanted
+
+    def _locate_all(self, paths: Sequence[str]) -> list[Path]:
+        """Do so for many, looking at each directory once."""
+        targets = [self._root / check_path(path) for path in paths]
+        directories = {target.parent: path for path, target in zip(paths, targets, strict=True)}
+        for directory, path in directories.items():
+            self._refuse_links(path, directory, self._root)
+        return targets
+
+    def _refuse_links(self, path: str, directory: Path, root: Path) -> None:
+        if files.real_path(directory) != directory:
             raise DestinationError(
                 f"destination {self._name!r}: {path} leads through a symbolic link",
                 hint=f"remove the link below {root}",
                 kind=ErrorKind.PERMISSION,
             )
-        return wanted
 
     def _make_directories(self, targets: Sequence[Path]) -> None:
         for directory in {target.parent for target in targets}:
@@ -334,16 +344,21 @@ class FilesDestination:
         return StoredObject(path=path, nbytes=status[0], modified_ns=status[1])
 
     def _each(self, function: Callable[[T], R], items: list[T]) -> list[R]:
-        """Apply a function to all, in parallel where there are several; then raise the first error."""
+        """Apply a function to all, in parallel where there are several; then raise an error, if any."""
         if len(items) < 2:
             return [function(item) for item in items]
+        shares = [items[start::_WRITERS] for start in range(min(_WRITERS, len(items)))]
         with self._lock:
             if self._workers is None:
                 self._workers = ThreadPoolExecutor(_WRITERS, thread_name_prefix=f"quantumio-{self._name}")
-            pending = [self._workers.submit(function, item) for item in items]
+            # a share, not an item, for each thread: handing an item over takes as long as writing it
+            pending = [self._workers.submit(lambda share: [*map(function, share)], share) for share in shares]
         for future in pending:
             future.exception()  # wait for every one: nothing goes on behind the caller's back
-        return [future.result() for future in pending]
+        results: list[R | None] = [None] * len(items)
+        for start, future in enumerate(pending):
+            results[start::_WRITERS] = future.result()
+        return cast("list[R]", results)
 
     def _missing(self, path: str) -> NotFoundError:
         return NotFoundError(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
+from typing_extensions import TypeIs
 
 from quantumio.engine._output import Output
 from quantumio.engine._policy import ROWS
+from quantumio.engine._shared_trips import SharedTrips
 from quantumio.errors import ErrorKind, InternalError, QuantumioError
 from quantumio.model import Artifact, DatasetRef, Moment, Target, human_path
 from quantumio.ports import (
@@ -30,7 +33,13 @@ _LARGE: Final = 1 << 20
 """Outputs from this size on travel alone; smaller ones share a trip, in bytes."""
 
 _GROUP: Final = 256
-"""Small outputs that share a trip at most."""
+"""Small outputs that share a trip at most, also those of several contexts."""
+
+_TRIPS: Final = 2
+"""Trips with small outputs to one destination at a time: one is got ready while the other is written.
+
+The fewer there are, the more outputs share one, and with it the fsync of its directories.
+"""
 
 _T = TypeVar("_T")
 
@@ -62,7 +71,9 @@ class Flusher:
         self._destinations = destinations
         self._formats = formats
         self._encode_limiter = anyio.CapacityLimiter(encoders)
+        self._encode_trips = SharedTrips(self._encode_each, at_once=encoders, capacity=_GROUP)
         self._place_limiters: dict[str, anyio.CapacityLimiter] = {}
+        self._place_trips: dict[str, SharedTrips[Sequence[Output]]] = {}
 
     async def encode(self, outputs: Sequence[Output]) -> None:
         """Encode outputs for their required destinations.
@@ -97,8 +108,10 @@ class Flusher:
         for output in group:
             for target in _missing(output, required):
                 by_destination[target.destination].append(output)
-        if by_destination:
+        if by_destination and group[0].charged_bytes >= _LARGE:
             await self._in_thread(self._encode_limiter, self._encode, by_destination)
+        elif by_destination:
+            await self._encode_trips.send(by_destination, len(group))
         return by_destination
 
     async def _flush_group(
@@ -111,7 +124,10 @@ class Flusher:
             partial(self._place_at, name, members, required) for name, members in by_destination.items()
         )
 
-    def _encode(self, by_destination: dict[str, list[Output]]) -> None:
+    def _encode_each(self, groups: Sequence[Mapping[str, Sequence[Output]]]) -> list[FlushFailure | None]:
+        return [_failure(self._encode, by_destination) for by_destination in groups]
+
+    def _encode(self, by_destination: Mapping[str, Sequence[Output]]) -> None:
         reach("flush.encode.before")
         for name, members in by_destination.items():
             for output in members:
@@ -120,25 +136,47 @@ class Flusher:
         reach("flush.encode.after")
 
     async def _place_at(self, name: str, outputs: Sequence[Output], required: bool) -> None:
-        destination, parallelism = await anyio.to_thread.run_sync(
-            _attempt, outputs[0], name, self._open, name
-        )
-        limiter = self._place_limiters.setdefault(name, anyio.CapacityLimiter(parallelism))
-        if isinstance(destination, TableDestination):
+        destination = await self._destination(name, outputs[0])
+        limiter = self._place_limiters[name]
+        if _is_table(destination):
             await _together(
                 partial(self._in_thread, limiter, self._load, destination, output) for output in outputs
             )
-        elif required:
+        elif required and outputs[0].charged_bytes >= _LARGE:
             await self._in_thread(limiter, self._place, destination, outputs)
+        elif required:
+            await self._place_trips[name].send(outputs, len(outputs))
         else:
             await self._in_thread(limiter, self._place_each, destination, outputs)
         for output in outputs:
             if not any(_missing(output, required=True)):
                 output.progress.reach(Moment.DURABLE)
 
+    async def _destination(self, name: str, output: Output) -> ObjectDestination | TableDestination:
+        """Return a destination of which an output is in want; the first time it may have to be opened."""
+        if name in self._place_limiters:
+            return _attempt(output, name, self._destinations.get, name)
+        destination, parallelism = await anyio.to_thread.run_sync(_attempt, output, name, self._open, name)
+        if name not in self._place_limiters:  # else another context was first
+            self._place_limiters[name] = anyio.CapacityLimiter(parallelism)
+            self._place_trips[name] = SharedTrips(
+                partial(self._place_groups, name), at_once=min(_TRIPS, parallelism), capacity=_GROUP
+            )
+        return destination
+
     def _open(self, name: str) -> tuple[ObjectDestination | TableDestination, int]:
         destination = self._destinations.get(name)
         return destination, destination.parallelism
+
+    def _place_groups(self, name: str, groups: Sequence[Sequence[Output]]) -> list[FlushFailure | None]:
+        """Place what several contexts need; where that fails, each for itself."""
+        destination = self._destinations.get(name)
+        assert not _is_table(destination)
+        together = [output for group in groups for output in group]
+        failure = _failure(self._place, destination, together)
+        if failure is None or len(groups) == 1:
+            return [failure] * len(groups)
+        return [_failure(self._place, destination, group) for group in groups]
 
     def _place_each(self, destination: ObjectDestination, outputs: Sequence[Output]) -> None:
         """Place best-effort copies: together, or what can be of them."""
@@ -222,7 +260,7 @@ class Flusher:
 
     def _reveal(self, name: str, output: Output) -> None:
         destination = self._destinations.get(name)
-        assert isinstance(destination, TableDestination)
+        assert _is_table(destination)
         table, load_id = output.ref.dataset_type.name, output.load_ids[name]
         reach("flush.reveal.before")
         _attempt(output, name, destination.reveal, table, load_id, output.ref)
@@ -236,21 +274,35 @@ class Flusher:
         ExceptionGroup
             Of `FlushFailure`.
         """
+        placed: defaultdict[str, list[Output]] = defaultdict(list)
+        for output in outputs:
+            for name in output.artifacts:
+                if name not in output.load_ids:
+                    placed[name].append(output)
         await _together(
-            partial(self._in_thread, self._place_limiters[name], self._export, name, output)
-            for output in outputs
-            for name in output.artifacts
-            if name not in output.load_ids
+            partial(self._in_thread, limiter, self._export, name, share)
+            for name, members in placed.items()
+            if self._has_names_for_people(name)
+            for limiter in [self._place_limiters[name]]
+            for share in _shares(members, int(limiter.total_tokens))
         )
 
-    def _export(self, name: str, output: Output) -> None:
+    def _has_names_for_people(self, name: str) -> bool:
+        return _is_exporting(self._destinations.get(name))
+
+    def _export(self, name: str, outputs: Sequence[Output]) -> None:
         destination = self._destinations.get(name)
-        if isinstance(destination, ExportingDestination):
-            artifact = output.artifacts[name]
-            ending = self._formats.format(artifact.format).extension
-            reach("flush.export.before")
-            _attempt(output, name, destination.export, artifact.path, human_path(output.ref, ending))
-            reach("flush.export.after")
+        assert _is_exporting(destination)
+        failures = [_failure(self._export_one, destination, name, output) for output in outputs]
+        if failed := [failure for failure in failures if failure is not None]:
+            raise ExceptionGroup("outputs were not shown", failed)
+
+    def _export_one(self, destination: ExportingDestination, name: str, output: Output) -> None:
+        artifact = output.artifacts[name]
+        ending = self._formats.format(artifact.format).extension
+        reach("flush.export.before")
+        _attempt(output, name, destination.export, artifact.path, human_path(output.ref, ending))
+        reach("flush.export.after")
 
     async def remove(self, outputs: Sequence[Output]) -> list[FlushFailure]:
         """Remove what was placed of outputs that will never be visible; returns what could not be removed."""
@@ -273,7 +325,7 @@ class Flusher:
     def _remove_at(self, name: str, outputs: Sequence[Output]) -> None:
         destination = _attempt(outputs[0], name, self._destinations.get, name)
         reach("flush.remove.before")
-        if isinstance(destination, TableDestination):
+        if _is_table(destination):
             for output in outputs:
                 _attempt(output, name, destination.remove_load, output.attempts[name], output.load_ids[name])
         else:
@@ -284,7 +336,13 @@ class Flusher:
     async def _in_thread(
         self, limiter: anyio.CapacityLimiter, function: Callable[..., _T], *arguments: object
     ) -> _T:
-        return await anyio.to_thread.run_sync(function, *arguments, limiter=limiter)
+        done = await anyio.to_thread.run_sync(function, *arguments, limiter=limiter)
+        await anyio.lowlevel.checkpoint_if_cancelled()  # what was given up meanwhile goes no further
+        return done
+
+
+async def _nothing() -> None:
+    pass
 
 
 async def _together(calls: Iterable[Callable[[], Awaitable[object]]]) -> None:
@@ -301,9 +359,13 @@ async def _together(calls: Iterable[Callable[[], Awaitable[object]]]) -> None:
         except Exception as error:  # noqa: BLE001  a bug: it fails this flush and nothing else
             failures.append(FlushFailure(None, None, InternalError(f"a bug in quantumio: {error!r}")))
 
-    async with anyio.create_task_group() as tasks:
-        for call in calls:
-            tasks.start_soon(run, call)
+    first, *others = [*calls] or [_nothing]
+    if not others:  # the usual case; a task and its group cost more than what a small output needs
+        await run(first)
+    else:
+        async with anyio.create_task_group() as tasks:
+            for call in (first, *others):
+                tasks.start_soon(run, call)
     if failures:
         raise ExceptionGroup("outputs did not arrive", failures)
 
@@ -317,6 +379,23 @@ def _blamed(outputs: Sequence[Output], destination: str, failure: FlushFailure) 
             if "/".join(parts[:cut]) in text:
                 return output
     return outputs[0]
+
+
+_are_tables: dict[type, bool] = {}
+_are_exporting: dict[type, bool] = {}
+
+
+def _is_table(destination: ObjectDestination | TableDestination) -> TypeIs[TableDestination]:
+    """Tell what kind of destination it is; asking a protocol takes as long as encoding a small output."""
+    if (known := _are_tables.get(type(destination))) is None:
+        known = _are_tables[type(destination)] = isinstance(destination, TableDestination)
+    return known
+
+
+def _is_exporting(destination: object) -> TypeIs[ExportingDestination]:
+    if (known := _are_exporting.get(type(destination))) is None:
+        known = _are_exporting[type(destination)] = isinstance(destination, ExportingDestination)
+    return known
 
 
 def _missing(output: Output, required: bool) -> Iterator[Target]:
@@ -334,6 +413,22 @@ def _trips(outputs: Sequence[Output]) -> Iterator[Sequence[Output]]:
             small.append(output)
     for start in range(0, len(small), _GROUP):
         yield small[start : start + _GROUP]
+
+
+def _shares(outputs: Sequence[Output], most: int) -> Iterator[Sequence[Output]]:
+    """Divide outputs into shares of about the same size, at most so many."""
+    size = -(-len(outputs) // most)
+    for start in range(0, len(outputs), size):
+        yield outputs[start : start + size]
+
+
+def _failure(function: Callable[..., None], *arguments: object) -> FlushFailure | None:
+    """Call, and return what failed."""
+    try:
+        function(*arguments)
+    except FlushFailure as failure:
+        return failure
+    return None
 
 
 def _attempt(output: Output, destination: str | None, function: Callable[..., _T], *arguments: object) -> _T:

@@ -18,6 +18,7 @@ from quantumio.engine import ContextState, PlanScope
 from quantumio.errors import (
     CommitFailedError,
     CommitUnknownError,
+    DestinationError,
     ErrorKind,
     InternalError,
     NotFoundError,
@@ -734,3 +735,35 @@ def test_commit_after_the_loop_has_ended_fails_and_removes_what_was_placed(place
     assert isinstance(ctx.ticket.outcome, CommitFailed)
     assert ctx.ticket.outcome.kind is ErrorKind.CLOSED
     assert place.runtime.budget.used_bytes == 0
+
+
+class RefusesOne(Gate):
+    """Refuses every call that brings one object, once the gate is open."""
+
+    def place(self, placements):
+        self.reached.set()
+        assert self.opened.wait(60)
+        if any(b"poison" in bytes(chunk) for placement in placements for chunk in placement.chunks):
+            raise DestinationError(f"destination {self.name!r} is full", kind=ErrorKind.DISK_FULL)
+        return MemoryDestination.place(self, placements)
+
+
+def test_failing_output_does_not_fail_the_contexts_that_travel_with_it(place):
+    gate = place.install(RefusesOne("a"))
+    contexts = [place.butler.context() for _ in range(8)]
+    for visit, ctx in enumerate(contexts):
+        ctx.put("poison" if visit == 5 else "text", "log", visit=visit, to="a")
+        ctx.put({"visit": visit}, "stats", visit=visit, to="a")
+    for ctx in contexts:
+        ctx.commit("buffered")
+    assert gate.reached.wait(20)
+    place.run_on_loop(lambda: None)
+    gate.opened.set()
+    with pytest.raises(ExceptionGroup):
+        place.butler.drain(timeout=20)
+    outcomes = [type(ctx.ticket.outcome) for ctx in contexts]
+    assert outcomes == [CommitFailed if visit == 5 else Committed for visit in range(8)]
+    assert len(place.objects("a")) == 14
+    [entry] = place.butler.errors()
+    assert (entry.txid, entry.kind) == (contexts[5].txid, ErrorKind.DISK_FULL)
+    place.assert_idle_and_empty()

@@ -1,0 +1,149 @@
+"""Eight processes commit versions of the same dataset: nothing is lost, doubled or out of order."""
+
+from collections import Counter
+
+import pytest
+
+from quantumio import Butler
+from tests.contention import histories
+from tests.contention.conftest import PROCESSES
+from tests.contention.worker import RUN, TYPE
+
+pytestmark = pytest.mark.timeout(120)
+
+COUNTS = {"sqlite": 100, "postgresql": 20}
+INCREMENTS = {"sqlite": 12, "postgresql": 5}
+CREATIONS = 15
+
+
+@pytest.fixture
+def kind(request):
+    """Which registry the repository of the test has."""
+    return request.node.callspec.params["repository"]
+
+
+def joined(answers, what):
+    return [one for answer in answers for one in answer[what]]
+
+
+def assert_stored(butler, commits, visit=1):
+    """Hold that the registry and the files have exactly what the processes were told."""
+    told = {commit["version"]: commit for commit in commits}
+    versions = butler.versions(TYPE, visit=visit, run=RUN)
+    assert [one.ref.version for one in versions] == sorted(told)
+    sequence = [one.commit_seq for one in versions]
+    assert sequence == sorted(set(sequence))
+    for one in versions:
+        commit = told[one.ref.version]
+        assert str(one.txid) == commit["txid"]
+        assert butler.get(one.ref) == commit["value"]
+
+
+def assert_sound(butler):
+    """Hold that registry and files agree, to the last byte."""
+    assert not butler.fsck(level=2).findings
+
+
+def test_next_versions_are_all_there_and_in_order(team, repository, butler, kind, report):
+    count = COUNTS[kind]
+    commits = joined(team.run("append", repository, count), "commits")
+    report(commits)
+    histories.assert_versions(commits, PROCESSES * count)
+    histories.assert_orders_of_processes(commits)
+    histories.assert_linear(commits)
+    assert Counter(commit["process"] for commit in commits) == dict.fromkeys(range(PROCESSES), count)
+    assert_stored(butler, commits)
+    assert_sound(butler)
+
+
+def test_expected_versions_lose_no_update(team, repository, butler, kind, report):
+    with butler.context() as ctx:
+        ctx.put({"count": 0, "by": None}, TYPE, visit=1)
+    total = PROCESSES * INCREMENTS[kind]
+    answers = team.run("increment", repository, INCREMENTS[kind])
+    commits, reads = joined(answers, "commits"), joined(answers, "reads")
+    report(commits)
+    assert sorted(commit["version"] for commit in commits) == list(range(2, total + 2))
+    histories.assert_linear(commits, reads)
+    for commit in commits:
+        assert commit["value"]["count"] == commit["version"] - 1
+    assert butler.get(TYPE, visit=1)["count"] == total
+    assert_who_won(commits, joined(answers, "refused"))
+    assert_sound(butler)
+
+
+def test_exactly_one_creates(team, repository, butler):
+    answers = team.run("create", repository, CREATIONS)
+    commits = joined(answers, "commits")
+    assert sorted(commit["visit"] for commit in commits) == list(range(CREATIONS))
+    refused = joined(answers, "refused")
+    assert len(refused) == (PROCESSES - 1) * CREATIONS
+    assert_who_won(commits, refused)
+    for commit in commits:
+        assert_stored(butler, [commit], commit["visit"])
+    assert_sound(butler)
+
+
+def assert_who_won(commits, refused):
+    """Hold that whoever was refused was told who was first, and never became visible."""
+    won = {(commit["visit"], commit["version"]): commit["txid"] for commit in commits}
+    for one in refused:
+        assert won.get((one["visit"], one["version"])) == one["winner"]
+    assert not {one["txid"] for one in refused} & set(won.values())
+
+
+# ---------------------------------------------------------------------------- a process that stands still
+
+
+def visible(butler):
+    return [one.ref.version for one in butler.versions(TYPE, visit=1, run=RUN)]
+
+
+def test_writer_that_stands_still_on_sqlite_holds_up_writers_and_no_readers(team, on_sqlite):
+    """SQLite has one writer: whoever stands still within its transaction keeps all others waiting.
+
+    They wait without a deadline, and lose nothing; readers see what was committed before, also those that
+    open the repository meanwhile.
+    """
+    count = 30
+    with Butler(on_sqlite, run=RUN, instrument="X") as butler:
+        team.start("append", on_sqlite, count, stop=("registry.commit.before", 2))
+        team.wait_until_stopped(0)
+        before = visible(butler)
+        assert 1 <= len(before) < 1 + (PROCESSES - 1) * count  # else nobody is left to wait
+        for _ in range(20):
+            assert visible(butler) == before
+            assert butler.get(TYPE, visit=1) == butler.get(TYPE, visit=1, version=before[-1])
+        for readonly in (True, False):
+            with Butler(on_sqlite, run=RUN, instrument="X", readonly=readonly) as other:
+                assert visible(other) == before
+        team.let_go_on(0)
+        answers = team.finish()
+        commits = joined(answers, "commits")
+        assert joined(answers, "refused") == []
+        histories.assert_versions(commits, PROCESSES * count)
+        histories.assert_linear(commits)
+        assert_stored(butler, commits)
+        assert_sound(butler)
+
+
+def test_writer_that_stands_still_on_postgresql_is_thrown_out(team, on_postgresql):
+    """PostgreSQL ends a session that idles within its transaction, and the others go on.
+
+    The one that stood still is told for certain that its commit failed, and can do it again.
+    """
+    count = 5
+    with Butler(on_postgresql, run=RUN, instrument="X") as butler:
+        team.start("append", on_postgresql, count, stop=("registry.commit.before", 3))
+        team.wait_until_stopped(0)
+        finished = team.finish(*range(1, PROCESSES))
+        assert len(visible(butler)) == 2 + (PROCESSES - 1) * count
+        team.let_go_on(0)
+        answers = [*finished, *team.finish(0)]
+        commits, refused = joined(answers, "commits"), joined(answers, "refused")
+        assert len(refused) == 1
+        histories.assert_versions(commits, PROCESSES * count)
+        histories.assert_linear(commits)
+        assert refused[0]["txid"] not in {commit["txid"] for commit in commits}
+        assert_stored(butler, commits)
+        assert_sound(butler)
