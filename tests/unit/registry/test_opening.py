@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from pathlib import Path
 
+import alembic.command
 import pytest
 import sqlalchemy as sa
 
@@ -16,10 +17,11 @@ from quantumio.errors import (
     NotFoundError,
     StateError,
 )
-from quantumio.model import DataId, Timespan, default_universe
+from quantumio.model import Committed, DataId, Timespan, default_universe
 from quantumio.ports import CollectionKind, DatasetQuery
 from quantumio.registry import SqlCatalog, create_registry, open_registry, upgrade
 from quantumio.registry._engine import Database
+from quantumio.registry._migrations import REVISIONS
 from quantumio.system import environment
 from quantumio.system.file_systems import file_system_type
 from tests.unit.registry.conftest import CALEXP, TABLES, Place, artifact, make_transaction, visit
@@ -93,15 +95,26 @@ def test_registry_of_a_newer_schema_is_refused_with_the_mend(place: Place) -> No
         upgrade(place.url, lock_path=place.lock_path)
 
 
-def test_registry_of_an_older_schema_asks_for_upgrade(
+def test_registry_of_an_older_schema_asks_for_upgrade_and_works_after_it(
     sqlite_place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sqlite_place.create().close()
-    monkeypatch.setattr("quantumio.registry._migrations.REVISIONS", ("0001", "0002"))
+    upgrade_to = alembic.command.upgrade
+    with monkeypatch.context() as patch:
+        patch.setattr(alembic.command, "upgrade", lambda config, _: upgrade_to(config, REVISIONS[0]))
+        sqlite_place.create().close()
     with pytest.raises(StateError, match="older schema '0001'") as error:
         sqlite_place.open()
     assert error.value.kind is not ErrorKind.NEWER_SCHEMA
     assert "upgrade(url" in str(error.value.hint)
+    upgrade(sqlite_place.url, lock_path=sqlite_place.lock_path)
+    catalog = sqlite_place.open()
+    catalog.register_dataset_type(CALEXP)
+    owner = environment.uuid7()
+    catalog.register_owner(owner, "here", "boot")
+    transaction = make_transaction(CALEXP, [visit(1)])
+    catalog.prepare([transaction], owner, 60.0)
+    assert isinstance(catalog.flip([transaction], owner)[0], Committed)
+    catalog.close()
 
 
 def test_upgrade_of_a_current_registry_changes_nothing(place: Place) -> None:
