@@ -26,6 +26,7 @@ POINTS: Final = MappingProxyType(
         "files.fsync_directory": "the names in a directory are made durable",
         "files.remove_tree": "a directory is removed with all that is in it",
         "files.lock": "the lock of a file is waited for",
+        "remote.call": "an object store is called",
         "registry.begin": "a write transaction of the registry begins",
         "registry.commit": "it is committed: the point at which contexts become visible",
         "registry.checkpoint": "SQLite's log is brought into the registry's file",
