@@ -26,7 +26,6 @@ CASES = [
 
 # Where recovery has most to do, each is killed once more in recovering from each of its crashes.
 KILLED_AGAIN = {
-    scenarios.with_second_copy,
     scenarios.with_rows,
     scenarios.journaled_commits,
     scenarios.journaled_rows,
@@ -50,7 +49,7 @@ def crash_bucket(s3_server, s3_bucket, monkeypatch):
 def test_killed_anywhere_it_leaves_what_was_promised(tmp_path, request, scenario, prepare, check):
     if prepare is scenarios.remote:
         request.getfixturevalue("crash_bucket")
-    again = scenarios.recover if scenario in KILLED_AGAIN and prepare is not scenarios.remote else None
+    again = scenarios.recover if scenario in KILLED_AGAIN else None
     report = crash_everywhere(scenario, prepare=prepare, check=check, recover=again, directory=tmp_path)
     print(report)
     assert [(one.crash, one.message) for one in report.violations] == []
