@@ -46,7 +46,11 @@ class Owner:
             files.make_directories(self._directory)
             held = files.FileLock(_lock_path(self._directory, self.id))
             held.acquire()
-            catalog.register_owner(self.id, environment.host(), environment.boot_id())
+            try:
+                catalog.register_owner(self.id, environment.host(), environment.boot_id())
+            except BaseException:
+                held.release()
+                raise
             self._held = held
 
     def renew(self, catalog: Catalog) -> None:
