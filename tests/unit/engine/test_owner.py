@@ -24,9 +24,7 @@ class Registry:
 
 
 def is_dead(tmp_path, owner, host=None, boot_id=None):
-    return _owner.is_dead_here(
-        tmp_path, owner, host or environment.host(), boot_id or environment.boot_id()
-    )
+    return _owner.is_dead_here(tmp_path, owner, host or environment.host(), boot_id or environment.boot_id())
 
 
 def test_owner_lives_until_it_lets_go(tmp_path):
