@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import anyio
 import anyio.to_thread
@@ -21,12 +22,13 @@ from quantumio import (
     ErrorKind,
     StateError,
 )
-from quantumio.engine import PlanScope
+from quantumio.engine import PlanScope, _runtime
 from quantumio.engine._carrier import Carrier
 from quantumio.engine._journal import Journal
 from quantumio.engine._journal_entry import JournalState
 from quantumio.model import ArtifactState, TransactionState
 from quantumio.ports import LEASE_OVER
+from quantumio.registry import _outbox
 from quantumio.testing import Fault, FaultyDestination
 
 AWAY = {"destinations": {"archive": {"kind": "files", "root": "archive/disk"}}, "rules": [{"to": "archive"}]}
@@ -211,6 +213,29 @@ def test_copy_that_failed_comes_later_from_a_copy_that_is_whole(make_butler):
     assert {one.state for one in butler.where_is(ref)} == {ArtifactState.OK}
     assert butler.fsck(3).is_whole
     assert catalog.outbox() == []
+
+
+def test_copy_that_failed_is_tried_again_by_the_same_process(make_butler, monkeypatch):
+    monkeypatch.setattr(_runtime, "_TRY_AGAIN_S", 0.05)
+    monkeypatch.setattr(_outbox, "_CLAIM_OF_WRITER_NS", 300_000_000)
+    config = {
+        "destinations": {"second": {"kind": "files", "root": "second"}},
+        "rules": [{"to": ["local", "second?"]}],
+    }
+    butler = make_butler(config=config, run="r")
+    opened = butler._session.repositories[0].destinations
+    opened._open["second"] = FaultyDestination(opened.get("second"), Fault(at=1))
+    with butler.context() as ctx:
+        ctx.put({"a": 1}, "stats", visit=1)
+    with pytest.raises(ExceptionGroup):
+        butler.drain()
+    for _ in range(400):
+        if all(one.state is ArtifactState.OK for one in butler.where_is(ctx.refs[0])):
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("nobody came back to the copy")
+    assert butler.fsck(3).is_whole
 
 
 def test_context_that_was_ended_over_its_silence_goes_on_under_other_names(make_butler, monkeypatch):

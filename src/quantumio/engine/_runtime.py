@@ -302,7 +302,7 @@ class Runtime:
     def _refuse(self, context: Context) -> None:
         """Fail a context that was handed over after the end; nothing of it is on its way."""
         context.decide(CommitFailed(txid=context.txid, kind=ErrorKind.CLOSED, message=_CLOSED))
-        self.discard(context.outputs)
+        self.end(context, str(ErrorKind.CLOSED))
         self.forget_open(context)
         self._changed.wake()
 
@@ -590,7 +590,9 @@ class Runtime:
 
     async def _recover_left(self) -> None:
         report = await self._recover_alone()
-        self._is_left_over |= not report.is_clean
+        waiting = await anyio.to_thread.run_sync(self.catalog.outbox)
+        ours = any(entry.claimed_by in (None, self._owner.id) for entry in waiting)
+        self._is_left_over |= ours or not report.is_clean
 
     async def _carry_entry(
         self, manifest: JournalManifest, entry: JournalEntry, epoch: int, generation: int
