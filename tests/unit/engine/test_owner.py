@@ -53,11 +53,18 @@ def test_owner_that_the_registry_did_not_take_is_none(tmp_path):
     owner.release()
 
 
-def test_of_another_machine_nothing_is_known_and_of_an_earlier_start_all(tmp_path):
+def test_of_another_machine_nothing_is_known_and_of_an_earlier_start_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "boot_id", lambda: "machine:now")
     owner = _owner.Owner(tmp_path)
     owner.register(Registry())
     assert not is_dead(tmp_path, owner.id, host="elsewhere")
-    assert is_dead(tmp_path, owner.id, boot_id="before")
+    assert is_dead(tmp_path, owner.id, boot_id="machine:before")
+    for other in ("other:now", "other:before", ":before", "before"):
+        assert not is_dead(tmp_path, owner.id, boot_id=other)
+    assert not _owner.is_dead_here(tmp_path, owner.id, environment.host(), None)
+    monkeypatch.setattr(environment, "boot_id", lambda: ":now")
+    assert not is_dead(tmp_path, owner.id, boot_id=":before")
+    monkeypatch.setattr(environment, "boot_id", lambda: "machine:now")
     owner.release()
     assert not is_dead(tmp_path, owner.id, host="elsewhere")
 
