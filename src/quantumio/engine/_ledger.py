@@ -33,10 +33,13 @@ class ErrorLedger:
     directory
         Where failures are kept beyond the end of the process, each in a file; None keeps them in memory
         alone. Those of other processes, dead or alive, are listed with one's own.
+    readonly
+        Whether the directory is only read.
     """
 
-    def __init__(self, directory: Path | None = None) -> None:
+    def __init__(self, directory: Path | None = None, *, readonly: bool = False) -> None:
         self._directory = directory
+        self._readonly = readonly
         self._lock = threading.RLock()  # an abandoned context may be collected under it
         self._entries: dict[int, LedgerEntry] = {}
         self._files: dict[str, int] = {}
@@ -75,11 +78,11 @@ class ErrorLedger:
     @property
     def has_unsaved(self) -> bool:
         """Whether there is something for `save`."""
-        return self._directory is not None and bool(self._unsaved)
+        return self._directory is not None and not self._readonly and bool(self._unsaved)
 
     def save(self) -> None:
         """Write new failures to disk. Blocks; what cannot be written is logged, and stays in memory."""
-        if self._directory is None:
+        if self._directory is None or self._readonly:
             return
         with self._lock:
             unsaved = [self._entries[number] for number in sorted(self._unsaved) if number in self._entries]
@@ -137,7 +140,14 @@ class ErrorLedger:
             return [entry for entry in self._entries.values() if entry.txid == txid]
 
     def acknowledge(self) -> list[LedgerEntry]:
-        """Return the failures and forget them."""
+        """Return the failures and forget them; in a repository that is only read, those of this process."""
+        if self._readonly:
+            with self._lock:
+                ours = [one for number, one in self._entries.items() if number not in self._files.values()]
+                for entry in ours:
+                    del self._entries[entry.number]
+                self._undelivered.clear()
+            return ours
         entries = self.entries()
         with self._lock:
             names = list(self._files)

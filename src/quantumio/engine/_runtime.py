@@ -145,7 +145,7 @@ class Runtime:
         self.settings = settings
         self.budget = ByteBudget(settings.max_buffer_bytes)
         self.pool = BufferPool(settings.max_buffer_bytes // _IDLE_SHARE)
-        self.ledger = ErrorLedger(None if readonly else directory / _ERRORS)
+        self.ledger = ErrorLedger(directory / _ERRORS, readonly=readonly)
         self._pid = environment.pid()
         self._lock = threading.RLock()  # the garbage collector may abandon a context under it
         self._changed = Waiters()
@@ -551,11 +551,19 @@ class Runtime:
         done: Reply[RecoveryReport] = Reply()
         refused = StateError(_CLOSED, hint="open another one")
         self._soon(functools.partial(self._recover, done), lambda: done.fail(refused))
-        return done.result()
+        report = done.result()
+        for item in report.items:
+            if item.txid is not None:
+                self.ledger.deliver(item.txid)  # the report tells it
+        return report
 
     def look_for_left(self) -> RecoveryReport:
         """Tell what `recover` would do, and do nothing."""
         return self._recovery.look()
+
+    def unfinished(self) -> RecoveryReport:
+        """Tell all that is on its way, here and elsewhere."""
+        return self._recovery.unfinished()
 
     def recover_soon(self) -> None:
         """Recover in the background, if there is anything to be recovered."""
