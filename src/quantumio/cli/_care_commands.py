@@ -90,7 +90,7 @@ def pending(call: Call) -> None:
     """List what is on its way.
 
     What is in the journal, being prepared, or still to follow a commit, of all processes, the living and
-    the dead; `quantumio recover` finishes what the dead have left.
+    the dead. What the dead have left is finished by the command recover.
     """
     with call.open(readonly=True) as butler:
         items = butler.unfinished()
