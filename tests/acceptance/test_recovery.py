@@ -300,6 +300,56 @@ def test_failures_are_kept_until_somebody_acknowledges_them(away):
         assert again.errors() == []
 
 
+def test_failure_that_is_met_again_and_again_is_one_failure(away, monkeypatch):
+    butler, root = away
+    with pytest.raises(CommitParkedError), butler.context() as ctx:
+        ctx.put({"a": 1}, "stats", visit=1)
+    count = len(butler.errors())
+    for _ in range(3):
+        assert {item.action for item in butler.recover().items} == {"parked"}
+    assert len(butler.errors()) == count
+    butler.close()
+    for _ in range(3):
+        with Butler(root, run="r", instrument="ST8") as again:
+            again.recover()
+            assert len(again.errors()) == count
+    assert len(list((root / "errors").iterdir())) == count
+
+
+def test_damaged_entry_of_the_journal_is_told_and_stops_nobody(away):
+    butler, root = away
+    txids = []
+    for visit in (1, 2):
+        with pytest.raises(CommitParkedError), butler.context() as ctx:
+            ctx.put({"a": visit}, "stats", visit=visit)
+        txids.append(ctx.txid)
+    butler.close()
+    (root / "archive").unlink()
+    manifest = root / "journal" / f"{txids[0]}.ready" / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b"stats", b"stots"))
+    (root / "journal" / "notes.txt").write_text("somebody's")
+    for _ in range(2):
+        with Butler(root, run="r", instrument="ST8") as again:
+            actions = {item.txid: item.action for item in again.recover().items}
+            assert actions[txids[0]] == "left"
+            assert [ref.data_id["visit"] for ref in again.query("stats")] == [2]
+    assert manifest.exists()
+    assert (root / "journal" / "notes.txt").exists()
+
+
+def test_repository_on_a_disk_that_cannot_be_written_is_read(away, monkeypatch):
+    butler, root = away
+    with butler.context() as ctx:
+        ctx.put({"a": 1}, "stats", visit=1, to="local")
+    butler.close()
+    with Butler(root, run="r", instrument="ST8", readonly=True) as again:
+        assert again.get("stats", visit=1) == {"a": 1}
+        assert again.errors() == []
+        assert again.unfinished() == []
+        assert again.recover(dry_run=True).items == []
+    assert not (root / "owners").exists() or list((root / "owners").iterdir()) == []
+
+
 def test_terminated_run_finishes_or_parks_what_it_has(make_butler, tmp_path):
     root = tmp_path / "night"
     make_butler(run="r").close()

@@ -61,7 +61,8 @@ _JOURNAL: Final = "journal"
 """Directory of the repository with what was accepted and is not placed yet."""
 
 _TRY_AGAIN_S: Final = 15.0
-"""How long what could not be done now waits for its next attempt in this process, in seconds."""
+_LONGEST_DELAY_S: Final = 900.0
+"""How long what could not be done now waits for its next attempt in this process: doubled, in seconds."""
 
 _OWNERS: Final = "owners"
 """Directory of the repository with a locked file for every process that carries something."""
@@ -582,13 +583,15 @@ class Runtime:
             raise
 
     async def _try_again(self) -> None:
-        """Come back to what could not be done, for as long as this process lives."""
+        """Come back to what could not be done, for as long as this process lives; ever more rarely."""
+        delay_s = _TRY_AGAIN_S
         while True:
-            await anyio.sleep(_TRY_AGAIN_S)
-            await self._save_errors()
+            await anyio.sleep(delay_s)
             if self._is_left_over:
                 self._is_left_over = False
                 await self._guarded(self._recover_left)
+            delay_s = min(2 * delay_s, _LONGEST_DELAY_S) if self._is_left_over else _TRY_AGAIN_S
+            await self._save_errors()
 
     async def _recover_alone(self) -> RecoveryReport:
         async with self._recovering:  # a second one would skip, and not wait for, what the first has locked
