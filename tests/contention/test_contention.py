@@ -9,7 +9,7 @@ from tests.contention import histories
 from tests.contention.conftest import PROCESSES
 from tests.contention.worker import RUN, TYPE
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 
 COUNTS = {"sqlite": 100, "postgresql": 20}
 INCREMENTS = {"sqlite": 12, "postgresql": 5}

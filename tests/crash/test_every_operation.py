@@ -6,6 +6,8 @@ from quantumio.errors import InvalidInputError
 from quantumio.testing import crash_everywhere
 from tests.crash import scenarios
 
+pytestmark = pytest.mark.timeout(900)  # long, and longer beside other work
+
 CASES = [
     ("local", scenarios.two_commits, scenarios.local, scenarios.check),
     ("second", scenarios.with_second_copy, scenarios.second, scenarios.check),

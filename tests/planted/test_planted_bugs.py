@@ -9,6 +9,8 @@ import pytest
 
 from tests.planted.bugs import BUGS, VARIABLE
 
+pytestmark = pytest.mark.timeout(900)  # long, and longer beside other work
+
 AT_ONCE = 5
 
 
@@ -37,7 +39,7 @@ def test_planted_bug_is_found_by_its_suite(name):
         env={**os.environ, VARIABLE: name, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=800,
         check=False,
     )
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout[-2000:]

@@ -20,6 +20,8 @@ from quantumio.system import files
 from quantumio.testing import power_loss
 from tests.crash import scenarios
 
+pytestmark = pytest.mark.timeout(900)  # long, and longer beside other work
+
 ROOTS = {"local": "data", "second": "second"}
 ONE_OF = 60
 """One state of so many is opened by a Butler, too."""

@@ -26,6 +26,8 @@ from quantumio.model import ArtifactState
 from quantumio.system import failpoints
 from quantumio.testing import Fault, FaultyDestination
 
+pytestmark = pytest.mark.timeout(900)  # long, and longer beside other work
+
 VISITS = range(1, 5)
 CONFIG = {
     "destinations": {"second": {"kind": "files", "root": "second"}},
