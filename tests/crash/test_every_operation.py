@@ -33,8 +33,7 @@ KILLED_AGAIN = {
     scenarios.journaled_rows,
 }
 
-# What each scenario must have been killed at, else a failpoint or the harness is lost. The first flip waits
-# for all that is placed before it, on however many threads: it is the same number of points away every time.
+# What each scenario must have been killed at, else a failpoint or the harness is lost.
 CERTAIN = {f"{step}.{side}" for step in ("flip", "registry.commit") for side in ("before", "after")}
 
 
@@ -58,7 +57,9 @@ def test_killed_anywhere_it_leaves_what_was_promised(tmp_path, request, scenario
     assert set(report.names) >= CERTAIN
     assert report.kills >= 40
     assert again is None or report.double_kills >= 100
-    assert abs(report.kills - report.points) <= 8  # threads: the last runs may be of different lengths
+    assert (
+        report.kills >= 0.8 * report.points
+    )  # threads: how many flips there are for several contexts varies
 
 
 @pytest.mark.parametrize(

@@ -28,16 +28,17 @@ class Crash:
 
     Attributes
     ----------
-    point
-        Number of the point at which it was killed, the first being 1.
     name
-        Of that point, as in ``quantumio.system.failpoints``; None where the scenario ended by itself.
+        Of the point at which it was killed, as in ``quantumio.system.failpoints``; None where the scenario
+        ended by itself.
+    occurrence
+        How often it had reached that point then, the first time being 1.
     acknowledged
         What the scenario had acknowledged by then, oldest first.
     """
 
-    point: int
     name: str | None
+    occurrence: int
     acknowledged: tuple[str, ...]
 
 
@@ -67,9 +68,9 @@ class CrashReport:
     Attributes
     ----------
     points
-        How many the scenario reached in the longest run that ended by itself; 0 if none did.
+        How many the scenario reaches, a point that it reaches twice being two.
     kills
-        How many runs were killed.
+        How many of them it was killed at; less than all where its threads came by fewer in a run.
     double_kills
         How many recoveries of what they left were killed, too.
     names
@@ -100,9 +101,9 @@ def crash_everywhere(
     timeout_s: int = 60,
     stop_at_first: bool = False,
 ) -> CrashReport:
-    """Run a scenario again and again, killing it at its first point, its second, and so on to its end.
+    """Run a scenario again and again, killing it at each point the first time, the second, and so on.
 
-    Each run has a copy of one prepared repository and a process of its own, forked from one that has loaded
+    Two runs that end by themselves tell how often it reaches each. Each run has a copy of one prepared repository and a process of its own, forked from one that has loaded
     the libraries and opened nothing. The check runs in another fork once the first is dead.
 
     Parameters
@@ -138,10 +139,9 @@ def crash_everywhere(
 
     Notes
     -----
-    Points are counted over all threads. Where worker threads of a destination, or of several destinations,
-    work at the same time, their order varies from run to run, so the k-th point is not always the same
-    operation: every number is tried, every interleaving is not. A scenario with one output at one destination
-    reaches its points in the same order each time.
+    Points are counted by name, over all threads. Where worker threads of a destination, or of several
+    destinations, work at the same time, their order varies from run to run: every operation is the last once,
+    after every interleaving it is not.
 
     SIGKILL leaves the page cache: a missing fsync is not found.
     """
@@ -156,10 +156,10 @@ def crash_everywhere(
         "stop_at_first": stop_at_first,
     }
     begin = time.monotonic()
-    runs = _run_template({**task, "directory": str(directory)})
+    planned, *runs = _run_template({**task, "directory": str(directory)})
     killed = [run for run in runs if run["name"] is not None]
     return CrashReport(
-        points=max((_reached(run) for run in runs if run["name"] is None), default=0),
+        points=int(str(planned["planned"])),
         kills=len(killed),
         double_kills=sum(int(str(run["killed_again"])) for run in runs),
         names=Counter(str(run["name"]) for run in killed),
@@ -178,18 +178,14 @@ def _importable(function: Callable[..., object]) -> str:
     return f"{module}:{name}"
 
 
-def _reached(run: Mapping[str, object]) -> int:
-    reached = run["reached"]
-    assert isinstance(reached, int)
-    return reached
-
-
 def _violation(run: Mapping[str, object]) -> Violation:
     acknowledged = run["acknowledged"]
     assert isinstance(acknowledged, list)
-    point, name = run["point"], run["name"]
-    assert isinstance(point, int)
-    crash = Crash(point=point, name=None if name is None else str(name), acknowledged=tuple(acknowledged))
+    crash = Crash(
+        name=None if run["name"] is None else str(run["name"]),
+        occurrence=int(str(run["occurrence"])),
+        acknowledged=tuple(acknowledged),
+    )
     return Violation(crash=crash, message=str(run["message"]), repository=Path(str(run["repository"])))
 
 
