@@ -103,8 +103,9 @@ def crash_everywhere(
 ) -> CrashReport:
     """Run a scenario again and again, killing it at each point the first time, the second, and so on.
 
-    Two runs that end by themselves tell how often it reaches each. Each run has a copy of one prepared repository and a process of its own, forked from one that has loaded
-    the libraries and opened nothing. The check runs in another fork once the first is dead.
+    Two runs that end by themselves tell how often it reaches each. Every run has a copy of one prepared
+    repository and a process of its own, forked from one that has loaded the libraries and opened nothing.
+    The check runs in another fork once the first is dead.
 
     Parameters
     ----------
