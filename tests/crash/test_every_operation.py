@@ -60,6 +60,20 @@ def test_killed_anywhere_it_leaves_what_was_promised(tmp_path, request, scenario
     assert report.kills >= 0.8 * report.points  # threads: contexts share more trips or fewer
 
 
+def test_many_threads_killed_at_any_moment_leave_what_was_promised(tmp_path):
+    report = crash_everywhere(
+        scenarios.busy,
+        prepare=scenarios.local,
+        check=scenarios.check,
+        random_kills=100,
+        points=False,
+        directory=tmp_path,
+    )
+    print(report)
+    assert [(one.crash, one.message) for one in report.violations] == []
+    assert report.random_kills >= 80  # the others had ended by then
+
+
 @pytest.mark.parametrize(
     ("scenario", "check", "said"),
     [

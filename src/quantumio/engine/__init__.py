@@ -11,6 +11,7 @@ from quantumio.engine._fsck_report import (
     FsckTally,
     FsckTrouble,
 )
+from quantumio.engine._known_outcome import known_outcome
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._output import Output, OutputReleased
 from quantumio.engine._plan_scope import PlanScope
@@ -45,4 +46,5 @@ __all__ = [
     "RuntimeSettings",
     "RuntimeStatus",
     "as_targets",
+    "known_outcome",
 ]

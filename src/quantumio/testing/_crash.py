@@ -29,10 +29,10 @@ class Crash:
     Attributes
     ----------
     name
-        Of the point at which it was killed, as in ``quantumio.system.failpoints``; None where the scenario
-        ended by itself.
+        Of the point at which it was killed, as in ``quantumio.system.failpoints``; ``any moment`` where it
+        was killed at a random time, None where the scenario ended by itself.
     occurrence
-        How often it had reached that point then, the first time being 1.
+        How often it had reached that point then, the first time being 1; else 0.
     acknowledged
         What the scenario had acknowledged by then, oldest first.
     """
@@ -71,6 +71,8 @@ class CrashReport:
         How many the scenario reaches, a point that it reaches twice being two.
     kills
         How many of them it was killed at; less than all where its threads came by fewer in a run.
+    random_kills
+        How many runs were killed at a random time.
     double_kills
         How many recoveries of what they left were killed, too.
     names
@@ -83,6 +85,7 @@ class CrashReport:
 
     points: int
     kills: int
+    random_kills: int
     double_kills: int
     names: Mapping[str, int] = field(repr=False)
     violations: tuple[Violation, ...]
@@ -97,6 +100,8 @@ def crash_everywhere(
     directory: Path,
     recover: Callable[[Path], None] | None = None,
     recoveries: int = 1,
+    points: bool = True,
+    random_kills: int = 0,
     processes: int = 2,
     timeout_s: int = 60,
     stop_at_first: bool = False,
@@ -122,6 +127,10 @@ def crash_everywhere(
         crash left, killed somewhere itself, and then that is checked, too.
     recoveries
         How many recoveries of each crash are killed, at points that are the same in every run.
+    points
+        Whether it is killed at its points; else at random times alone.
+    random_kills
+        How many runs are killed at a random time, in the midst of whatever they do.
     directory
         An existing directory for the repositories. Those without violations are removed.
     processes
@@ -152,6 +161,8 @@ def crash_everywhere(
         "check": _importable(check),
         "recover": None if recover is None else _importable(recover),
         "recoveries": recoveries,
+        "points": points,
+        "random_kills": random_kills,
         "processes": processes,
         "timeout_s": timeout_s,
         "stop_at_first": stop_at_first,
@@ -159,9 +170,11 @@ def crash_everywhere(
     begin = time.monotonic()
     planned, *runs = _run_template({**task, "directory": str(directory)})
     killed = [run for run in runs if run["name"] is not None]
+    at_random = sum(run["occurrence"] == 0 for run in killed)
     return CrashReport(
-        points=int(str(planned["planned"])),
-        kills=len(killed),
+        points=int(str(planned["points"])),
+        kills=len(killed) - at_random,
+        random_kills=at_random,
         double_kills=sum(int(str(run["killed_again"])) for run in runs),
         names=Counter(str(run["name"]) for run in killed),
         violations=tuple(_violation(run) for run in runs if run["message"]),

@@ -42,13 +42,13 @@ def _load(name: str) -> Callable[..., None]:
     return function
 
 
-def _in_a_fork(work: Callable[[], None], report: Path, timeout_s: int) -> str | None:
+def _in_a_fork(work: Callable[[], None], report: Path, timeout_s: float) -> str | None:
     """Run something in a child; return what it raised, or None. Killed by SIGKILL is no failure here."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            signal.alarm(timeout_s)  # nobody catches it: it ends the process
+            signal.setitimer(signal.ITIMER_REAL, timeout_s)  # nobody catches SIGALRM: it ends the process
             work()
             code = 0
         except BaseException:  # noqa: BLE001  told by the parent; nothing may leave a fork but os._exit
@@ -59,12 +59,17 @@ def _in_a_fork(work: Callable[[], None], report: Path, timeout_s: int) -> str | 
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number == signal.SIGALRM:
-            return f"it did not end within {timeout_s} s"
+            return _TOO_LONG
         return None if number == signal.SIGKILL else f"it died of {signal.Signals(number).name}"
     if os.WEXITSTATUS(status) == 0:
         return None
     return report.read_text() if report.exists() else f"it ended with {os.WEXITSTATUS(status)}"
 
+
+_TOO_LONG: Final = "it did not end in time"
+
+_ANY_MOMENT: Final = "any moment"
+"""Name of the place of a run that was killed at a random time."""
 
 _Place: TypeAlias = tuple[str, int]
 """The name of a point, and how often the run has reached it then."""
@@ -125,8 +130,8 @@ class _Template:
                 with contextlib.suppress(Exception):
                     importlib.import_module(name)
 
-    def run(self, number: int, place: _Place | None) -> dict[str, Any]:
-        """Kill one run at one place, or at none, and check what it left."""
+    def run(self, number: int, place: _Place | float | None) -> dict[str, Any]:
+        """Kill one run at one place, or after so many seconds, or not at all, and check what it left."""
         room = self.room / f"{number:05}"
         room.mkdir()
         repository = room / "repository"
@@ -135,15 +140,20 @@ class _Template:
         acknowledged_note.touch()
 
         def dying() -> None:
-            killer = _Killer(name_note, place)
+            killer = _Killer(name_note, place if isinstance(place, tuple) else None)
             descriptor = os.open(acknowledged_note, os.O_WRONLY | os.O_APPEND)
             with failpoints.watched(killer):
                 self.scenario(repository, lambda text: _write_line(descriptor, text))
             reached_note.write_text(json.dumps(killer.reached))
 
-        message = _in_a_fork(dying, room / "failure", self.timeout_s)
+        begin = time.monotonic()
+        lasts_s = place if isinstance(place, float) else self.timeout_s
+        message = _in_a_fork(dying, room / "failure", lasts_s)
+        seconds = time.monotonic() - begin
         acknowledged = tuple(acknowledged_note.read_text().splitlines())
-        name, occurrence = place if place and name_note.exists() else (None, 0)
+        name, occurrence = place if isinstance(place, tuple) and name_note.exists() else (None, 0)
+        if isinstance(place, float) and message == _TOO_LONG:
+            name, message = _ANY_MOMENT, None
         crash = Crash(name=name, occurrence=occurrence, acknowledged=acknowledged)
         if crash.name is None and message is None and not reached_note.exists():
             message = "it was killed by somebody else"
@@ -160,6 +170,7 @@ class _Template:
             "occurrence": crash.occurrence,
             "acknowledged": list(crash.acknowledged),
             "reached": json.loads(reached_note.read_text()) if reached_note.exists() else {},
+            "seconds": seconds,
             "message": message,
             "repository": str(repository),
         }
@@ -233,14 +244,18 @@ def _main(task: Mapping[str, Any]) -> int:
             gc.collect()
             gc.freeze()  # a collection in a child would copy every page that it shares with this process
             whole = [template.run(number, None) for number in range(_WHOLE_RUNS)]
-            plan = list(enumerate(_places(run["reached"] for run in whole), start=_WHOLE_RUNS))
+            places: list[_Place | float] = []
+            if task["points"]:
+                places += _places(run["reached"] for run in whole)
+            places += _moments(task["random_kills"], max(run["seconds"] for run in whole))
+            plan = list(enumerate(places, start=_WHOLE_RUNS))
             processes = task["processes"]
             workers = [_start_worker(template, n, plan[n::processes], task) for n in range(processes)]
             statuses = [os.waitpid(worker, 0)[1] for worker in workers]
         except Exception:  # noqa: BLE001  whatever it is, the harness tells it
             print(json.dumps({"fatal": traceback.format_exc()}), file=report)
             return 1
-        print(json.dumps({"planned": len(plan)}), file=report)
+        print(json.dumps({"points": len(places) - task["random_kills"]}), file=report)
         for run in whole:
             print(json.dumps(run), file=report)
         for number in range(processes):
@@ -260,8 +275,14 @@ def _places(counts: Iterable[Mapping[str, int]]) -> list[_Place]:
     return [(name, occurrence) for name, times in most.items() for occurrence in range(1, times + 1)]
 
 
+def _moments(count: int, whole_s: float) -> list[float]:
+    """Return random times within a whole run, in seconds: the same shares of it in every call."""
+    choice = random.Random(count)  # noqa: S311
+    return [max(1e-6, choice.random() * whole_s) for _ in range(count)]
+
+
 def _start_worker(
-    template: _Template, number: int, plan: Sequence[tuple[int, _Place]], task: Mapping[str, Any]
+    template: _Template, number: int, plan: Sequence[tuple[int, _Place | float]], task: Mapping[str, Any]
 ) -> int:
     """Fork a process that tries its share of the places, and return its id."""
     parent = os.getpid()
