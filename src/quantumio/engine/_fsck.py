@@ -255,7 +255,7 @@ class Fsck:
         destination = self._examiner.open(artifact.destination)
         assert isinstance(destination, ObjectDestination)
         path = artifact.path
-        if broken.trouble is FsckTrouble.MISSING:
+        if artifact.member is None and broken.trouble is FsckTrouble.MISSING:
             try:
                 _place(destination, artifact, path, data)
             except DestinationError as error:
@@ -266,7 +266,7 @@ class Fsck:
             path = self._new_path(artifact)
         if path != artifact.path:
             _place(destination, artifact, path, data)
-        after = evolve(artifact, path=path, state=ArtifactState.OK)
+        after = evolve(artifact, path=path, state=ArtifactState.OK, member=None, offset=None)
         if after != artifact and not self._catalog.amend_artifact(stored.ref.id, artifact, after):
             if path != artifact.path:
                 destination.remove([path])  # its name is known to nobody else
@@ -276,8 +276,9 @@ class Fsck:
 
     def _new_path(self, artifact: Artifact) -> str:
         ending = self._formats.format(artifact.format).extension
-        stem = artifact.path.removesuffix(ending)
-        ending = ending if stem != artifact.path else ""
+        own = artifact.member or artifact.path
+        stem = own.removesuffix(ending)
+        ending = ending if stem != own else ""
         return f"{_MENDED.sub('', stem)}.fsck-{environment.random_token()}{ending}"
 
     def _show(self, destination: ObjectDestination, ref: DatasetRef, artifact: Artifact) -> str:
