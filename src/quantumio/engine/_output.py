@@ -13,7 +13,6 @@ from attrs import evolve, frozen
 from quantumio.engine._budget import ByteBudget, Charge
 from quantumio.engine._ownership import Snapshot
 from quantumio.engine._policy import ROWS
-from quantumio.engine._pool import BufferPool, PooledCopies
 from quantumio.engine._progress import Progress
 from quantumio.errors import InternalError
 from quantumio.model import (
@@ -35,6 +34,8 @@ __all__ = ["Encoded", "Output", "OutputReleased"]
 
 _PACKS: Final = "_packs"
 """Directory of packs: no dataset type has such a name."""
+
+_NOWHERE: Final[frozenset[str]] = frozenset()
 
 _PACK_MARK: Final = "p"
 """Before the number of a pack, where outputs of their own have their number."""
@@ -109,7 +110,7 @@ class Output:
         self.attempts: dict[str, str] = {}
         self.artifacts: dict[str, Artifact] = {}
         self.pack: int | None = None
-        self.packed_at: frozenset[str] = frozenset()
+        self.packed_at = _NOWHERE
         self.snapshot_bytes = self.charged_bytes = nbytes
         self._snapshot = snapshot
         self._delegate = delegate
@@ -130,7 +131,6 @@ class Output:
         resolution: Resolution,
         formats: Formats,
         budget: ByteBudget,
-        pool: BufferPool,
         encoded: Mapping[FormatChoice, Encoded],
     ) -> Output:
         """Make an output of what a journal kept of it: its encoded forms, and where they are to go."""
@@ -139,7 +139,7 @@ class Output:
         output = cls(
             record.ref,
             name=name,
-            snapshot=Snapshot(None, Ownership.ENCODE, PooledCopies(pool)),
+            snapshot=Snapshot(None, Ownership.ENCODE),
             nbytes=0,  # its bytes are mapped from the journal's files
             expect=record.expect,
             resolution=resolution,

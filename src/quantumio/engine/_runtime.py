@@ -635,7 +635,6 @@ class Runtime:
                     resolution=_resolution(manifest.targets[number]),
                     formats=self.formats,
                     budget=self.budget,
-                    pool=self.pool,
                     encoded={
                         blob.format: entry.read(blob) for blob in manifest.blobs if blob.output == number
                     },

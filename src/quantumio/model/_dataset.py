@@ -161,7 +161,7 @@ class DatasetRef:
             "version": _WIRE_VERSION,
             "id": str(self.id),
             "dataset_type": self.dataset_type.to_wire(),
-            "data_id": dict(self.data_id),
+            "data_id": self.data_id.to_wire(),
             "run": self.run,
             "dataset_version": self.version,
         }
