@@ -76,6 +76,7 @@ class ErrorKind(StrEnum):
     FORKED = "forked"
     RUNTIME_THREAD = "runtime_thread"
     NEWER_SCHEMA = "newer_schema"
+    UNKNOWN_SESSION = "unknown_session"
     BUFFER_FULL = "buffer_full"
     TIMEOUT = "timeout"
     # destinations and registry

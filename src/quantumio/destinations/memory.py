@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 from attrs import evolve, frozen
 
@@ -19,7 +20,7 @@ from quantumio.destinations._options import Opening, Options
 from quantumio.destinations.files import check_range, check_read, check_source, corrupt
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import DestinationSettings
-from quantumio.ports import Placement, StoredObject
+from quantumio.ports import Placement, StoredObject, StoreSession
 from quantumio.system import environment, files
 
 __all__ = ["MemoryDestination", "check_settings", "open_destination"]
@@ -54,6 +55,9 @@ class MemoryDestination:
         self._readonly = readonly
         self._managed_roots = managed_roots
         self._held: dict[str, _Held] = {}
+        self._sessions: dict[UUID, int] = {}
+        self.store_id: UUID = environment.uuid7()
+        """Identity of the store."""
         self._lock = threading.Lock()
 
     @property
@@ -65,6 +69,7 @@ class MemoryDestination:
         """Forget all objects; idempotent."""
         with self._lock:
             self._held.clear()
+            self._sessions.clear()
 
     def place(self, placements: Sequence[Placement]) -> list[StoredObject]:
         """Keep all; see `quantumio.ports.ObjectDestination.place`."""
@@ -131,6 +136,40 @@ class MemoryDestination:
         except OSError as error:
             raise local_failure(self._name, f"taking over {source}", error) from error
         return stored
+
+    def clock_ns(self) -> int:
+        """Return the time by the clock that its objects have their times from."""
+        self._refuse_if_readonly("asking for the time")
+        return environment.now_ns()
+
+    def note_session(self, session: UUID) -> None:
+        """Note that a process places objects here."""
+        self._refuse_if_readonly("noting who writes")
+        with self._lock:
+            self._sessions.setdefault(session, environment.now_ns())
+
+    def sessions(self) -> Iterator[StoreSession]:
+        """List who has noted itself."""
+        with self._lock:
+            noted = list(self._sessions.items())
+        return (StoreSession(id=session, noted_ns=noted_ns) for session, noted_ns in noted)
+
+    def remove_sessions(self, sessions: Sequence[UUID]) -> None:
+        """Remove what they have noted; those that are not there are no error."""
+        self._refuse_if_readonly("removing")
+        with self._lock:
+            for session in sessions:
+                self._sessions.pop(session, None)
+
+    def remains(self) -> Iterator[StoredObject]:
+        """List nothing: an object is there as a whole, or not at all."""
+        return iter(())
+
+    def remove_remains(self, paths: Sequence[str]) -> None:
+        """Remove nothing; every path is refused, as none is left behind."""
+        self._refuse_if_readonly("removing")
+        for path in paths:
+            raise InvalidInputError(f"{path!r} was not left behind", hint="list the remains first")
 
     def _keep(self, path: str, data: bytes, digest: str) -> StoredObject:
         held = _Held(data=data, digest=digest, modified_ns=environment.now_ns())

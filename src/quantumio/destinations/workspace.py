@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 from quantumio.destinations._names import check_path
 from quantumio.destinations._options import Opening, Options, is_url, local_path
@@ -19,7 +20,7 @@ from quantumio.destinations.files import FilesDestination
 from quantumio.destinations.objects import ObjectsDestination
 from quantumio.errors import DestinationError, ErrorKind
 from quantumio.model import DestinationSettings, encode_component
-from quantumio.ports import Placement, StoredObject
+from quantumio.ports import Placement, StoredObject, StoreSession
 from quantumio.system import environment, files
 
 __all__ = ["WorkspaceDestination", "check_settings", "open_destination"]
@@ -123,6 +124,35 @@ class WorkspaceDestination:
     def url(self, path: str) -> str:
         """Return where the object is."""
         return self._store.url(path)
+
+    @property
+    def store_id(self) -> UUID | None:
+        """Identity of the store; None if nothing was ever written there."""
+        return self._store.store_id
+
+    def clock_ns(self) -> int | None:
+        """Return the time by the clock of the store."""
+        return self._store.clock_ns()
+
+    def note_session(self, session: UUID) -> None:
+        """Write down that a process places objects here."""
+        self._store.note_session(session)
+
+    def sessions(self) -> Iterator[StoreSession]:
+        """List the processes that have placed objects here."""
+        return self._store.sessions()
+
+    def remove_sessions(self, sessions: Sequence[UUID]) -> None:
+        """Remove what they have noted."""
+        self._store.remove_sessions(sessions)
+
+    def remains(self) -> Iterator[StoredObject]:
+        """List what writing that was broken off has left in the store (not among the exported names)."""
+        return self._store.remains()
+
+    def remove_remains(self, paths: Sequence[str]) -> None:
+        """Remove some of it."""
+        self._store.remove_remains(paths)
 
     def export(self, path: str, human_path: str) -> None:
         """Show a committed object under a name for people; see `ExportingDestination.export`."""

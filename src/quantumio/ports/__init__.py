@@ -6,9 +6,11 @@ from quantumio.ports._destination import (
     Destinations,
     ExportingDestination,
     LoadedRows,
+    ManagedDestination,
     ObjectDestination,
     Placement,
     StoredObject,
+    StoreSession,
     TableDestination,
 )
 from quantumio.ports._format import (
@@ -20,6 +22,7 @@ from quantumio.ports._format import (
     StorageClassDelegate,
     TableDelegate,
 )
+from quantumio.ports._garbage import GarbageCandidate, GarbageCatalog, ObjectRecord
 
 __all__ = [
     "LEASE_OVER",
@@ -35,10 +38,15 @@ __all__ = [
     "ExportingDestination",
     "Format",
     "Formats",
+    "GarbageCandidate",
+    "GarbageCatalog",
     "LoadedRows",
+    "ManagedDestination",
     "ObjectDestination",
+    "ObjectRecord",
     "Placement",
     "StorageClassDelegate",
+    "StoreSession",
     "StoredObject",
     "TableDelegate",
     "TableDestination",

@@ -23,6 +23,7 @@ from quantumio.model import (
     Transaction,
     TransactionRecord,
 )
+from quantumio.ports._garbage import GarbageCatalog
 
 __all__ = ["LEASE_OVER", "Catalog", "CollectionKind", "CollectionRecord", "DatasetQuery"]
 
@@ -83,7 +84,7 @@ class DatasetQuery:
     limit: int | None = None
 
 
-class Catalog(Protocol):
+class Catalog(GarbageCatalog, Protocol):
     """The registry. Calls block (worker threads) and are thread-safe; no transaction outlives a call.
 
     Unless said otherwise, calls raise `DestinationError` (``kind="registry"``) when the database cannot be

@@ -18,8 +18,10 @@ __all__ = [
     "Destinations",
     "ExportingDestination",
     "LoadedRows",
+    "ManagedDestination",
     "ObjectDestination",
     "Placement",
+    "StoreSession",
     "StoredObject",
     "TableDestination",
 ]
@@ -68,6 +70,22 @@ class StoredObject:
     modified_ns: int | None = None
     etag: str | None = None
     digest: str | None = None
+
+
+@frozen(kw_only=True)
+class StoreSession:
+    """What a store says of a process that has placed something there.
+
+    Attributes
+    ----------
+    id
+        Under which the registry knows the process, if it is the registry that the process has used.
+    noted_ns
+        Since when, by the store's own clock, ns since 1970-01-01 UTC; None if it does not tell.
+    """
+
+    id: UUID
+    noted_ns: int | None = None
 
 
 @frozen(kw_only=True)
@@ -161,6 +179,40 @@ class ObjectDestination(Destination, Protocol):
         InvalidInputError
             This destination cannot do this transfer.
         """
+
+
+@runtime_checkable
+class ManagedDestination(ObjectDestination, Protocol):
+    """A store that belongs to one registry alone, so that what is dead in it may be removed.
+
+    Calls raise `DestinationError` when the store cannot be reached or refuses; those that change something
+    raise `StateError` (``kind="read_only"``) where it was opened for reading alone.
+    """
+
+    @property
+    def store_id(self) -> UUID | None:
+        """Identity of the store, the same under every name; None if nothing was ever written there."""
+
+    def clock_ns(self) -> int | None:
+        """Return the time by the clock that gives objects their times; None if it does not tell.
+
+        It is learned from the time that the store gives to a small object, which is removed again.
+        """
+
+    def note_session(self, session: UUID) -> None:
+        """Write down, durably, that a process places objects here; idempotent."""
+
+    def sessions(self) -> Iterator[StoreSession]:
+        """List the processes that have noted themselves."""
+
+    def remove_sessions(self, sessions: Sequence[UUID]) -> None:
+        """Remove what they have noted; those that are not there are no error."""
+
+    def remains(self) -> Iterator[StoredObject]:
+        """List what writing that was broken off has left under temporary names."""
+
+    def remove_remains(self, paths: Sequence[str]) -> None:
+        """Remove some of it; what is not there is no error, and what has no temporary name is refused."""
 
 
 @runtime_checkable

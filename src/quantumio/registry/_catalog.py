@@ -24,7 +24,13 @@ from quantumio.model import (
     Transaction,
     TransactionRecord,
 )
-from quantumio.ports import CollectionKind, CollectionRecord, DatasetQuery
+from quantumio.ports import (
+    CollectionKind,
+    CollectionRecord,
+    DatasetQuery,
+    GarbageCandidate,
+    ObjectRecord,
+)
 from quantumio.registry._associations import Associations
 from quantumio.registry._clock import Clock
 from quantumio.registry._collections import Collections
@@ -34,6 +40,7 @@ from quantumio.registry._dataset_types import DatasetTypes
 from quantumio.registry._dimensions import DimensionRecords
 from quantumio.registry._engine import Database
 from quantumio.registry._find import Finder
+from quantumio.registry._garbage import Garbage
 from quantumio.registry._intents import Intents
 from quantumio.registry._migrations import check_revision, migrate, revision
 from quantumio.registry._names import NamesCache
@@ -72,6 +79,7 @@ class SqlCatalog:
         self._intents = Intents(database, self._outbox)
         self._commits = Commits(database, names, clock, self._outbox)
         self._artifacts = ArtifactWriter(database)
+        self._garbage = Garbage(database, clock)
         self._clock = clock
         self._finder = Finder(database, names)
         self._queries = Queries(database, self._tables, names)
@@ -289,6 +297,34 @@ class SqlCatalog:
                 return False
             self._artifacts.write(connection, [row], update=True)
             return True
+
+    # -- garbage
+    def known_owners(self, ids: Sequence[UUID]) -> dict[UUID, float]:
+        """Return those owners that are known, and how long each is silent, s by the database's clock."""
+        return self._garbage.known_owners(ids)
+
+    def object_stores(self) -> list[str]:
+        """Return the names of all destinations that any object was ever recorded for."""
+        return self._garbage.object_stores()
+
+    def object_records(self, stores: Sequence[str], objects: Mapping[str, UUID]) -> dict[str, ObjectRecord]:
+        """Return what is known of objects (transactions by path), all of it at one moment."""
+        self._database.prove_durable()
+        return self._garbage.object_records(stores, objects)
+
+    def note_candidates(
+        self, destination: str, dead: Mapping[str, str], alive: Sequence[str] = ()
+    ) -> dict[str, float]:
+        """Remember objects that are dead, and forget those that are not; returns since when, in seconds."""
+        return uninterrupted(lambda: self._garbage.note_candidates(destination, dead, alive))
+
+    def forget_candidates(self, destination: str) -> None:
+        """Forget all that is remembered of a destination."""
+        uninterrupted(lambda: self._garbage.forget_all(destination))
+
+    def candidates(self, destination: str, after: str, limit: int) -> list[GarbageCandidate]:
+        """Return what is remembered of a destination, in the order of the paths, ``after`` one of them."""
+        return self._garbage.candidates(destination, after, limit)
 
     # -- look-ups
     def find(

@@ -10,7 +10,14 @@ from uuid import UUID
 from attrs import frozen
 
 from quantumio.errors import DestinationError, ErrorKind
-from quantumio.ports import LoadedRows, ObjectDestination, Placement, StoredObject, TableDestination
+from quantumio.ports import (
+    LoadedRows,
+    ManagedDestination,
+    Placement,
+    StoredObject,
+    StoreSession,
+    TableDestination,
+)
 
 if TYPE_CHECKING:
     from quantumio.model import DatasetRef
@@ -83,13 +90,13 @@ class FaultyDestination:
         What goes wrong. `calls` counts, so that a test knows where to stop.
     """
 
-    def __init__(self, inner: ObjectDestination, fault: Fault) -> None:
+    def __init__(self, inner: ManagedDestination, fault: Fault) -> None:
         self._inner = inner
         self._counter = _Counter(inner.name, fault)
 
     @property
     def calls(self) -> int:
-        """How many calls there were, without ``close``, ``url`` and properties."""
+        """How many calls there were; those that look after the store, ``close`` and ``url`` do not count."""
         return self._counter.calls
 
     @property
@@ -143,6 +150,35 @@ class FaultyDestination:
     def adopt(self, source: str, path: str, transfer: str) -> StoredObject:
         """Take over a file, or fail."""
         return self._counter.run("adopt", lambda: self._inner.adopt(source, path, transfer))
+
+    @property
+    def store_id(self) -> UUID | None:
+        """Identity of the store."""
+        return self._inner.store_id
+
+    def clock_ns(self) -> int | None:
+        """Return the time of the store."""
+        return self._inner.clock_ns()
+
+    def note_session(self, session: UUID) -> None:
+        """Note who writes."""
+        self._inner.note_session(session)
+
+    def sessions(self) -> Iterator[StoreSession]:
+        """List who has written."""
+        return self._inner.sessions()
+
+    def remove_sessions(self, sessions: Sequence[UUID]) -> None:
+        """Remove what they have noted."""
+        self._inner.remove_sessions(sessions)
+
+    def remains(self) -> Iterator[StoredObject]:
+        """List what was left under temporary names."""
+        return self._inner.remains()
+
+    def remove_remains(self, paths: Sequence[str]) -> None:
+        """Remove some of it."""
+        self._inner.remove_remains(paths)
 
 
 class FaultyTableDestination:
