@@ -75,6 +75,10 @@ demo: $(STAMP_DEMO) ## Run the main job (DATA=directory: on real frames)
 test: $(STAMP_TEST) ## Run all tests (ARGS=...: arguments for pytest)
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: campaign
+campaign: $(STAMP_TEST) ## Crashes, power cuts and nights in large numbers (HOURS=1)
+	@$(BIN)/python -m tests.campaign --hours $(or $(HOURS),1)
+
 .PHONY: bench
 bench: $(STAMP_TEST) ## Run every benchmark
 	@for bench in benchmarks/bench_*.py; do \

@@ -137,6 +137,12 @@ class BareFiles:
             finally:
                 os.close(descriptor)
 
+    def write_in_threads(self, number: int, threads: int) -> None:
+        """Write that many, the same number in each thread."""
+        with ThreadPoolExecutor(threads) as pool:
+            for done in [pool.submit(self.write, number // threads) for _ in range(threads)]:
+                done.result()
+
 
 def bare_commits(path: Path, number: int) -> Callable[[], None]:
     """Return what commits that many rows to SQLite, each durable by itself."""
@@ -199,9 +205,19 @@ def large_images(butler: Butler, root: Path, sizes: Sizes) -> Iterator[Figure]:
         (f"{sizes.images} images, one context", one_context),
         (f"{sizes.images} images, a context each", one_context_each),
     ):
-        plain, ours = in_turn(sizes.rounds, lambda: bare.write(sizes.images), function)
+        plain, threaded, ours = in_turn(
+            sizes.rounds,
+            lambda: bare.write(sizes.images),
+            lambda: bare.write_in_threads(sizes.images, sizes.images),
+            function,
+        )
         ratios = [one / other for one, other in zip(plain, ours, strict=True)]
         yield Figure(name="bare write + fsync", unit="MB/s", values=[megabytes / one for one in plain])
+        yield Figure(
+            name=f"bare write + fsync, {sizes.images} threads",
+            unit="MB/s",
+            values=[megabytes / one for one in threaded],
+        )
         yield Figure(name=name, unit="MB/s", values=[megabytes / one for one in ours])
         yield Figure(name=f"{name}, of bare", unit="", values=ratios, at_least=0.9)
     butler.drain()
@@ -257,14 +273,15 @@ def small_outputs(butler: Butler, root: Path, sizes: Sizes) -> Iterator[Figure]:
             ]:
                 done.result()
 
-    def files_by_threads() -> None:
-        with ThreadPoolExecutor(THREADS) as pool:
-            for done in [pool.submit(files.write, bare_number // THREADS) for _ in range(THREADS)]:
-                done.result()
-
     measured: list[tuple[str, str, int, float | None, Callable[[], object]]] = [
         ("bare files of 1 KiB, fsynced", "files/s", bare_number, None, lambda: files.write(bare_number)),
-        (f"bare files of 1 KiB, fsynced, {THREADS} threads", "files/s", bare_number, None, files_by_threads),
+        (
+            f"bare files of 1 KiB, fsynced, {THREADS} threads",
+            "files/s",
+            bare_number,
+            None,
+            lambda: files.write_in_threads(bare_number, THREADS),
+        ),
         ("bare commits of SQLite", "/s", bare_number, None, bare_commits(root / "bare.db", bare_number)),
         (f"{sizes.outputs:,} outputs, one context", "/s", sizes.outputs, 5000, one_context),
         ("contexts of one output, submitted, drained", "/s", sizes.contexts, 1000, submitted_by_one_thread),

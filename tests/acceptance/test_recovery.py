@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import anyio
 import anyio.to_thread
@@ -21,12 +22,13 @@ from quantumio import (
     ErrorKind,
     StateError,
 )
-from quantumio.engine import PlanScope
+from quantumio.engine import PlanScope, _runtime
 from quantumio.engine._carrier import Carrier
 from quantumio.engine._journal import Journal
 from quantumio.engine._journal_entry import JournalState
 from quantumio.model import ArtifactState, TransactionState
 from quantumio.ports import LEASE_OVER
+from quantumio.registry import _outbox
 from quantumio.testing import Fault, FaultyDestination
 
 AWAY = {"destinations": {"archive": {"kind": "files", "root": "archive/disk"}}, "rules": [{"to": "archive"}]}
@@ -213,6 +215,29 @@ def test_copy_that_failed_comes_later_from_a_copy_that_is_whole(make_butler):
     assert catalog.outbox() == []
 
 
+def test_copy_that_failed_is_tried_again_by_the_same_process(make_butler, monkeypatch):
+    monkeypatch.setattr(_runtime, "_TRY_AGAIN_S", 0.05)
+    monkeypatch.setattr(_outbox, "_CLAIM_OF_WRITER_NS", 300_000_000)
+    config = {
+        "destinations": {"second": {"kind": "files", "root": "second"}},
+        "rules": [{"to": ["local", "second?"]}],
+    }
+    butler = make_butler(config=config, run="r")
+    opened = butler._session.repositories[0].destinations
+    opened._open["second"] = FaultyDestination(opened.get("second"), Fault(at=1))
+    with butler.context() as ctx:
+        ctx.put({"a": 1}, "stats", visit=1)
+    with pytest.raises(ExceptionGroup):
+        butler.drain()
+    for _ in range(400):
+        if all(one.state is ArtifactState.OK for one in butler.where_is(ctx.refs[0])):
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("nobody came back to the copy")
+    assert butler.fsck(3).is_whole
+
+
 def test_context_that_was_ended_over_its_silence_goes_on_under_other_names(make_butler, monkeypatch):
     butler = make_butler(run="r")
     catalog = catalog_of(butler)
@@ -264,13 +289,65 @@ def test_failures_are_kept_until_somebody_acknowledges_them(away):
         ctx.put({"a": 1}, "stats", visit=1)
     butler.close()
     with Butler(root, run="r", instrument="ST8", readonly=True) as again:
-        assert again.errors() == []  # who only reads is told of what he did
+        assert ctx.txid in {entry.txid for entry in again.errors()}
+        assert again.errors(acknowledge=True) == []  # who only reads cannot make them go away
+        assert again.errors()
     (root / "archive").unlink()
     with Butler(root, run="r", instrument="ST8") as again:
         assert ctx.txid in {entry.txid for entry in again.errors(acknowledge=True)}
         assert again.errors() == []
     with Butler(root, run="r", instrument="ST8") as again:
         assert again.errors() == []
+
+
+def test_failure_that_is_met_again_and_again_is_one_failure(away, monkeypatch):
+    butler, root = away
+    with pytest.raises(CommitParkedError), butler.context() as ctx:
+        ctx.put({"a": 1}, "stats", visit=1)
+    count = len(butler.errors())
+    for _ in range(3):
+        assert {item.action for item in butler.recover().items} == {"parked"}
+    assert len(butler.errors()) == count
+    butler.close()
+    for _ in range(3):
+        with Butler(root, run="r", instrument="ST8") as again:
+            again.recover()
+            assert len(again.errors()) == count
+    assert len(list((root / "errors").iterdir())) == count
+
+
+def test_damaged_entry_of_the_journal_is_told_and_stops_nobody(away):
+    butler, root = away
+    txids = []
+    for visit in (1, 2):
+        with pytest.raises(CommitParkedError), butler.context() as ctx:
+            ctx.put({"a": visit}, "stats", visit=visit)
+        txids.append(ctx.txid)
+    butler.close()
+    (root / "archive").unlink()
+    manifest = root / "journal" / f"{txids[0]}.ready" / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b"stats", b"stots"))
+    (root / "journal" / "notes.txt").write_text("somebody's")
+    for _ in range(2):
+        with Butler(root, run="r", instrument="ST8") as again:
+            actions = {item.txid: item.action for item in again.recover().items}
+            assert actions[txids[0]] == "left"
+            assert [ref.data_id["visit"] for ref in again.query("stats")] == [2]
+    assert manifest.exists()
+    assert (root / "journal" / "notes.txt").exists()
+
+
+def test_repository_on_a_disk_that_cannot_be_written_is_read(away, monkeypatch):
+    butler, root = away
+    with butler.context() as ctx:
+        ctx.put({"a": 1}, "stats", visit=1, to="local")
+    butler.close()
+    with Butler(root, run="r", instrument="ST8", readonly=True) as again:
+        assert again.get("stats", visit=1) == {"a": 1}
+        assert again.errors() == []
+        assert again.unfinished() == []
+        assert again.recover(dry_run=True).items == []
+    assert not (root / "owners").exists() or list((root / "owners").iterdir()) == []
 
 
 def test_terminated_run_finishes_or_parks_what_it_has(make_butler, tmp_path):

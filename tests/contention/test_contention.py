@@ -9,7 +9,7 @@ from tests.contention import histories
 from tests.contention.conftest import PROCESSES
 from tests.contention.worker import RUN, TYPE
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 
 COUNTS = {"sqlite": 100, "postgresql": 20}
 INCREMENTS = {"sqlite": 12, "postgresql": 5}
@@ -94,6 +94,9 @@ def assert_who_won(commits, refused):
 
 # ---------------------------------------------------------------------------- a process that stands still
 
+SECOND_FLIP = 5
+"""Which transaction of a process: it registers as an owner, then each commit takes an intent and a flip."""
+
 
 def visible(butler):
     return [one.ref.version for one in butler.versions(TYPE, visit=1, run=RUN)]
@@ -107,7 +110,7 @@ def test_writer_that_stands_still_on_sqlite_holds_up_writers_and_no_readers(team
     """
     count = 30
     with Butler(on_sqlite, run=RUN, instrument="X") as butler:
-        team.start("append", on_sqlite, count, stop=("registry.commit.before", 2))
+        team.start("append", on_sqlite, count, stop=("registry.commit.before", SECOND_FLIP))
         team.wait_until_stopped(0)
         before = visible(butler)
         assert 1 <= len(before) < 1 + (PROCESSES - 1) * count  # else nobody is left to wait
@@ -130,20 +133,19 @@ def test_writer_that_stands_still_on_sqlite_holds_up_writers_and_no_readers(team
 def test_writer_that_stands_still_on_postgresql_is_thrown_out(team, on_postgresql):
     """PostgreSQL ends a session that idles within its transaction, and the others go on.
 
-    The one that stood still is told for certain that its commit failed, and can do it again.
+    The one that stood still does not know what became of its COMMIT: it fences it, and commits again.
     """
     count = 5
     with Butler(on_postgresql, run=RUN, instrument="X") as butler:
-        team.start("append", on_postgresql, count, stop=("registry.commit.before", 3))
+        team.start("append", on_postgresql, count, stop=("registry.commit.before", SECOND_FLIP))
         team.wait_until_stopped(0)
         finished = team.finish(*range(1, PROCESSES))
-        assert len(visible(butler)) == 2 + (PROCESSES - 1) * count
+        assert len(visible(butler)) == 1 + (PROCESSES - 1) * count
         team.let_go_on(0)
         answers = [*finished, *team.finish(0)]
-        commits, refused = joined(answers, "commits"), joined(answers, "refused")
-        assert len(refused) == 1
+        commits = joined(answers, "commits")
+        assert joined(answers, "refused") == []
         histories.assert_versions(commits, PROCESSES * count)
         histories.assert_linear(commits)
-        assert refused[0]["txid"] not in {commit["txid"] for commit in commits}
         assert_stored(butler, commits)
         assert_sound(butler)

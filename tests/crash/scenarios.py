@@ -4,6 +4,7 @@ Every value carries the label of the context that put it, so that whatever is fo
 """
 
 import contextlib
+import os
 import sqlite3
 from collections import defaultdict
 from pathlib import Path
@@ -14,11 +15,14 @@ import pyarrow as pa
 
 from quantumio import Butler, DatasetType
 from quantumio.destinations.files import FilesDestination
-from quantumio.engine import _committer
+from quantumio.engine import PlanScope, _committer
 from quantumio.engine._journal import Journal
 from quantumio.engine._journal_entry import JournalState
-from quantumio.model import ArtifactState
+from quantumio.model import ArtifactState, Committed
 from quantumio.ports import StoredObject
+from tests.planted import bugs
+
+bugs.plant_if_asked()  # the processes of the harness load this module, and no plug-in of pytest
 
 RUN = "r"
 TYPES = {"stats": "Mapping", "blob": "Bytes", "table": "ArrowTable"}
@@ -35,6 +39,9 @@ MANIFESTS = {
     "rows": {("table", 1), ("stats", 2)},
     "more rows": {("table", 1)},
     "keyed": {("stats", 2), ("blob", 2)},
+    "left": {("stats", 1)},
+    "right": {("stats", 1)},
+    "beside": {("blob", 2)},
     "after": {("stats", 1), ("stats", 2), ("blob", 1)},
 }
 
@@ -82,6 +89,21 @@ def immediate(repository):
 def second(repository):
     second = {"kind": "files", "root": "second"}
     make(repository, destinations={"second": second}, rules=[{"to": ["local", "second?"]}])
+
+
+def remote(repository):
+    """One required copy here, and one in an S3 store, which outlives the process and all runs share."""
+    archive = {
+        "kind": "objects",
+        "root": f"s3://{os.environ['QUANTUMIO_CRASH_BUCKET']}/store",
+        "endpoint": os.environ["QUANTUMIO_CRASH_ENDPOINT"],
+        "insecure": True,
+    }
+    make(repository, destinations={"archive": archive}, rules=[{"to": ["local", "archive?"]}])
+
+
+def little_memory(repository):
+    make(repository, runtime={"max_buffer_bytes": 150})
 
 
 def level3(repository):
@@ -164,6 +186,40 @@ def reads_the_first(repository, acknowledge):
             assert label_of("stats", ctx.get("stats", visit=2)) == "input"
             ctx.put(value("stats", "derived"), "stats", visit=3)
         acknowledge("committed derived")
+
+
+def depends(repository, acknowledge):
+    """One context reads what another has put, before either is committed."""
+    with opened(repository) as butler:
+        scope = PlanScope()
+        first, second = butler.context(), butler.context()
+        first._context._plan = second._context._plan = scope
+        for dataset_type, visit in sorted(MANIFESTS["input"]):
+            first.put(value(dataset_type, "input"), dataset_type, visit=visit)
+        first.commit("buffered")
+        assert label_of("stats", second.get("stats", visit=2)) == "input"
+        second.put(value("stats", "derived"), "stats", visit=3)
+        second.commit()
+        acknowledge("committed derived")
+        acknowledge("committed input")
+
+
+def conflict_in_a_group(repository, acknowledge):
+    """Three contexts become visible together, but for one that another is quicker than."""
+    with opened(repository) as butler:
+        contexts = {}
+        for label in ("left", "right", "beside"):
+            contexts[label] = context = butler.context()
+            for dataset_type, visit in sorted(MANIFESTS[label]):
+                expect = 1 if label != "beside" else None
+                context.put(value(dataset_type, label), dataset_type, visit=visit, expect=expect)
+        tickets = {label: context.commit("buffered") for label, context in contexts.items()}
+        with contextlib.suppress(ExceptionGroup):
+            butler.drain()
+        for label, ticket in tickets.items():
+            if isinstance(ticket.outcome, Committed):
+                acknowledge(f"committed {label}")
+        butler.errors(acknowledge=True)
 
 
 def keyed(repository, acknowledge):
@@ -262,6 +318,7 @@ def look(butler, repository, acknowledged):
     assert len(visible) == len(set(visible)), f"a context became visible twice: {visible}"
     assert "before" in visible
     assert "derived" not in visible or "input" in visible
+    assert not {"left", "right"} <= set(visible), "both became the second version"
     for line in acknowledged:
         level, _, label = line.partition(" ")
         if level == "journaled":

@@ -6,12 +6,18 @@ from quantumio.errors import InvalidInputError
 from quantumio.testing import crash_everywhere
 from tests.crash import scenarios
 
+pytestmark = pytest.mark.timeout(900)  # long, and longer beside other work
+
 CASES = [
     ("local", scenarios.two_commits, scenarios.local, scenarios.check),
     ("second", scenarios.with_second_copy, scenarios.second, scenarios.check),
     ("level3", scenarios.with_rows, scenarios.level3, scenarios.check),
     ("journaled", scenarios.journaled_commits, scenarios.local, scenarios.check),
     ("journaled rows", scenarios.journaled_rows, scenarios.level3, scenarios.check),
+    ("S3", scenarios.with_second_copy, scenarios.remote, scenarios.check),
+    ("spilled", scenarios.small_outputs, scenarios.little_memory, scenarios.check),
+    ("depends", scenarios.depends, scenarios.local, scenarios.check),
+    ("conflict", scenarios.conflict_in_a_group, scenarios.local, scenarios.check),
     ("small outputs", scenarios.small_outputs, scenarios.local, scenarios.check),
     ("reads", scenarios.reads_the_first, scenarios.local, scenarios.check),
     ("immediate", scenarios.one_commit, scenarios.immediate, scenarios.check),
@@ -22,7 +28,6 @@ CASES = [
 
 # Where recovery has most to do, each is killed once more in recovering from each of its crashes.
 KILLED_AGAIN = {
-    scenarios.with_second_copy,
     scenarios.with_rows,
     scenarios.journaled_commits,
     scenarios.journaled_rows,
@@ -33,10 +38,19 @@ KILLED_AGAIN = {
 CERTAIN = {f"{step}.{side}" for step in ("flip", "registry.commit") for side in ("before", "after")}
 
 
+@pytest.fixture
+def crash_bucket(s3_server, s3_bucket, monkeypatch):
+    """Tell the scenarios, which run in other processes, where the object store is."""
+    monkeypatch.setenv("QUANTUMIO_CRASH_BUCKET", s3_bucket)
+    monkeypatch.setenv("QUANTUMIO_CRASH_ENDPOINT", s3_server.endpoint_url)
+
+
 @pytest.mark.parametrize(
     ("scenario", "prepare", "check"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
-def test_killed_anywhere_it_leaves_what_was_promised(tmp_path, scenario, prepare, check):
+def test_killed_anywhere_it_leaves_what_was_promised(tmp_path, request, scenario, prepare, check):
+    if prepare is scenarios.remote:
+        request.getfixturevalue("crash_bucket")
     again = scenarios.recover if scenario in KILLED_AGAIN else None
     report = crash_everywhere(scenario, prepare=prepare, check=check, recover=again, directory=tmp_path)
     print(report)

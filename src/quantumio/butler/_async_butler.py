@@ -21,7 +21,7 @@ from quantumio.butler._query import AsyncQuery, Query
 from quantumio.butler._records import DatasetVersion, Location
 from quantumio.butler._session import Collections
 from quantumio.butler._threads import in_thread, reading_in_thread
-from quantumio.engine import FsckProgress, FsckReport, RecoveryReport, RuntimeStatus
+from quantumio.engine import FsckProgress, FsckReport, RecoveryItem, RecoveryReport, RuntimeStatus
 from quantumio.errors import StateError
 from quantumio.model import (
     Ack,
@@ -123,6 +123,11 @@ class AsyncButler:
         butler = cls(root)
         await butler._opened()
         return butler
+
+    @classmethod
+    async def upgrade(cls, root: Root) -> None:
+        """Bring a repository that an older quantumio made up to date; see `Butler.upgrade`."""
+        await in_thread(Butler.upgrade, root)
 
     async def _opened(self) -> Butler:
         if self._butler is None:
@@ -520,6 +525,11 @@ class AsyncButler:
         """
         butler = await self._opened()
         return await in_thread(butler.recover, dry_run=dry_run, restored=restored)
+
+    async def unfinished(self) -> list[RecoveryItem]:
+        """Return all that is on its way, in this and in other processes; see `Butler.unfinished`."""
+        butler = await self._opened()
+        return await in_thread(butler.unfinished)
 
     async def fsck(
         self,

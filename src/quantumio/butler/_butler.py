@@ -18,7 +18,7 @@ from quantumio.butler._handles import Ticket
 from quantumio.butler._ingest import IngestFile, ingest_files
 from quantumio.butler._lookup import resolve_output
 from quantumio.butler._reading import ReadRequest
-from quantumio.butler._repository import Repository, abandon, acquire, create, release
+from quantumio.butler._repository import Repository, abandon, acquire, create, release, upgrade
 from quantumio.butler._session import (
     Collections,
     Session,
@@ -153,6 +153,29 @@ class Butler(Definitions, Reads, Care):
             config = {} if config is None else load_toml(as_path(config, "configuration"))
         create(as_path(root, "repository"), config, registry, check_mapping(dimensions, "dimensions"))
         return cls(root)
+
+    @classmethod
+    def upgrade(cls, root: Root) -> None:
+        """Bring a repository that an older quantumio made up to date, in one transaction.
+
+        Make a backup of the registry first, and close the repository everywhere: an older quantumio cannot
+        use it any more. One that is up to date stays as it is.
+
+        Parameters
+        ----------
+        root
+            Its directory.
+
+        Raises
+        ------
+        NotFoundError
+            There is no repository (``kind="no_repository"``).
+        StateError
+            A newer quantumio made it (``kind="newer_schema"``).
+        DestinationError
+            The registry cannot be written; nothing was changed.
+        """
+        upgrade(as_path(root, "repository"))
 
     def __reduce__(self) -> tuple[object, ...]:
         return _reopen, self._arguments

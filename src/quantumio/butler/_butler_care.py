@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from quantumio.butler._butler_base import ButlerBase
 from quantumio.butler._session import Collections, as_collections
-from quantumio.engine import Fsck, FsckProgress, FsckReport, FsckTally, RecoveryReport
+from quantumio.engine import Fsck, FsckProgress, FsckReport, FsckTally, RecoveryItem, RecoveryReport
 from quantumio.errors import ErrorKind, InvalidInputError, StateError
 from quantumio.ports import DatasetQuery
 
@@ -66,6 +66,20 @@ class Care(ButlerBase):
                 found = repository.runtime.recover()
             report.items += found.items
         return report
+
+    def unfinished(self) -> list[RecoveryItem]:
+        """Return all that is on its way, in this and in other processes.
+
+        Entries of the journal, transactions that are being prepared, and what is still to follow commits,
+        each with where it stands. What dead processes have left is part of it: `recover` finishes that.
+
+        Raises
+        ------
+        DestinationError
+            The registry cannot be reached.
+        """
+        self._session.check_open()
+        return [item for one in self._session.repositories for item in one.runtime.unfinished().items]
 
     def _check_writeable(self, consequence: str) -> None:
         for repository in self._session.repositories:

@@ -19,7 +19,7 @@ from quantumio.model import default_universe
 from quantumio.ports import Catalog, Destinations, Formats
 from quantumio.system import environment, files
 
-__all__ = ["Repository", "abandon", "acquire", "create", "drain_at_exit", "release"]
+__all__ = ["Repository", "abandon", "acquire", "create", "drain_at_exit", "release", "upgrade"]
 
 logger = logging.getLogger(__name__)
 
@@ -140,6 +140,23 @@ def _unmake(root: Path, was_there: bool) -> None:
             files.remove_tree(root)
 
 
+def upgrade(root: Path) -> None:
+    """Bring the registry of a repository up to date.
+
+    Raises
+    ------
+    NotFoundError
+        There is no repository.
+    StateError
+        It was written by a newer quantumio (``kind="newer_schema"``).
+    """
+    from quantumio.registry import upgrade as upgrade_registry
+
+    root = files.real_path(root)
+    settings = _settings(root)
+    upgrade_registry(_registry_url(root, settings), lock_path=root / _LOCK_NAME)
+
+
 def acquire(root: Path, *, readonly: bool) -> Repository:
     """Open a repository, or share it with the Butlers of this process that have it open.
 
@@ -235,18 +252,29 @@ def _registry_url(root: Path, settings: Settings) -> str:
     return settings.registry or sqlite_url(root.absolute() / _REGISTRY_NAME)
 
 
-def _open_repository(root: Path, *, readonly: bool) -> Repository:
-    from quantumio.destinations import OpenedDestinations
-    from quantumio.formats import InstalledFormats
-    from quantumio.registry import open_registry
+def _settings(root: Path) -> Settings:
+    """Read the settings of a repository that is there.
 
+    Raises
+    ------
+    NotFoundError
+        There is none (``kind="no_repository"``).
+    """
     if not files.exists(root / CONFIG_NAME):
         raise NotFoundError(
             f"{root} is no repository: it has no {CONFIG_NAME}",
             hint=f"make one with Butler.create({str(root)!r}) or `quantumio create {root}`",
             kind=ErrorKind.NO_REPOSITORY,
         )
-    settings = parse_settings(load_toml(root / CONFIG_NAME), str(root / CONFIG_NAME))
+    return parse_settings(load_toml(root / CONFIG_NAME), str(root / CONFIG_NAME))
+
+
+def _open_repository(root: Path, *, readonly: bool) -> Repository:
+    from quantumio.destinations import OpenedDestinations
+    from quantumio.formats import InstalledFormats
+    from quantumio.registry import open_registry
+
+    settings = _settings(root)
     catalog = open_registry(_registry_url(root, settings), lock_path=root / _LOCK_NAME, readonly=readonly)
     try:
         formats = InstalledFormats()

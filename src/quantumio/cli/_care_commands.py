@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,14 +11,15 @@ import click
 
 from quantumio.cli._arguments import names
 from quantumio.cli._call import Call, examples, on_repository
-from quantumio.cli._documents import ref_document
+from quantumio.cli._documents import failure_document, ref_document
 from quantumio.cli._output import print_table, print_text
 from quantumio.errors import DestinationError, ErrorKind
 
 if TYPE_CHECKING:
-    from quantumio.engine import FsckFinding, FsckProgress, FsckReport, RecoveryReport
+    from quantumio.engine import FsckFinding, FsckProgress, FsckReport, RecoveryItem, RecoveryReport
+    from quantumio.model import LedgerEntry
 
-__all__ = ["fsck", "recover"]
+__all__ = ["errors", "fsck", "pending", "recover"]
 
 
 @click.command(
@@ -71,8 +72,10 @@ def recover(call: Call, dry_run: bool, restored: bool) -> None:
     """
     with call.open(readonly=dry_run) as butler:
         report = butler.recover(dry_run=dry_run, restored=restored)
-        butler.errors(acknowledge=True)  # the report tells them
-    call.answer(_recovery_document(report, dry_run), lambda: _show_recovery(report))
+    call.answer(
+        _recovery_document(report, dry_run),
+        lambda: _show_items(report.items, "Nothing is left to recover."),
+    )
     if not dry_run and not report.is_clean:
         raise DestinationError(
             "something is left that could not be finished",
@@ -81,31 +84,78 @@ def recover(call: Call, dry_run: bool, restored: bool) -> None:
         )
 
 
+@click.command(epilog=examples("quantumio pending"))
+@on_repository
+def pending(call: Call) -> None:
+    """List what is on its way.
+
+    What is in the journal, being prepared, or still to follow a commit, of all processes, the living and
+    the dead. What the dead have left is finished by the command recover.
+    """
+    with call.open(readonly=True) as butler:
+        items = butler.unfinished()
+    call.answer({"items": _item_documents(items)}, lambda: _show_items(items, "Nothing is on its way."))
+
+
+@click.command(
+    epilog=examples(
+        "quantumio errors",
+        "quantumio errors --acknowledge",
+    )
+)
+@click.option("--acknowledge", is_flag=True, help="Forget them: somebody has looked at them.")
+@on_repository
+def errors(call: Call, acknowledge: bool) -> None:
+    """List failures in the background.
+
+    Of all processes that worked on the repository, until somebody acknowledges them.
+    """
+    with call.open(readonly=not acknowledge) as butler:
+        entries = butler.errors(acknowledge=acknowledge)
+    document = {"errors": [failure_document(entry) for entry in entries]}
+    call.answer(document, lambda: _show_errors(entries))
+
+
+def _show_errors(entries: Sequence[LedgerEntry]) -> None:
+    if not entries:
+        print_text("No failures.")
+        return
+    print_table(
+        ("failure", "destination", "transaction"),
+        [(entry.message, entry.destination, entry.txid) for entry in entries],
+        fold=("failure",),
+    )
+
+
+def _item_documents(items: Sequence[RecoveryItem]) -> list[dict[str, object]]:
+    return [
+        {
+            "what": one.what,
+            "transaction": None if one.txid is None else str(one.txid),
+            "action": one.action,
+            "detail": one.detail,
+        }
+        for one in items
+    ]
+
+
+def _show_items(items: Sequence[RecoveryItem], nothing: str) -> None:
+    if not items:
+        print_text(nothing)
+        return
+    print_table(
+        ("what", "transaction", "action", "detail"),
+        [(one.what, one.txid, one.action, one.detail) for one in items],
+        fold=("detail",),
+    )
+
+
 def _recovery_document(report: RecoveryReport, dry_run: bool) -> dict[str, object]:
     return {
         "dry_run": dry_run,
         "clean": report.is_clean,
-        "items": [
-            {
-                "what": one.what,
-                "transaction": None if one.txid is None else str(one.txid),
-                "action": one.action,
-                "detail": one.detail,
-            }
-            for one in report.items
-        ],
+        "items": _item_documents(report.items),
     }
-
-
-def _show_recovery(report: RecoveryReport) -> None:
-    if not report.items:
-        print_text("Nothing is left to recover.")
-        return
-    print_table(
-        ("what", "transaction", "action", "detail"),
-        [(one.what, one.txid, one.action, one.detail) for one in report.items],
-        fold=("detail",),
-    )
 
 
 def _document(report: FsckReport) -> dict[str, object]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from quantumio.cli._care_commands import fsck, recover
+from quantumio.cli._care_commands import errors, fsck, pending, recover
 from quantumio.cli._collection_commands import associate, certify, chain, decertify, disassociate
 from quantumio.cli._dataset_commands import get, put
 from quantumio.cli._errors import EXIT_INTERRUPTED, report
@@ -19,7 +19,7 @@ from quantumio.cli._listing_commands import destinations, ls
 from quantumio.cli._output import check_output, output_failure, reader_is_gone
 from quantumio.cli._policy_commands import policy
 from quantumio.cli._query_commands import query
-from quantumio.cli._repository_commands import create, insert_dimension, register, status
+from quantumio.cli._repository_commands import create, insert_dimension, register, status, upgrade
 from quantumio.cli._run_commands import run
 from quantumio.system import environment
 
@@ -32,7 +32,7 @@ _SECTIONS: Final[dict[str, tuple[click.Command, ...]]] = {
     "Collections": (certify, decertify, associate, disassociate, chain),
     "Running": (run,),
     "Policies": (policy,),
-    "Care": (recover, fsck),
+    "Care": (pending, errors, recover, fsck, upgrade),
 }
 
 _EPILOG: Final = """\b

@@ -16,7 +16,7 @@ from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import DatasetType, format_bytes
 from quantumio.ports import CollectionKind
 
-__all__ = ["create", "insert_dimension", "register", "status"]
+__all__ = ["create", "insert_dimension", "register", "status", "upgrade"]
 
 
 @click.command(
@@ -54,6 +54,20 @@ def create(
     path = str(Path(chosen).absolute())
     document = {"repository": path, "config": str(Path(path, "butler.toml")), "dimensions": known}
     call.answer(document, lambda: print_text(f"Created the repository {chosen}."))
+
+
+@click.command(epilog=examples("quantumio upgrade -r night1"))
+@on_repository
+def upgrade(call: Call) -> None:
+    """Bring an older repository up to date.
+
+    Make a backup of its registry first: an older quantumio cannot use it any more.
+    """
+    from quantumio.butler import Butler
+
+    for root in call.roots:
+        Butler.upgrade(root)
+    call.answer({"repositories": call.roots}, lambda: print_text(f"{', '.join(call.roots)}: up to date."))
 
 
 def _dimension_tables(path: str) -> dict[str, dict[str, object]]:
@@ -168,7 +182,7 @@ def _status_of(call: Call, root: str) -> tuple[dict[str, object], list[Exception
             "collections": {str(kind): kinds.count(kind) for kind in CollectionKind},
             "datasets": butler.query(versions="latest").count(),
             "versions": butler.query(versions="all").count(),
-            "pending": [str(ticket.txid) for ticket in butler.pending()],
+            "pending": list(dict.fromkeys(str(item.txid) for item in butler.unfinished())),
             "buffer_used_bytes": runtime.buffer_used_bytes,
             "buffer_max_bytes": runtime.buffer_max_bytes,
             "errors": [failure_document(entry) for entry in errors],

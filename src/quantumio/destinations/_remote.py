@@ -14,6 +14,7 @@ from attrs import frozen
 
 from quantumio.destinations._secrets import Credentials, Secret, environment_name, scrub
 from quantumio.errors import DestinationError, ErrorKind, InvalidInputError, MissingExtraError
+from quantumio.system.failpoints import reach
 from quantumio.system.os_errors import os_error_kind
 
 __all__ = ["Answer", "RemoteFiles", "Trouble", "open_remote"]
@@ -101,7 +102,11 @@ class RemoteFiles:
         from fsspec.asyn import sync
 
         deadline_s = _CONNECT_S + self._timeout_s + nbytes / _MIN_BYTES_PER_S
-        return sync(self._fs.loop, getattr(self._fs, f"_{method}"), *arguments, timeout=deadline_s, **options)
+        coroutine = getattr(self._fs, f"_{method}")
+        reach("remote.call.before")
+        answer = sync(self._fs.loop, coroutine, *arguments, timeout=deadline_s, **options)
+        reach("remote.call.after")
+        return answer
 
     def strip(self, url: str) -> str:
         """Return a URL as the file system's own path."""

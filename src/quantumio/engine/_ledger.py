@@ -33,12 +33,16 @@ class ErrorLedger:
     directory
         Where failures are kept beyond the end of the process, each in a file; None keeps them in memory
         alone. Those of other processes, dead or alive, are listed with one's own.
+    readonly
+        Whether the directory is only read.
     """
 
-    def __init__(self, directory: Path | None = None) -> None:
+    def __init__(self, directory: Path | None = None, *, readonly: bool = False) -> None:
         self._directory = directory
+        self._readonly = readonly
         self._lock = threading.RLock()  # an abandoned context may be collected under it
         self._entries: dict[int, LedgerEntry] = {}
+        self._known: set[tuple[object, ...]] = set()
         self._files: dict[str, int] = {}
         self._unsaved: set[int] = set()
         self._undelivered: set[int] = set()
@@ -53,7 +57,7 @@ class ErrorLedger:
         ref: DatasetRef | None = None,
         destination: str | None = None,
     ) -> None:
-        """Record one failure, in memory; `save` makes it survive."""
+        """Record one failure, in memory; `save` makes it survive. One that is listed already is not new."""
         with self._lock:
             entry = LedgerEntry(
                 number=self._next,
@@ -64,30 +68,42 @@ class ErrorLedger:
                 kind=kind,
                 message=message,
             )
+            if _same(entry) in self._known:
+                return
             self._keep(entry)
             self._unsaved.add(entry.number)
             self._undelivered.add(entry.number)
 
     def _keep(self, entry: LedgerEntry) -> None:
         self._entries[entry.number] = entry
+        self._known.add(_same(entry))
         self._next = entry.number + 1
+
+    def _forget(self, number: int) -> None:
+        if (entry := self._entries.pop(number, None)) is not None:
+            self._known.discard(_same(entry))
 
     @property
     def has_unsaved(self) -> bool:
         """Whether there is something for `save`."""
-        return self._directory is not None and bool(self._unsaved)
+        return self._directory is not None and not self._readonly and bool(self._unsaved)
 
     def save(self) -> None:
         """Write new failures to disk. Blocks; what cannot be written is logged, and stays in memory."""
-        if self._directory is None:
+        if self._directory is None or self._readonly:
             return
         with self._lock:
             unsaved = [self._entries[number] for number in sorted(self._unsaved) if number in self._entries]
             self._unsaved.clear()
+        if not unsaved:
+            return
+        self._load()
+        kept = {_same(self._entries[number]) for number in self._files.values()}
         try:
             for entry in unsaved:
-                self._write(self._directory, entry)
-            if unsaved:
+                if _same(entry) not in kept:  # another process has failed in the same way
+                    self._write(self._directory, entry)
+            if files.exists(self._directory):
                 files.fsync_directories([self._directory])
         except OSError as error:
             for entry in unsaved:
@@ -111,7 +127,7 @@ class ErrorLedger:
         there = sorted(name for name in names if name.endswith(_ENDING) and not name.startswith("."))
         with self._lock:
             for name in set(self._files) - set(there):
-                self._entries.pop(self._files.pop(name), None)
+                self._forget(self._files.pop(name))
             for name in there:
                 if name not in self._files:
                     self._read(self._directory, name)
@@ -126,10 +142,11 @@ class ErrorLedger:
         self._files[name] = entry.number
 
     def entries(self) -> list[LedgerEntry]:
-        """Failures that nobody has acknowledged yet, oldest first."""
+        """Failures that nobody has acknowledged yet, oldest first, each once."""
         self._load()
         with self._lock:
-            return sorted(self._entries.values(), key=lambda entry: entry.time_ns)
+            ordered = sorted(self._entries.values(), key=lambda entry: entry.time_ns)
+        return list({_same(entry): entry for entry in reversed(ordered)}.values())[::-1]
 
     def of(self, txid: UUID) -> list[LedgerEntry]:
         """Return this process's failures of one transaction."""
@@ -137,12 +154,20 @@ class ErrorLedger:
             return [entry for entry in self._entries.values() if entry.txid == txid]
 
     def acknowledge(self) -> list[LedgerEntry]:
-        """Return the failures and forget them."""
+        """Return the failures and forget them; in a repository that is only read, those of this process."""
+        if self._readonly:
+            with self._lock:
+                ours = [one for number, one in self._entries.items() if number not in self._files.values()]
+                for entry in ours:
+                    self._forget(entry.number)
+                self._undelivered.clear()
+            return ours
         entries = self.entries()
         with self._lock:
             names = list(self._files)
             self._files.clear()
             self._entries.clear()
+            self._known.clear()
             self._unsaved.clear()
             self._undelivered.clear()
         if self._directory is not None:
@@ -171,6 +196,11 @@ class ErrorLedger:
             raise ExceptionGroup(
                 f"{len(entries)} background failures", [_as_error(entry) for entry in entries]
             )
+
+
+def _same(entry: LedgerEntry) -> tuple[object, ...]:
+    """Return what two entries share that tell of the same failure, met again."""
+    return entry.txid, entry.ref and entry.ref.id, entry.destination, entry.kind, entry.message
 
 
 def _as_error(entry: LedgerEntry) -> QuantumioError:

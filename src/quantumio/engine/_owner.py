@@ -46,7 +46,11 @@ class Owner:
             files.make_directories(self._directory)
             held = files.FileLock(_lock_path(self._directory, self.id))
             held.acquire()
-            catalog.register_owner(self.id, environment.host(), environment.boot_id())
+            try:
+                catalog.register_owner(self.id, environment.host(), environment.boot_id())
+            except BaseException:
+                held.release()
+                raise
             self._held = held
 
     def renew(self, catalog: Catalog) -> None:
@@ -71,10 +75,12 @@ def is_dead_here(directory: Path, owner: UUID, host: str | None, boot_id: str | 
     host, boot_id
         Where the registry says that it runs.
     """
-    if host != environment.host():
+    if host != environment.host() or boot_id is None:
         return False
-    if boot_id != environment.boot_id():
-        return True  # this machine was started again since
+    if boot_id != (now := environment.boot_id()):
+        # Machines may share a name: only of one that has an identity is it known that it was started again.
+        machine = now.partition(":")[0]
+        return bool(machine) and boot_id.partition(":")[0] == machine
     path = _lock_path(directory, owner)
     if not files.exists(path):
         return True  # it ended in good order

@@ -45,7 +45,8 @@ class RecoveryItem:
         The transaction; None for something foreign.
     action
         ``committed``, ``conflict``, ``failed``, ``parked``, ``ended``, ``done``, ``removed``, ``left``; or,
-        in a dry run, what would be tried: ``carry``, ``end``, ``do``, ``remove``.
+        in a dry run, what would be tried: ``carry``, ``end``, ``do``, ``remove``; or, of what is unfinished,
+        where it stands: the state of a journal entry, ``preparing``, ``due``, ``claimed``, ``postponed``.
     detail
         More for people.
     """
@@ -134,6 +135,25 @@ class Recovery:
             for entry in self._catalog.outbox()
             if self._may_do(entry)
         ]
+        return report
+
+    def unfinished(self) -> RecoveryReport:
+        """Tell all that is on its way, here and elsewhere, also what recovery leaves alone. Blocks."""
+        report = RecoveryReport()
+        for entry in self._journal.entries():
+            report.items.append(RecoveryItem(what="journal", txid=entry.txid, action=str(entry.state)))
+        for record in self._catalog.preparing():
+            where = record.owner_host or "an unknown machine"
+            report.items.append(
+                RecoveryItem(what="transaction", txid=record.txid, action="preparing", detail=f"on {where}")
+            )
+        for one in self._catalog.outbox():
+            detail = (
+                f"{one.follow_up.kind} at {one.follow_up.destination}, waiting {one.age_s:.0f} s, "
+                f"{one.attempts} failed attempts"
+            )
+            action = "due" if one.is_due else "claimed" if one.claimed_by else "postponed"
+            report.items.append(RecoveryItem(what="follow_up", txid=one.txid, action=action, detail=detail))
         return report
 
     async def run(self) -> RecoveryReport:

@@ -61,7 +61,8 @@ _JOURNAL: Final = "journal"
 """Directory of the repository with what was accepted and is not placed yet."""
 
 _TRY_AGAIN_S: Final = 15.0
-"""How long what could not be done now waits for its next attempt in this process, in seconds."""
+_LONGEST_DELAY_S: Final = 900.0
+"""How long what could not be done now waits for its next attempt in this process: doubled, in seconds."""
 
 _OWNERS: Final = "owners"
 """Directory of the repository with a locked file for every process that carries something."""
@@ -145,7 +146,7 @@ class Runtime:
         self.settings = settings
         self.budget = ByteBudget(settings.max_buffer_bytes)
         self.pool = BufferPool(settings.max_buffer_bytes // _IDLE_SHARE)
-        self.ledger = ErrorLedger(None if readonly else directory / _ERRORS)
+        self.ledger = ErrorLedger(directory / _ERRORS, readonly=readonly)
         self._pid = environment.pid()
         self._lock = threading.RLock()  # the garbage collector may abandon a context under it
         self._changed = Waiters()
@@ -302,7 +303,7 @@ class Runtime:
     def _refuse(self, context: Context) -> None:
         """Fail a context that was handed over after the end; nothing of it is on its way."""
         context.decide(CommitFailed(txid=context.txid, kind=ErrorKind.CLOSED, message=_CLOSED))
-        self.discard(context.outputs)
+        self.end(context, str(ErrorKind.CLOSED))
         self.forget_open(context)
         self._changed.wake()
 
@@ -551,11 +552,19 @@ class Runtime:
         done: Reply[RecoveryReport] = Reply()
         refused = StateError(_CLOSED, hint="open another one")
         self._soon(functools.partial(self._recover, done), lambda: done.fail(refused))
-        return done.result()
+        report = done.result()
+        for item in report.items:
+            if item.txid is not None:
+                self.ledger.deliver(item.txid)  # the report tells it
+        return report
 
     def look_for_left(self) -> RecoveryReport:
         """Tell what `recover` would do, and do nothing."""
         return self._recovery.look()
+
+    def unfinished(self) -> RecoveryReport:
+        """Tell all that is on its way, here and elsewhere."""
+        return self._recovery.unfinished()
 
     def recover_soon(self) -> None:
         """Recover in the background, if there is anything to be recovered."""
@@ -574,13 +583,15 @@ class Runtime:
             raise
 
     async def _try_again(self) -> None:
-        """Come back to what could not be done, for as long as this process lives."""
+        """Come back to what could not be done, for as long as this process lives; ever more rarely."""
+        delay_s = _TRY_AGAIN_S
         while True:
-            await anyio.sleep(_TRY_AGAIN_S)
-            await self._save_errors()
+            await anyio.sleep(delay_s)
             if self._is_left_over:
                 self._is_left_over = False
                 await self._guarded(self._recover_left)
+            delay_s = min(2 * delay_s, _LONGEST_DELAY_S) if self._is_left_over else _TRY_AGAIN_S
+            await self._save_errors()
 
     async def _recover_alone(self) -> RecoveryReport:
         async with self._recovering:  # a second one would skip, and not wait for, what the first has locked
@@ -590,7 +601,9 @@ class Runtime:
 
     async def _recover_left(self) -> None:
         report = await self._recover_alone()
-        self._is_left_over |= not report.is_clean
+        waiting = await anyio.to_thread.run_sync(self.catalog.outbox)
+        ours = any(entry.claimed_by in (None, self._owner.id) for entry in waiting)
+        self._is_left_over |= ours or not report.is_clean
 
     async def _carry_entry(
         self, manifest: JournalManifest, entry: JournalEntry, epoch: int, generation: int

@@ -66,5 +66,5 @@ def check_revision(connection: sa.Connection, place: str, *, older_is_fine: bool
     if found != REVISIONS[-1] and not older_is_fine:
         raise StateError(
             f"the registry at {place} has the older schema {found!r}; this quantumio needs {REVISIONS[-1]!r}",
-            hint="make a backup, then run `quantumio.registry.upgrade(url, lock_path=...)`",
+            hint="make a backup, then run `quantumio upgrade`, or Butler.upgrade(root)",
         )

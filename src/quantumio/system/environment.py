@@ -62,9 +62,13 @@ def host() -> str:
 
 
 def boot_id() -> str:
-    """Return what identifies this start of the machine; empty where the system does not tell."""
+    """Return what identifies this start of this machine: ``<machine>:<start>``, each empty if not known."""
+    return f"{_identity('/etc/machine-id')}:{_identity('/proc/sys/kernel/random/boot_id')}"
+
+
+def _identity(path: str) -> str:
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return Path(path).read_text(encoding="ascii").strip()
     except OSError:
         return ""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["POINTS", "reach", "watched"]
+__all__ = ["POINTS", "reach", "recorded", "watched"]
 
 POINTS: Final = MappingProxyType(
     {
@@ -26,6 +26,7 @@ POINTS: Final = MappingProxyType(
         "files.fsync_directory": "the names in a directory are made durable",
         "files.remove_tree": "a directory is removed with all that is in it",
         "files.lock": "the lock of a file is waited for",
+        "remote.call": "an object store is called",
         "registry.begin": "a write transaction of the registry begins",
         "registry.commit": "it is committed: the point at which contexts become visible",
         "registry.checkpoint": "SQLite's log is brought into the registry's file",
@@ -50,18 +51,23 @@ POINTS: Final = MappingProxyType(
 """What happens between each pair of points: the pair is this name with ``.before`` and ``.after``."""
 
 _hook: Callable[[str], None] | None = None
+_recorder: Callable[[str, tuple[object, ...]], None] | None = None
 
 
-def reach(name: str) -> None:
-    """Come by a point: a no-op unless somebody watches.
+def reach(name: str, *subject: object) -> None:
+    """Come by a point: a no-op unless somebody watches or records.
 
     Parameters
     ----------
     name
         A name of `POINTS` with ``.before`` or ``.after``.
+    *subject
+        What the operation works on, for who records.
     """
     if _hook is not None:
         _hook(name)
+    if _recorder is not None:
+        _recorder(name, subject)
 
 
 @contextlib.contextmanager
@@ -80,3 +86,19 @@ def watched(hook: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         _hook = before
+
+
+@contextlib.contextmanager
+def recorded(recorder: Callable[[str, tuple[object, ...]], None]) -> Iterator[None]:
+    """Call a recorder at every point, with what the operation works on; recorders do not nest.
+
+    Operations on local files tell, after they were done: ``open`` path and descriptor, ``write`` descriptor,
+    bytes and how many of them were taken, ``fsync`` and ``fsync_directory`` descriptor, ``link`` and
+    ``rename`` both paths, the others their path.
+    """
+    global _recorder  # noqa: PLW0603  one per process: every thread reaches its points
+    before, _recorder = _recorder, recorder
+    try:
+        yield
+    finally:
+        _recorder = before

@@ -93,64 +93,64 @@ def _open_regular(path: Path, flags: int = os.O_NOFOLLOW) -> int:
 def _create(path: Path, flags: int, mode: int) -> int:
     reach("files.open.before")
     descriptor = os.open(path, flags, mode)
-    reach("files.open.after")
+    reach("files.open.after", path, descriptor)
     return descriptor
 
 
 def _create_file(path: Path) -> BinaryIO:
     reach("files.open.before")
     file = open(path, "xb")  # noqa: SIM115  the caller closes it
-    reach("files.open.after")
+    reach("files.open.after", path, file.fileno())
     return file
 
 
 def _write(descriptor: int, data: memoryview) -> int:
     reach("files.write.before")
     written = os.write(descriptor, data)
-    reach("files.write.after")
+    reach("files.write.after", descriptor, data, written)
     return written
 
 
 def _fsync(descriptor: int) -> None:
     reach("files.fsync.before")
     os.fsync(descriptor)
-    reach("files.fsync.after")
+    reach("files.fsync.after", descriptor)
 
 
 def _fsync_directory(descriptor: int) -> None:
     reach("files.fsync_directory.before")
     os.fsync(descriptor)
-    reach("files.fsync_directory.after")
+    reach("files.fsync_directory.after", descriptor)
 
 
 def _link(source: Path, target: Path) -> None:
     reach("files.link.before")
     os.link(source, target)
-    reach("files.link.after")
+    reach("files.link.after", source, target)
 
 
 def _unlink(path: Path) -> None:
     reach("files.unlink.before")
     os.unlink(path)
-    reach("files.unlink.after")
+    reach("files.unlink.after", path)
 
 
 def _mkdir(path: Path, mode: int = 0o777) -> None:
     reach("files.mkdir.before")
     os.mkdir(path, mode)
-    reach("files.mkdir.after")
+    reach("files.mkdir.after", path)
 
 
 def _rmdir(path: Path) -> None:
     reach("files.rmdir.before")
     os.rmdir(path)
-    reach("files.rmdir.after")
+    reach("files.rmdir.after", path)
 
 
 def _rename(source: Path, target: Path) -> None:
     reach("files.rename.before")
     os.rename(source, target)
-    reach("files.rename.after")
+    reach("files.rename.after", source, target)
 
 
 # -- what callers use
@@ -457,7 +457,7 @@ def remove_tree(path: Path) -> None:
     """Remove a directory with all that is in it."""
     reach("files.remove_tree.before")
     shutil.rmtree(path)
-    reach("files.remove_tree.after")
+    reach("files.remove_tree.after", path)
 
 
 def list_files(root: Path) -> Iterator[tuple[Path, int, int]]:

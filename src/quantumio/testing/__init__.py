@@ -1,12 +1,13 @@
 """For authors of plug-ins: suites for their destinations, destinations that fail on purpose, and crashes.
 
 Nothing here is used at run time. The suites need pytest and hypothesis. `crash_everywhere` kills a scenario
-at each of its points and has somebody look at what it leaves.
+at each of its points and has somebody look at what it leaves; `power_loss` does so for power cuts.
 """
 
 from quantumio.testing._crash import Acknowledge, Crash, CrashReport, Violation, crash_everywhere
 from quantumio.testing._destination_suites import ObjectDestinationSuite, make_placement
 from quantumio.testing._faulty import Fault, FaultyDestination, FaultyTableDestination
+from quantumio.testing._power_loss import PowerCut, PowerLossReport, power_loss
 from quantumio.testing._table_suite import TableDestinationSuite
 
 __all__ = [
@@ -17,8 +18,11 @@ __all__ = [
     "FaultyDestination",
     "FaultyTableDestination",
     "ObjectDestinationSuite",
+    "PowerCut",
+    "PowerLossReport",
     "TableDestinationSuite",
     "Violation",
     "crash_everywhere",
     "make_placement",
+    "power_loss",
 ]

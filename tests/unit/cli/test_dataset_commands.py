@@ -320,6 +320,10 @@ def test_what_a_required_destination_cannot_take_now_is_parked_and_recovered(
     done = command(*arguments, "--to", "local,archive", fails=True)
     assert (done.exit_code, done.error["class"], done.stdout) == (11, "CommitParkedError", "")
     assert command("query", "-r", blocked, "--json").document["count"] == 0
+    whats = {
+        item["what"]: item["action"] for item in command("pending", "-r", blocked, "--json").document["items"]
+    }
+    assert whats == {"journal": "ready", "transaction": "preparing"}
     (item,) = command("recover", "--dry-run", "-r", blocked, "--json").document["items"]
     assert (item["what"], item["action"]) == ("journal", "carry")
     assert command("recover", "-r", blocked, "--json", fails=True).exit_code == 6
@@ -328,3 +332,10 @@ def test_what_a_required_destination_cannot_take_now_is_parked_and_recovered(
     assert ([item["action"] for item in done["items"]], done["clean"]) == (["committed"], True)
     assert command("query", "-r", blocked, "--json").document["count"] == 1
     assert command("recover", "-r", blocked, "--json").document["items"] == []
+    assert "Nothing" in command("pending", "-r", blocked).stdout
+    assert command("status", "-r", blocked, "--json", fails=True).document["repositories"][0]["pending"] == []
+    told = command("errors", "-r", blocked, "--json").document["errors"]
+    assert {entry["destination"] for entry in told} == {"archive"}
+    assert command("errors", "-r", blocked, "--acknowledge", "--json").document["errors"] == told
+    assert "No failures" in command("errors", "-r", blocked).stdout
+    assert command("status", "-r", blocked).exit_code == 0

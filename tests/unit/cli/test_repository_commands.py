@@ -2,6 +2,7 @@
 
 import json
 
+import alembic.command
 import pytest
 
 
@@ -199,3 +200,19 @@ def test_missing_repository_says_how_to_name_one(command, tmp_path, monkeypatch)
     named = command("status", "-r", tmp_path / "nowhere", "--json", fails=True)
     assert (named.exit_code, named.error["kind"]) == (3, "no_repository")
     assert "nowhere" in named.error["message"]
+
+
+def test_repository_of_an_older_schema_is_upgraded(command, tmp_path, monkeypatch):
+    upgrade_to = alembic.command.upgrade
+    root = tmp_path / "old"
+    with monkeypatch.context() as patch:
+        patch.setattr(alembic.command, "upgrade", lambda config, _: upgrade_to(config, "0001"))
+        command("create", root, fails=True)  # made, and then not opened
+    done = command("ls", "-r", root, "--json", fails=True)
+    assert "quantumio upgrade" in done.error["hint"]
+    assert command("upgrade", "-r", root, "--json").document["repositories"] == [str(root)]
+    assert command("upgrade", "-r", root).exit_code == 0
+    assert command("ls", "-r", root, "--json").exit_code == 0
+    assert (
+        command("upgrade", "-r", tmp_path / "nowhere", "--json", fails=True).error["kind"] == "no_repository"
+    )

@@ -83,14 +83,53 @@ def test_what_a_waiter_was_told_is_listed_and_not_raised_again():
 def test_failures_of_many_threads_are_all_there():
     ledger = ErrorLedger()
 
-    def add():
-        for _ in range(200):
-            ledger.add(ErrorKind.VALUE, "x")
+    def add(number):
+        for step in range(200):
+            ledger.add(ErrorKind.VALUE, f"failure {step} of {number}")
 
-    threads = [threading.Thread(target=add) for _ in range(6)]
+    threads = [threading.Thread(target=add, args=[number]) for number in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     numbers = [entry.number for entry in ledger.acknowledge()]
     assert sorted(numbers) == list(range(1, 1201))
+
+
+def test_the_same_failure_is_one_until_it_is_acknowledged(tmp_path):
+    ledger, other = ErrorLedger(tmp_path / "errors"), ErrorLedger(tmp_path / "errors")
+    for _ in range(3):
+        for one in (ledger, other):
+            one.add(ErrorKind.VALUE, "x", destination="a")
+            one.add(ErrorKind.VALUE, "x", destination="b")
+            one.save()
+    reader = ErrorLedger(tmp_path / "errors", readonly=True)
+    for one in (ledger, other, reader):
+        assert [entry.destination for entry in one.entries()] == ["a", "b"]
+    assert reader.acknowledge() == []
+    assert len(ledger.acknowledge()) == 2
+    assert reader.entries() == []
+    ledger.add(ErrorKind.VALUE, "x", destination="a")
+    ledger.save()
+    assert [entry.destination for entry in reader.entries()] == ["a"]
+
+
+def test_what_is_no_entry_is_passed_over(tmp_path, caplog):
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "foreign.txt").write_text("somebody's")
+    ledger = ErrorLedger(tmp_path)
+    assert ledger.entries() == []
+    assert "broken.json" in caplog.text
+    assert ledger.acknowledge() == []
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_directory_that_cannot_be_written_keeps_failures_in_memory(tmp_path, caplog):
+    (tmp_path / "errors").write_text("in the way")
+    ledger = ErrorLedger(tmp_path / "errors")
+    ledger.add(ErrorKind.VALUE, "x")
+    assert ledger.has_unsaved
+    ledger.save()
+    assert not ledger.has_unsaved
+    assert "not kept beyond this process" in caplog.text
+    assert [entry.message for entry in ledger.entries()] == ["x"]

@@ -105,7 +105,7 @@ def test_registry_of_an_older_schema_asks_for_upgrade_and_works_after_it(
     with pytest.raises(StateError, match="older schema '0001'") as error:
         sqlite_place.open()
     assert error.value.kind is not ErrorKind.NEWER_SCHEMA
-    assert "upgrade(url" in str(error.value.hint)
+    assert "quantumio upgrade" in str(error.value.hint)
     upgrade(sqlite_place.url, lock_path=sqlite_place.lock_path)
     catalog = sqlite_place.open()
     catalog.register_dataset_type(CALEXP)

@@ -15,7 +15,7 @@ def reached_in_source():
     for path in source.modules():
         for node in ast.walk(source.tree(path)):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "reach":
-                (argument,) = node.args
+                argument, *_ = node.args
                 assert isinstance(argument, ast.Constant), f"{path}:{node.lineno}"
                 names[argument.value] += 1
     return names
@@ -54,3 +54,16 @@ def test_the_hook_is_gone_after_an_error():
         raise ZeroDivisionError
     failpoints.reach("flip.before")
     assert seen == []
+
+
+def test_recorder_is_told_what_operations_work_on(tmp_path):
+    seen = []
+    with failpoints.recorded(lambda name, subject: seen.append((name, subject))):
+        files.write_new(tmp_path / "a", [b"bytes"])
+        files.remove(tmp_path / "a")
+    files.write_new(tmp_path / "a", [b"bytes"])
+    told = {name: subject for name, subject in seen if name.endswith(".after")}
+    assert bytes(told["files.write.after"][1]) == b"bytes"
+    assert told["files.link.after"][1] == tmp_path / "a"
+    assert told["files.unlink.after"] == (tmp_path / "a",)
+    assert all(subject == () for name, subject in seen if name.endswith(".before"))

@@ -1,0 +1,385 @@
+"""Bugs that are planted, each with the suite that must find it: a harness that rots is found out.
+
+A bug is a function that patches the product in the process that calls it. ``QUANTUMIO_PLANTED`` names the
+one that a test run (`tests.planted.plugin`) and the processes of the crash harness (`tests.crash.scenarios`)
+plant.
+"""
+
+import os
+from collections.abc import Callable
+
+import attrs
+
+VARIABLE = "QUANTUMIO_PLANTED"
+
+
+@attrs.frozen
+class Bug:
+    """One bug, and what finds it: arguments of pytest."""
+
+    plant: Callable[[], None]
+    suite: tuple[str, ...]
+
+
+BUGS: dict[str, Bug] = {}
+
+
+def bug(*suite):
+    def register(plant):
+        BUGS[plant.__name__] = Bug(plant, suite)
+        return plant
+
+    return register
+
+
+def plant_if_asked():
+    if name := os.environ.get(VARIABLE):
+        BUGS[name].plant()
+
+
+POWER = "tests/power_loss/test_every_state.py"
+CRASH = "tests/crash/test_every_operation.py"
+RECOVERY = "tests/acceptance/test_recovery.py"
+INTENTS = "tests/unit/registry/test_intents.py"
+OUTBOX = "tests/unit/registry/test_outbox.py"
+FAULTS = "tests/unit/engine/test_faults.py"
+
+
+# -- the disk
+
+
+@bug(POWER, "-k", "holds and local")
+def bytes_are_not_synced():
+    from quantumio.system import files
+
+    files._fsync = lambda descriptor: None
+
+
+@bug(POWER, "-k", "holds and local")
+def names_are_not_synced():
+    from quantumio.system import files
+
+    files._fsync_directory = lambda descriptor: None
+
+
+@bug(POWER, "-k", "holds and local")
+def new_ancestors_are_not_synced():
+    from quantumio.system import files
+
+    def make(path, *, mode=0o777):
+        if not path.is_dir():
+            make(path.parent)
+            files._mkdir(path, mode)
+
+    files.make_directories = make
+
+
+@bug("tests/unit/system/test_write.py", "-k", "durable_before or fsync")
+def name_is_given_before_the_bytes_are_synced():
+    from quantumio.system import files
+
+    link, sync, waiting = files._link, files._fsync, []
+
+    def sync_later(descriptor):
+        waiting.append(descriptor)
+
+    def link_first(source, target):
+        link(source, target)
+        waiting.clear()
+
+    files._fsync, files._link = sync_later, link_first
+    files._unlink_really, files._sync_really = files._unlink, sync
+
+
+@bug(POWER, "-k", "holds and journaled")
+def journal_is_not_synced():
+    from quantumio.engine import _journal_entry
+
+    class Unsynced:
+        def __getattr__(self, name):
+            return getattr(_journal_entry_files, name)
+
+        def fsync_directories(self, directories):
+            pass
+
+    _journal_entry_files = _journal_entry.files
+    _journal_entry.files = Unsynced()
+
+
+@bug(POWER, "-k", "holds and local")
+def files_are_written_under_their_final_name():
+    from quantumio.system import files
+
+    def write(path, chunks, *, mode=0o644):
+        descriptor = files._create(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        files._write_all(descriptor, chunks)
+        os.close(descriptor)
+
+    files.write_new = write
+
+
+# -- the order of a commit
+
+
+@bug(POWER, "-k", "holds and local")
+def flip_comes_before_the_bytes():
+    from quantumio.destinations.files import FilesDestination
+    from quantumio.engine._committer import Committer
+    from quantumio.ports import StoredObject
+
+    late, place, flip = [], FilesDestination.place, Committer._flip
+
+    def promise(self, placements):
+        late.append((self, placements))
+        return [StoredObject(path=one.path, nbytes=one.nbytes, modified_ns=0) for one in placements]
+
+    def flip_first(self, group, unknown_before=0):
+        outcomes = flip(self, group, unknown_before)
+        while late:
+            place(*late.pop())
+        return outcomes
+
+    FilesDestination.place, Committer._flip = promise, flip_first
+
+
+@bug(CRASH, "-k", "promised and immediate")
+def bytes_come_before_the_intent():
+    from quantumio.engine import _carrier
+
+    async def at_once(self):
+        self.is_ours = True
+        return True
+
+    _carrier._Intent.may_place = at_once
+    prepare = _carrier.Carrier._prepare
+
+    async def later(self, context, intent, *more):
+        import anyio
+
+        await anyio.sleep(0.05)
+        await prepare(self, context, intent, *more)
+
+    _carrier.Carrier._prepare = later
+
+
+@bug(CRASH, "-k", "promised and journaled")
+def journal_entry_is_removed_before_the_flip():
+    from quantumio.engine._carrier import Carrier
+
+    flip = Carrier._flip
+
+    async def remove_first(self, context):
+        if context.entry is not None:
+            context.entry.finish()
+            context.entry = None
+        return await flip(self, context)
+
+    Carrier._flip = remove_first
+
+
+@bug(CRASH, "-k", "promised and local")
+def commit_is_acknowledged_before_the_flip():
+    from quantumio.engine._carrier import Carrier
+    from quantumio.model import Committed
+
+    flip = Carrier._flip
+
+    async def tell_first(self, context):
+        refs = tuple(output.ref for output in context.persistent_outputs)
+        context.decide(Committed(txid=context.txid, refs=refs, commit_seq=1))
+        return await flip(self, context)
+
+    Carrier._flip = tell_first
+
+
+# -- who may go on
+
+
+@bug(INTENTS, "-k", "fences")
+def epochs_are_not_looked_at():
+    from quantumio.registry._verdict import Verdicts
+
+    Verdicts._stopped = lambda self, transaction: None
+
+
+@bug(INTENTS, "-k", "lease")
+def leases_are_over_at_once():
+    import sqlalchemy as sa
+
+    from quantumio.registry import _intents
+
+    init = _intents.Intents.__init__
+
+    def always(self, database, outbox):
+        init(self, database, outbox)
+        self._is_over = sa.true()
+
+    _intents.Intents.__init__ = always
+
+
+@bug("tests/unit/engine/test_owner.py")
+def everybody_else_is_taken_for_dead():
+    from quantumio.engine import _owner
+
+    _owner.is_dead_here = lambda *arguments: True
+
+
+@bug("tests/unit/engine/test_committer.py", "-k", "without_an_answer")
+def unknown_outcome_is_a_failure():
+    from quantumio.engine._committer import Committer
+    from quantumio.model import CommitFailed
+
+    Committer._resolve = lambda self, transaction, error, unknown_before: CommitFailed(
+        txid=transaction.txid, kind=error.kind, message=str(error)
+    )
+
+
+@bug("tests/unit/engine/test_committer.py", "-k", "without_an_answer")
+def unknown_outcome_is_a_commit():
+    from quantumio.engine._committer import Committer
+    from quantumio.model import Committed
+
+    Committer._resolve = lambda self, transaction, error, unknown_before: Committed(
+        txid=transaction.txid, refs=(), commit_seq=1
+    )
+
+
+@bug(RECOVERY, "-k", "silence")
+def names_are_used_again_after_an_end():
+    from quantumio.engine._output import Output
+
+    Output.move_to = lambda self, generation: None
+
+
+# -- what a commit may make visible
+
+
+@bug(INTENTS, "-k", "requires")
+def upstream_is_not_waited_for():
+    from quantumio.registry._verdict import Verdicts
+
+    Verdicts._check_upstream = lambda self, transaction: None
+
+
+@bug("tests/unit/registry/test_commit.py", "-k", "expect or version")
+def expectations_are_not_looked_at():
+    from quantumio.registry import _verdict
+
+    check = _verdict.Verdicts._check_output
+
+    def ignore(self, transaction, place, output, changed):
+        return check(self, transaction, place, attrs.evolve(output, expect=None), changed)
+
+    _verdict.Verdicts._check_output = ignore
+
+
+@bug(CRASH, "-k", "promised and key")
+def keys_are_forgotten():
+    from quantumio.registry._commit import Commits
+
+    Commits._winners = lambda self, connection, keyed: {}
+
+
+@bug(CRASH, "-k", "promised and local")
+def recovery_forgets_what_the_dead_have_placed():
+    from quantumio.engine._recovery import Recovery
+
+    Recovery._end_dead = lambda self, report: None
+
+
+# -- what follows
+
+
+@bug(RECOVERY, "-k", "copy_that_failed")
+def follow_up_is_done_before_it_is_done():
+    from quantumio.engine._follow_ups import FollowUps
+
+    FollowUps._do = lambda self, entry: None
+
+
+@bug(OUTBOX)
+def claims_are_for_everybody():
+    import sqlalchemy as sa
+
+    from quantumio.registry import _outbox
+
+    init = _outbox.Outbox.__init__
+
+    def at_once(self, database):
+        init(self, database)
+        self._now = sa.literal_column("9000000000000000000", sa.BigInteger())
+
+    _outbox.Outbox.__init__ = at_once
+
+
+@bug(FAULTS, "-k", "best_effort")
+def best_effort_counts_as_required():
+    from quantumio.engine import _flush
+
+    _flush._missing = lambda output, required: (
+        target for target in output.resolution.targets if target.destination not in output.artifacts
+    )
+
+
+@bug(FAULTS, "-k", "required or fails")
+def required_counts_as_best_effort():
+    from quantumio.engine import _flush
+
+    missing = _flush._missing
+
+    def optional(output, required):
+        return missing(output, required) if not required else iter(())
+
+    _flush._missing = optional
+
+
+@bug(RECOVERY, "-k", "lost_is_kept")
+def conflict_deletes_the_journal():
+    from quantumio.engine import _carrier
+
+    _carrier._close_entry = lambda entry, outcome: entry.finish()
+
+
+# -- memory
+
+
+@bug("tests/unit/engine/test_ownership.py", "-k", "noticed")
+def digests_are_not_compared():
+    from quantumio.engine._ownership import Snapshot
+
+    Snapshot.verify = lambda self, ref: None
+
+
+@bug("tests/acceptance/test_ownership.py", "-k", "not_saved")
+def copies_are_views():
+    from quantumio.engine._pool import PooledCopies
+
+    PooledCopies.copy = lambda self, array: array.view()
+
+
+@bug("tests/acceptance/test_ownership.py", "tests/unit/engine/test_pool.py", "-k", "pool")
+def memory_is_used_again_too_early():
+    from quantumio.engine._ownership import Snapshot
+
+    watch = Snapshot.watch
+
+    def release_at_once(self):
+        watch(self)
+        self._copies.release()
+
+    Snapshot.watch = release_at_once
+
+
+@bug("tests/unit/destinations/test_settings.py", "-k", "secret")
+def secrets_show_in_texts():
+    from quantumio.destinations import _secrets
+
+    _secrets.Secret.__repr__ = lambda self: str(vars(self) if hasattr(self, "__dict__") else self.__slots__)
+    _secrets.scrub = lambda text, secrets: text
+
+
+@bug("tests/unit/destinations/test_objects.py", "-k", "not_ours")
+def refused_name_counts_as_written():
+    from quantumio.destinations.objects import ObjectsDestination
+
+    ObjectsDestination._verify = lambda self, placement, found, *, certain: None
