@@ -30,7 +30,7 @@ from quantumio.errors import (
     NotFoundError,
 )
 from quantumio.model import DestinationSettings
-from quantumio.ports import Placement, StoredObject, StoreSession
+from quantumio.ports import Placement, StoredObject
 from quantumio.system import files
 
 __all__ = ["FilesDestination", "check_settings", "open_destination"]
@@ -79,7 +79,8 @@ class FilesDestination:
         self._managed_roots = (*opening.managed_roots, self._root)
         self._lock = threading.Lock()
         self._workers: ThreadPoolExecutor | None = None
-        self._store_id = self._identify(opening)
+        self._repository_id = opening.repository_id
+        self._identify(opening)
 
     @property
     def name(self) -> str:
@@ -90,11 +91,6 @@ class FilesDestination:
     def kind(self) -> str:
         """Kind in the policy."""
         return self._kind
-
-    @property
-    def store_id(self) -> UUID | None:
-        """Identity of the store; None if nothing was ever written there."""
-        return self._store_id
 
     def close(self) -> None:
         """End its threads; idempotent."""
@@ -235,6 +231,16 @@ class FilesDestination:
 
     # -- looking after the store
 
+    def identity(self) -> UUID | None:
+        """Look again which store it is; see `quantumio.ports.ManagedDestination`."""
+        try:
+            content = files.read_bytes(self._root / IDENTITY_PATH)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise local_failure(self._name, f"opening {self._root}", error) from error
+        return check_identity(self._name, str(self._root), content, self._repository_id)
+
     def clock_ns(self) -> int:
         """Return the time by the clock of the file system; see `quantumio.ports.ManagedDestination`."""
         self._refuse_if_readonly("asking for the time")
@@ -267,16 +273,11 @@ class FilesDestination:
         except OSError as error:
             raise local_failure(self._name, f"writing {file}", error) from error
 
-    def sessions(self) -> Iterator[StoreSession]:
+    def sessions(self) -> Iterator[UUID]:
         """List the processes that have placed objects here."""
-        for path, _, modified_ns in self._files(self._root / SESSIONS):
+        for path, _, _ in self._files(self._root / SESSIONS):
             if (session := session_named(path.name)) is not None:
-                yield StoreSession(id=session, noted_ns=modified_ns)
-
-    def remove_sessions(self, sessions: Sequence[UUID]) -> None:
-        """Remove what they have noted; those that are not there are no error."""
-        self._refuse_if_readonly("removing")
-        self._remove_all([self._root / session_path(session) for session in sessions])
+                yield session
 
     def remains(self) -> Iterator[StoredObject]:
         """List what writing that was broken off has left under temporary names."""
@@ -288,7 +289,16 @@ class FilesDestination:
     def remove_remains(self, paths: Sequence[str]) -> None:
         """Remove some of it; see `quantumio.ports.ManagedDestination`."""
         self._refuse_if_readonly("removing")
-        self._remove_all([self._locate_remains(path) for path in paths])
+        targets = [self._locate_remains(path) for path in paths]
+        try:
+            removed = [target for target in targets if files.remove(target)]
+        except OSError as error:
+            raise local_failure(self._name, "removing what was left", error) from error
+        self._fsync_parents(removed)
+
+    def uploads(self) -> Iterator[StoredObject]:
+        """List nothing: a file is written under a temporary name."""
+        return iter(())
 
     def _locate_remains(self, path: str) -> Path:
         directory, _, name = path.rpartition("/")
@@ -304,16 +314,9 @@ class FilesDestination:
         except OSError as error:
             raise local_failure(self._name, f"listing {directory}", error) from error
 
-    def _remove_all(self, targets: Sequence[Path]) -> None:
-        try:
-            removed = [target for target in targets if files.remove(target)]
-        except OSError as error:
-            raise local_failure(self._name, "removing what nobody needs", error) from error
-        self._fsync_parents(removed)
-
     # -- inside
 
-    def _identify(self, opening: Opening) -> UUID | None:
+    def _identify(self, opening: Opening) -> None:
         file = self._root / IDENTITY_PATH
         try:
             if not opening.readonly:
@@ -324,12 +327,9 @@ class FilesDestination:
                     pass
                 else:
                     files.fsync_directories([file.parent])
-            content = files.read_bytes(file)
-        except FileNotFoundError:
-            return None  # read-only, and nobody has written here yet
         except OSError as error:
             raise local_failure(self._name, f"opening {self._root}", error) from error
-        return check_identity(self._name, str(self._root), content, opening.repository_id)
+        self.identity()  # somebody may have been first
 
     def _locate(self, path: str, root: Path | None = None) -> Path:
         """Return where an object is, and refuse names that leave the root, by symbolic links too."""

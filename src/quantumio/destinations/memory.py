@@ -20,7 +20,7 @@ from quantumio.destinations._options import Opening, Options
 from quantumio.destinations.files import check_range, check_read, check_source, corrupt
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import DestinationSettings
-from quantumio.ports import Placement, StoredObject, StoreSession
+from quantumio.ports import Placement, StoredObject
 from quantumio.system import environment, files
 
 __all__ = ["MemoryDestination", "check_settings", "open_destination"]
@@ -55,9 +55,8 @@ class MemoryDestination:
         self._readonly = readonly
         self._managed_roots = managed_roots
         self._held: dict[str, _Held] = {}
-        self._sessions: dict[UUID, int] = {}
-        self.store_id: UUID = environment.uuid7()
-        """Identity of the store."""
+        self._sessions: set[UUID] = set()
+        self._identity = environment.uuid7()
         self._lock = threading.Lock()
 
     @property
@@ -137,6 +136,10 @@ class MemoryDestination:
             raise local_failure(self._name, f"taking over {source}", error) from error
         return stored
 
+    def identity(self) -> UUID:
+        """Return which store it is."""
+        return self._identity
+
     def clock_ns(self) -> int:
         """Return the time by the clock that its objects have their times from."""
         self._refuse_if_readonly("asking for the time")
@@ -146,20 +149,12 @@ class MemoryDestination:
         """Note that a process places objects here."""
         self._refuse_if_readonly("noting who writes")
         with self._lock:
-            self._sessions.setdefault(session, environment.now_ns())
+            self._sessions.add(session)
 
-    def sessions(self) -> Iterator[StoreSession]:
+    def sessions(self) -> Iterator[UUID]:
         """List who has noted itself."""
         with self._lock:
-            noted = list(self._sessions.items())
-        return (StoreSession(id=session, noted_ns=noted_ns) for session, noted_ns in noted)
-
-    def remove_sessions(self, sessions: Sequence[UUID]) -> None:
-        """Remove what they have noted; those that are not there are no error."""
-        self._refuse_if_readonly("removing")
-        with self._lock:
-            for session in sessions:
-                self._sessions.pop(session, None)
+            return iter(sorted(self._sessions))
 
     def remains(self) -> Iterator[StoredObject]:
         """List nothing: an object is there as a whole, or not at all."""
@@ -170,6 +165,10 @@ class MemoryDestination:
         self._refuse_if_readonly("removing")
         for path in paths:
             raise InvalidInputError(f"{path!r} was not left behind", hint="list the remains first")
+
+    def uploads(self) -> Iterator[StoredObject]:
+        """List nothing: an object is there as a whole, or not at all."""
+        return iter(())
 
     def _keep(self, path: str, data: bytes, digest: str) -> StoredObject:
         held = _Held(data=data, digest=digest, modified_ns=environment.now_ns())

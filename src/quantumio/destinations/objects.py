@@ -43,7 +43,7 @@ from quantumio.destinations._store_options import STORE_OPTIONS, StoreOptions
 from quantumio.destinations.files import FilesDestination, check_source, corrupt
 from quantumio.errors import ConflictError, DestinationError, ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import DestinationSettings
-from quantumio.ports import Placement, StoredObject, StoreSession
+from quantumio.ports import Placement, StoredObject
 from quantumio.system import environment, files
 
 __all__ = ["ObjectsDestination", "check_settings", "open_destination"]
@@ -101,7 +101,8 @@ class ObjectsDestination:
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._workers: ThreadPoolExecutor | None = None
-        self._store_id = self._identify(opening)
+        self._repository_id = opening.repository_id
+        self._identify(opening)
 
     @property
     def name(self) -> str:
@@ -112,11 +113,6 @@ class ObjectsDestination:
     def kind(self) -> str:
         """Kind in the policy."""
         return self._kind
-
-    @property
-    def store_id(self) -> UUID | None:
-        """Identity of the store; None if nothing was ever written there."""
-        return self._store_id
 
     def close(self) -> None:
         """Close connections; calls that wait for a retry give up. Idempotent."""
@@ -226,6 +222,12 @@ class ObjectsDestination:
 
     # -- looking after the store
 
+    def identity(self) -> UUID | None:
+        """Look again which store it is; see `quantumio.ports.ManagedDestination`."""
+        content = self._read_identity()
+        where = self._remote.url(self._root)
+        return None if content is None else check_identity(self._name, where, content, self._repository_id)
+
     def clock_ns(self) -> int | None:
         """Return the time by the clock of the store; see `quantumio.ports.ManagedDestination`."""
         self._refuse_if_readonly("asking for the time")
@@ -238,16 +240,11 @@ class ObjectsDestination:
         self._refuse_if_readonly("noting who writes")
         self._place_one(_reserved(session_path(session), session_content(session)))
 
-    def sessions(self) -> Iterator[StoreSession]:
+    def sessions(self) -> Iterator[UUID]:
         """List the processes that have placed objects here."""
         for found in self._list(SESSIONS):
             if (session := session_named(found.path)) is not None:
-                yield StoreSession(id=session, noted_ns=found.modified_ns)
-
-    def remove_sessions(self, sessions: Sequence[UUID]) -> None:
-        """Remove what they have noted; those that are not there are no error."""
-        self._refuse_if_readonly("removing")
-        self._each(self._remove_one, [session_path(session) for session in sessions])
+                yield session
 
     def remains(self) -> Iterator[StoredObject]:
         """List what asking for the time has left; an object is there as a whole, or not at all."""
@@ -257,6 +254,18 @@ class ObjectsDestination:
         """Remove some of it; see `quantumio.ports.ManagedDestination`."""
         self._refuse_if_readonly("removing")
         self._each(self._remove_one, [check_clock(path) for path in paths])
+
+    def uploads(self) -> Iterator[StoredObject]:
+        """List uploads in parts that were begun and not finished; none where the store does not tell."""
+        if self._remote.protocol not in S3:
+            return
+        bucket, _, prefix = f"{self._root.lstrip('/')}/".partition("/")
+        try:
+            answer = self._remote.call("call_s3", "list_multipart_uploads", Bucket=bucket, Prefix=prefix)
+        except Exception as error:  # noqa: BLE001 - of many libraries, told as one of ours
+            raise self._failure("listing uploads", error) from None
+        for found in answer.get("Uploads", []):
+            yield told(found["Key"].removeprefix(prefix), {"size": 0, "LastModified": found.get("Initiated")})
 
     def _list(self, below: str = "") -> Iterator[StoredObject]:
         try:
@@ -277,7 +286,7 @@ class ObjectsDestination:
 
     # -- inside
 
-    def _identify(self, opening: Opening) -> UUID | None:
+    def _identify(self, opening: Opening) -> None:
         where = self._remote.url(self._root)
         try:
             content = self._read_identity()
@@ -291,15 +300,13 @@ class ObjectsDestination:
                 raise self._remote.failure(self._name, f"opening {where}", trouble) from None
         else:
             if opening.readonly and content is None:
-                return None  # nobody has written here yet
+                return  # nobody has written here yet
         # read back what is there now: somebody may have been first
-        content = self._read_identity()
-        if content is None:
+        if self.identity() is None:
             raise DestinationError(
                 f"destination {self._name!r}: {where} does not keep what is written to it",
                 hint="is it the right store?",
             )
-        return check_identity(self._name, where, content, opening.repository_id)
 
     def _read_identity(self) -> bytes | None:
         try:

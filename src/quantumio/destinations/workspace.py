@@ -20,7 +20,7 @@ from quantumio.destinations.files import FilesDestination
 from quantumio.destinations.objects import ObjectsDestination
 from quantumio.errors import DestinationError, ErrorKind
 from quantumio.model import DestinationSettings, encode_component
-from quantumio.ports import Placement, StoredObject, StoreSession
+from quantumio.ports import Placement, StoredObject
 from quantumio.system import environment, files
 
 __all__ = ["WorkspaceDestination", "check_settings", "open_destination"]
@@ -125,10 +125,9 @@ class WorkspaceDestination:
         """Return where the object is."""
         return self._store.url(path)
 
-    @property
-    def store_id(self) -> UUID | None:
-        """Identity of the store; None if nothing was ever written there."""
-        return self._store.store_id
+    def identity(self) -> UUID | None:
+        """Look again which store it is."""
+        return self._store.identity()
 
     def clock_ns(self) -> int | None:
         """Return the time by the clock of the store."""
@@ -138,13 +137,9 @@ class WorkspaceDestination:
         """Write down that a process places objects here."""
         self._store.note_session(session)
 
-    def sessions(self) -> Iterator[StoreSession]:
+    def sessions(self) -> Iterator[UUID]:
         """List the processes that have placed objects here."""
         return self._store.sessions()
-
-    def remove_sessions(self, sessions: Sequence[UUID]) -> None:
-        """Remove what they have noted."""
-        self._store.remove_sessions(sessions)
 
     def remains(self) -> Iterator[StoredObject]:
         """List what writing that was broken off has left in the store (not among the exported names)."""
@@ -153,6 +148,10 @@ class WorkspaceDestination:
     def remove_remains(self, paths: Sequence[str]) -> None:
         """Remove some of it."""
         self._store.remove_remains(paths)
+
+    def uploads(self) -> Iterator[StoredObject]:
+        """List uploads in parts that were begun and not finished."""
+        return self._store.uploads()
 
     def export(self, path: str, human_path: str) -> None:
         """Show a committed object under a name for people; see `ExportingDestination.export`."""

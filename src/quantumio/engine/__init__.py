@@ -11,6 +11,15 @@ from quantumio.engine._fsck_report import (
     FsckTally,
     FsckTrouble,
 )
+from quantumio.engine._garbage import GRACE_S, LEAST_GRACE_S, GarbageCollector
+from quantumio.engine._garbage_report import (
+    GarbageFinding,
+    GarbageKind,
+    GarbageProgress,
+    GarbageReport,
+    GarbageTally,
+    StoreGarbage,
+)
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._output import Output, OutputReleased
 from quantumio.engine._plan_scope import PlanScope
@@ -21,6 +30,8 @@ from quantumio.engine._runtime import Runtime, RuntimeSettings, RuntimeStatus
 
 __all__ = [
     "GIVEN_UP",
+    "GRACE_S",
+    "LEAST_GRACE_S",
     "LOCAL",
     "MOMENT_OF_ACK",
     "ROWS",
@@ -34,6 +45,12 @@ __all__ = [
     "FsckReport",
     "FsckTally",
     "FsckTrouble",
+    "GarbageCollector",
+    "GarbageFinding",
+    "GarbageKind",
+    "GarbageProgress",
+    "GarbageReport",
+    "GarbageTally",
     "Output",
     "OutputReleased",
     "PlanScope",
@@ -44,5 +61,6 @@ __all__ = [
     "Runtime",
     "RuntimeSettings",
     "RuntimeStatus",
+    "StoreGarbage",
     "as_targets",
 ]

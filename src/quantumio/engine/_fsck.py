@@ -18,6 +18,7 @@ from attrs import evolve
 
 from quantumio.engine._fsck_examiner import DECODE, DIGEST, Broken, Examiner
 from quantumio.engine._fsck_report import FsckAction, FsckFinding, FsckTally, FsckTrouble
+from quantumio.engine._sessions import StoreSessions
 from quantumio.errors import (
     ConflictError,
     DestinationError,
@@ -76,6 +77,8 @@ class Fsck:
         Whether anything may be changed.
     tally
         Where findings go.
+    sessions
+        Where this process notes itself before it puts anything back.
 
     Raises
     ------
@@ -92,6 +95,7 @@ class Fsck:
         level: int,
         repair: bool,
         tally: FsckTally,
+        sessions: StoreSessions,
     ) -> None:
         _check_level(level, repair=repair)
         self._catalog = catalog
@@ -99,6 +103,7 @@ class Fsck:
         self._level = level
         self._repair = repair
         self._tally = tally
+        self._sessions = sessions
         self._examiner = Examiner(destinations, formats)
         self._told_away: set[str] = set()
 
@@ -254,6 +259,7 @@ class Fsck:
     ) -> tuple[FsckAction, str]:
         destination = self._examiner.open(artifact.destination)
         assert isinstance(destination, ObjectDestination)
+        self._sessions.note(destination)
         path = artifact.path
         if broken.trouble is FsckTrouble.MISSING:
             try:

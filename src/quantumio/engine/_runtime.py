@@ -29,6 +29,7 @@ from quantumio.engine._plan_scope import PlanScope
 from quantumio.engine._policy import ROWS, PolicyResolver
 from quantumio.engine._pool import BufferPool
 from quantumio.engine._recovery import Recovery, RecoveryReport
+from quantumio.engine._sessions import StoreSessions
 from quantumio.engine._spill import Spill
 from quantumio.engine._temporaries import Temporaries
 from quantumio.engine._waiting import Reply, Waiters
@@ -159,7 +160,8 @@ class Runtime:
         self._owner = Owner(self._owners)
         self.journal = Journal(directory / _JOURNAL, allow_volatile=settings.allow_volatile_journal)
         self._spill = Spill(directory, self.budget, self._open_contexts)
-        self._follow_ups = FollowUps(catalog, destinations, formats)
+        self.sessions = StoreSessions(self._owner, catalog)
+        self._follow_ups = FollowUps(catalog, destinations, formats, self.sessions)
         self._is_left_over = False
         self._untold = RecoveryReport()
         self._scopes: dict[UUID, anyio.CancelScope] = {}
@@ -200,7 +202,7 @@ class Runtime:
 
     async def _main(self, serve: Callable[[], Awaitable[None]]) -> None:
         self._recovering = anyio.Lock()
-        self._flusher = Flusher(self.destinations, self.formats, self.settings.encoders)
+        self._flusher = Flusher(self.destinations, self.formats, self.settings.encoders, self.sessions)
         self._committer = Committer(
             self.catalog,
             self._owner,

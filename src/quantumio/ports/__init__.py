@@ -6,11 +6,11 @@ from quantumio.ports._destination import (
     Destinations,
     ExportingDestination,
     LoadedRows,
+    LoadListing,
     ManagedDestination,
     ObjectDestination,
     Placement,
     StoredObject,
-    StoreSession,
     TableDestination,
 )
 from quantumio.ports._format import (
@@ -22,7 +22,7 @@ from quantumio.ports._format import (
     StorageClassDelegate,
     TableDelegate,
 )
-from quantumio.ports._garbage import GarbageCandidate, GarbageCatalog, ObjectRecord
+from quantumio.ports._garbage import GarbageCatalog, ObjectRecord
 
 __all__ = [
     "LEASE_OVER",
@@ -38,15 +38,14 @@ __all__ = [
     "ExportingDestination",
     "Format",
     "Formats",
-    "GarbageCandidate",
     "GarbageCatalog",
+    "LoadListing",
     "LoadedRows",
     "ManagedDestination",
     "ObjectDestination",
     "ObjectRecord",
     "Placement",
     "StorageClassDelegate",
-    "StoreSession",
     "StoredObject",
     "TableDelegate",
     "TableDestination",

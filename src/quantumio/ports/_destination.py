@@ -17,11 +17,11 @@ __all__ = [
     "Destination",
     "Destinations",
     "ExportingDestination",
+    "LoadListing",
     "LoadedRows",
     "ManagedDestination",
     "ObjectDestination",
     "Placement",
-    "StoreSession",
     "StoredObject",
     "TableDestination",
 ]
@@ -70,22 +70,6 @@ class StoredObject:
     modified_ns: int | None = None
     etag: str | None = None
     digest: str | None = None
-
-
-@frozen(kw_only=True)
-class StoreSession:
-    """What a store says of a process that has placed something there.
-
-    Attributes
-    ----------
-    id
-        Under which the registry knows the process, if it is the registry that the process has used.
-    noted_ns
-        Since when, by the store's own clock, ns since 1970-01-01 UTC; None if it does not tell.
-    """
-
-    id: UUID
-    noted_ns: int | None = None
 
 
 @frozen(kw_only=True)
@@ -189,9 +173,14 @@ class ManagedDestination(ObjectDestination, Protocol):
     raise `StateError` (``kind="read_only"``) where it was opened for reading alone.
     """
 
-    @property
-    def store_id(self) -> UUID | None:
-        """Identity of the store, the same under every name; None if nothing was ever written there."""
+    def identity(self) -> UUID | None:
+        """Look again which store it is, the same under every name; None if nothing was ever written there.
+
+        Raises
+        ------
+        DestinationError
+            It belongs to another repository now, or its identity is damaged.
+        """
 
     def clock_ns(self) -> int | None:
         """Return the time by the clock that gives objects their times; None if it does not tell.
@@ -202,17 +191,17 @@ class ManagedDestination(ObjectDestination, Protocol):
     def note_session(self, session: UUID) -> None:
         """Write down, durably, that a process places objects here; idempotent."""
 
-    def sessions(self) -> Iterator[StoreSession]:
+    def sessions(self) -> Iterator[UUID]:
         """List the processes that have noted themselves."""
-
-    def remove_sessions(self, sessions: Sequence[UUID]) -> None:
-        """Remove what they have noted; those that are not there are no error."""
 
     def remains(self) -> Iterator[StoredObject]:
         """List what writing that was broken off has left under temporary names."""
 
     def remove_remains(self, paths: Sequence[str]) -> None:
         """Remove some of it; what is not there is no error, and what has no temporary name is refused."""
+
+    def uploads(self) -> Iterator[StoredObject]:
+        """List uploads in parts that were begun and not finished; nobody sees them, and they cost space."""
 
 
 @runtime_checkable
@@ -263,6 +252,14 @@ class TableDestination(Destination, Protocol):
 
     def url(self, table: str) -> str:
         """Return where the table is, for people; never with a secret."""
+
+
+@runtime_checkable
+class LoadListing(Protocol):
+    """A table destination that tells which rows nobody sees."""
+
+    def hidden_loads(self) -> Iterator[tuple[str, UUID]]:
+        """List table and load id of the rows that were not revealed."""
 
 
 @runtime_checkable

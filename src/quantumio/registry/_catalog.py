@@ -24,13 +24,7 @@ from quantumio.model import (
     Transaction,
     TransactionRecord,
 )
-from quantumio.ports import (
-    CollectionKind,
-    CollectionRecord,
-    DatasetQuery,
-    GarbageCandidate,
-    ObjectRecord,
-)
+from quantumio.ports import CollectionKind, CollectionRecord, DatasetQuery, ObjectRecord
 from quantumio.registry._associations import Associations
 from quantumio.registry._clock import Clock
 from quantumio.registry._collections import Collections
@@ -299,32 +293,37 @@ class SqlCatalog:
             return True
 
     # -- garbage
-    def known_owners(self, ids: Sequence[UUID]) -> dict[UUID, float]:
-        """Return those owners that are known, and how long each is silent, s by the database's clock."""
+    def known_owners(self, ids: Collection[UUID]) -> set[UUID]:
+        """Return those of the owners that were ever registered."""
         return self._garbage.known_owners(ids)
 
     def object_stores(self) -> list[str]:
         """Return the names of all destinations that any object was ever recorded for."""
         return self._garbage.object_stores()
 
-    def object_records(self, stores: Sequence[str], objects: Mapping[str, UUID]) -> dict[str, ObjectRecord]:
+    def object_records(
+        self, stores: Sequence[str], objects: Mapping[str, UUID | None]
+    ) -> dict[str, ObjectRecord]:
         """Return what is known of objects (transactions by path), all of it at one moment."""
         self._database.prove_durable()
         return self._garbage.object_records(stores, objects)
 
-    def note_candidates(
-        self, destination: str, dead: Mapping[str, str], alive: Sequence[str] = ()
-    ) -> dict[str, float]:
-        """Remember objects that are dead, and forget those that are not; returns since when, in seconds."""
-        return uninterrupted(lambda: self._garbage.note_candidates(destination, dead, alive))
+    def load_records(self, loads: Collection[UUID]) -> dict[UUID, ObjectRecord]:
+        """Return what is known of the rows of loads, all of it at one moment."""
+        self._database.prove_durable()
+        return self._garbage.load_records(loads)
 
-    def forget_candidates(self, destination: str) -> None:
-        """Forget all that is remembered of a destination."""
-        uninterrupted(lambda: self._garbage.forget_all(destination))
+    def candidate_ages(self, store: str, dead: Mapping[str, str]) -> dict[str, float]:
+        """Return since when objects are remembered as dead under the same mark, in seconds."""
+        return self._garbage.candidate_ages(store, dead)
 
-    def candidates(self, destination: str, after: str, limit: int) -> list[GarbageCandidate]:
-        """Return what is remembered of a destination, in the order of the paths, ``after`` one of them."""
-        return self._garbage.candidates(destination, after, limit)
+    def note_candidates(self, store: str, dead: Mapping[str, str]) -> None:
+        """Remember what is dead in a store since when, and forget what is dead no more."""
+        uninterrupted(lambda: self._garbage.note_candidates(store, dead))
+
+    def forget_candidates(self, store: str, paths: Collection[str]) -> None:
+        """Forget what was removed."""
+        uninterrupted(lambda: self._garbage.forget_candidates(store, paths))
 
     # -- look-ups
     def find(

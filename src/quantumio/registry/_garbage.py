@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any, Final, TypeVar
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
 
-from quantumio.model import TransactionState
-from quantumio.ports import GarbageCandidate, ObjectRecord
+from quantumio.model import Artifact, TransactionState
+from quantumio.ports import ObjectRecord
 from quantumio.registry._clock import Clock
 from quantumio.registry._engine import Database
 from quantumio.registry._schema import ARTIFACT, GC_CANDIDATE, OBJECT, OWNER, TRASH, TXN
 
 __all__ = ["Garbage"]
 
-_T = TypeVar("_T")
 _CHUNK: Final = 500
 _PLACES: Final = {"store": "str", "path": "str"}
+_UNDECIDED: Final = ("PREPARING", "QUARANTINED")
 
 
 class Garbage:
@@ -31,16 +31,12 @@ class Garbage:
         self._now = database.rules.now()
 
     # -- asking
-    def known_owners(self, ids: Sequence[UUID]) -> dict[UUID, float]:
-        """Return which owners are known, and how long each is silent."""
-        silence = (self._now - OWNER.c.heartbeat_at).label("silence")
+    def known_owners(self, ids: Collection[UUID]) -> set[UUID]:
+        """Return those of the owners that were ever registered."""
 
-        def read(connection: sa.Connection) -> dict[UUID, float]:
-            found: dict[UUID, float] = {}
-            for part in _parts(ids):
-                rows = connection.execute(sa.select(OWNER.c.id, silence).where(OWNER.c.id.in_(part)))
-                found.update({row.id: _seconds(row.silence) for row in rows})
-            return found
+        def read(connection: sa.Connection) -> set[UUID]:
+            statements = (sa.select(OWNER.c.id).where(OWNER.c.id.in_(part)) for part in _parts(ids))
+            return {id_ for statement in statements for id_ in connection.execute(statement).scalars()}
 
         return self._database.read(read)
 
@@ -59,42 +55,60 @@ class Garbage:
 
         return self._database.read(read)
 
-    def object_records(self, stores: Sequence[str], objects: Mapping[str, UUID]) -> dict[str, ObjectRecord]:
-        """Return what is known of objects, all of it at one moment."""
-        return self._database.read(lambda connection: self._records(connection, stores, objects))
-
-    def _records(
-        self, connection: sa.Connection, stores: Sequence[str], objects: Mapping[str, UUID]
+    def object_records(
+        self, stores: Sequence[str], objects: Mapping[str, UUID | None]
     ) -> dict[str, ObjectRecord]:
-        referenced = self._referenced(connection, stores, objects)
-        trashed = self._trashed(connection, stores, objects)
-        transactions = self._transactions(connection, list(dict.fromkeys(objects.values())))
-        records = {}
-        for path, txid in objects.items():
-            state, run, generation = transactions.get(txid, (None, None, None))
-            records[path] = ObjectRecord(
-                is_referenced=path in referenced,
-                trashed_s=trashed.get(path),
-                state=state,
-                run=run,
-                generation=generation,
-            )
-        return records
+        """Return what is known of objects, all of it at one moment."""
+
+        def read(connection: sa.Connection) -> dict[str, ObjectRecord]:
+            txids = {txid for txid in objects.values() if txid is not None}
+            transactions = self._transactions(connection, txids)
+            packs = self._packs(connection, stores) if None in objects.values() else {}
+            referenced = self._referenced(connection, stores, objects)
+            trashed = self._trashed(connection, stores, objects)
+            records = {}
+            for path, txid in objects.items():
+                state, generation = packs.get(path, _NOT_KNOWN)
+                if txid is not None:
+                    state, generation = transactions.get(txid, _NOT_KNOWN)
+                records[path] = ObjectRecord(
+                    is_referenced=path in referenced,
+                    trashed_s=trashed.get(path),
+                    state=state,
+                    generation=generation,
+                )
+            return records
+
+        return self._database.read(read)
+
+    def load_records(self, loads: Collection[UUID]) -> dict[UUID, ObjectRecord]:
+        """Return what is known of the rows of loads, all of it at one moment."""
+
+        def read(connection: sa.Connection) -> dict[UUID, ObjectRecord]:
+            planned = {
+                artifact.load_id: (state, generation)
+                for state, generation, artifact in self._intents(connection, (*_UNDECIDED, "ABORTED"))
+            }
+            referenced: set[UUID] = set()
+            for part in _parts(loads):
+                statement = sa.select(ARTIFACT.c.load_id).where(ARTIFACT.c.load_id.in_(part))
+                referenced.update(connection.execute(statement).scalars())
+            records = {}
+            for load_id in loads:
+                state, generation = planned.get(load_id, _NOT_KNOWN)
+                records[load_id] = ObjectRecord(
+                    is_referenced=load_id in referenced, state=state, generation=generation
+                )
+            return records
+
+        return self._database.read(read)
 
     def _referenced(self, connection: sa.Connection, stores: Sequence[str], paths: Iterable[str]) -> set[str]:
         wanted = self._wanted(stores, paths)
         at = sa.and_(OBJECT.c.store == wanted.c.store, OBJECT.c.path == wanted.c.path)
-        rows = connection.execute(sa.select(OBJECT.c.id, OBJECT.c.path).select_from(wanted.join(OBJECT, at)))
-        by_id = {row.id: row.path for row in rows}
-        # Most are referenced, and artifacts have no index by object: one pass over them tells of all.
-        types = {"id": "int"}
-        ids = self._database.rules.rows(
-            "ids", types, self._database.rules.rows_value([(id_,) for id_ in by_id], types)
-        )
-        statement = sa.select(ARTIFACT.c.object_id.distinct()).where(
-            ARTIFACT.c.object_id.in_(sa.select(ids.c.id))
-        )
-        return {by_id[id_] for id_ in connection.execute(statement).scalars()} if by_id else set()
+        named = sa.select(ARTIFACT.c.object_id).where(ARTIFACT.c.object_id == OBJECT.c.id).exists()
+        statement = sa.select(OBJECT.c.path).select_from(wanted.join(OBJECT, at)).where(named)
+        return set(connection.execute(statement).scalars())
 
     def _trashed(
         self, connection: sa.Connection, stores: Sequence[str], paths: Iterable[str]
@@ -113,91 +127,90 @@ class Garbage:
 
     @staticmethod
     def _transactions(
-        connection: sa.Connection, txids: Sequence[UUID]
-    ) -> dict[UUID, tuple[TransactionState, str, int]]:
+        connection: sa.Connection, txids: Collection[UUID]
+    ) -> dict[UUID, tuple[TransactionState, int]]:
         found = {}
         for part in _parts(txids):
-            statement = sa.select(TXN.c.txid, TXN.c.state, TXN.c.run, TXN.c.gen).where(TXN.c.txid.in_(part))
+            statement = sa.select(TXN.c.txid, TXN.c.state, TXN.c.gen).where(TXN.c.txid.in_(part))
             for row in connection.execute(statement):
-                found[row.txid] = (TransactionState(row.state), row.run, row.gen)
+                found[row.txid] = (TransactionState(row.state), row.gen)
         return found
 
-    # -- remembering
-    def note_candidates(
-        self, destination: str, dead: Mapping[str, str], alive: Sequence[str]
-    ) -> dict[str, float]:
-        """Remember what is dead since when, and forget what is not."""
-        known = self._database.read(lambda connection: self._known(connection, destination, alive))
-        if not dead and not known:  # the usual case needs no turn among the writers
-            return {}
-        for part in _parts(sorted(known)):
-            forget = partial(self._forget, destination=destination, paths=part)
-            self._write("forgetting what is no garbage", forget)
-        ages: dict[str, float] = {}
-        for names in _parts(sorted(dead)):
-            marks = {path: dead[path] for path in names}
-            note = partial(self._note, destination=destination, marks=marks)
-            ages |= self._write("noting garbage", note)
-        return ages
-
-    def _write(self, doing: str, work: Callable[[sa.Connection], _T]) -> _T:
-        with self._database.edit(doing) as connection:
-            self._clock.advance(connection, steps=0)  # two of us would wait for each other's rows
-            return work(connection)
-
-    def _note(
-        self, connection: sa.Connection, destination: str, marks: Mapping[str, str]
-    ) -> dict[str, float]:
-        insert = self._database.rules.insert(GC_CANDIDATE).values(
-            store=destination, path=sa.bindparam("path"), mark=sa.bindparam("mark"), first_seen=self._now
-        )
-        changed = {"mark": insert.excluded.mark, "first_seen": insert.excluded.first_seen}
-        insert = insert.on_conflict_do_update(
-            index_elements=["store", "path"], set_=changed, where=GC_CANDIDATE.c.mark != insert.excluded.mark
-        )
-        connection.execute(insert, [{"path": path, "mark": mark} for path, mark in marks.items()])
-        return self._known(connection, destination, list(marks))
-
-    def _known(self, connection: sa.Connection, destination: str, paths: Iterable[str]) -> dict[str, float]:
-        wanted = self._wanted([destination], paths)
-        at = sa.and_(GC_CANDIDATE.c.store == wanted.c.store, GC_CANDIDATE.c.path == wanted.c.path)
-        age = (self._now - GC_CANDIDATE.c.first_seen).label("age")
-        statement = sa.select(GC_CANDIDATE.c.path, age).select_from(wanted.join(GC_CANDIDATE, at))
-        return {row.path: _seconds(row.age) for row in connection.execute(statement)}
+    def _packs(
+        self, connection: sa.Connection, stores: Sequence[str]
+    ) -> dict[str, tuple[TransactionState, int]]:
+        """Return what undecided transactions plan at a store: a pack is needed while one of them names it."""
+        return {
+            artifact.path: (state, generation)
+            for state, generation, artifact in self._intents(connection, _UNDECIDED)
+            if artifact.destination in stores
+        }
 
     @staticmethod
-    def _forget(connection: sa.Connection, destination: str, paths: Sequence[str]) -> None:
-        connection.execute(
-            sa.delete(GC_CANDIDATE).where(GC_CANDIDATE.c.store == destination, GC_CANDIDATE.c.path.in_(paths))
+    def _intents(
+        connection: sa.Connection, states: Sequence[str]
+    ) -> Iterator[tuple[TransactionState, int, Artifact]]:
+        statement = sa.select(TXN.c.state, TXN.c.gen, TXN.c.manifest).where(
+            TXN.c.state.in_(states), TXN.c.manifest.is_not(None)
         )
+        for row in connection.execute(statement):
+            for output in json.loads(row.manifest)["outputs"]:
+                for artifact in output["artifacts"]:
+                    yield TransactionState(row.state), row.gen, Artifact.from_wire(artifact)
 
-    def forget_all(self, destination: str) -> None:
-        """Forget all candidates of a destination: their patience begins anew."""
-        statement = sa.delete(GC_CANDIDATE).where(GC_CANDIDATE.c.store == destination)
-        self._write("forgetting garbage", lambda connection: connection.execute(statement))
+    # -- remembering
+    def candidate_ages(self, store: str, dead: Mapping[str, str]) -> dict[str, float]:
+        """Return since when objects are remembered as dead under the same mark, in seconds."""
+        known = self._database.read(lambda connection: self._known(connection, store))
+        return {path: _seconds(known[path].age) for path in dead if _same(known, path, dead)}
 
-    def candidates(self, destination: str, after: str, limit: int) -> list[GarbageCandidate]:
-        """Return what is remembered of a destination, in the order of the paths."""
+    def note_candidates(self, store: str, dead: Mapping[str, str]) -> None:
+        """Remember what is dead since when, and forget what is dead no more."""
+        if not dead and not self._database.read(lambda connection: self._known(connection, store)):
+            return  # the usual case needs no turn among the writers
+        with self._database.edit("noting what is garbage") as connection:
+            self._clock.advance(connection, steps=0)  # two of us would wait for each other's rows
+            known = self._known(connection, store)
+            self._forget(connection, store, [path for path in known if not _same(known, path, dead)])
+            new = [
+                {"path": path, "mark": mark} for path, mark in dead.items() if not _same(known, path, dead)
+            ]
+            if new:
+                insert = sa.insert(GC_CANDIDATE).values(
+                    store=store, path=sa.bindparam("path"), mark=sa.bindparam("mark"), first_seen=self._now
+                )
+                connection.execute(insert, new)
+
+    def forget_candidates(self, store: str, paths: Collection[str]) -> None:
+        """Forget what was removed."""
+        with self._database.edit("forgetting garbage that was removed") as connection:
+            self._clock.advance(connection, steps=0)
+            self._forget(connection, store, paths)
+
+    def _known(self, connection: sa.Connection, store: str) -> dict[str, sa.Row[Any]]:
         age = (self._now - GC_CANDIDATE.c.first_seen).label("age")
-        statement = (
-            sa.select(GC_CANDIDATE.c.path, GC_CANDIDATE.c.mark, age)
-            .where(GC_CANDIDATE.c.store == destination, GC_CANDIDATE.c.path > after)
-            .order_by(GC_CANDIDATE.c.path)
-            .limit(limit)
-        )
+        statement = sa.select(GC_CANDIDATE.c.path, GC_CANDIDATE.c.mark, age)
+        rows = connection.execute(statement.where(GC_CANDIDATE.c.store == store))
+        return {row.path: row for row in rows}
 
-        def read(connection: sa.Connection) -> Sequence[Any]:
-            return connection.execute(statement).all()
-
-        return [
-            GarbageCandidate(path=row.path, mark=row.mark, age_s=_seconds(row.age))
-            for row in self._database.read(read)
-        ]
+    @staticmethod
+    def _forget(connection: sa.Connection, store: str, paths: Collection[str]) -> None:
+        for part in _parts(paths):
+            where = (GC_CANDIDATE.c.store == store, GC_CANDIDATE.c.path.in_(part))
+            connection.execute(sa.delete(GC_CANDIDATE).where(*where))
 
 
-def _parts(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    for start in range(0, len(items), _CHUNK):
-        yield items[start : start + _CHUNK]
+_NOT_KNOWN: Final = (None, None)
+
+
+def _same(known: Mapping[str, sa.Row[Any]], path: str, dead: Mapping[str, str]) -> bool:
+    return path in known and known[path].mark == dead.get(path)
+
+
+def _parts(items: Collection[Any]) -> Iterator[list[Any]]:
+    ordered = list(items)
+    for start in range(0, len(ordered), _CHUNK):
+        yield ordered[start : start + _CHUNK]
 
 
 def _seconds(nanoseconds: int) -> float:

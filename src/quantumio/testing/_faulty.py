@@ -15,7 +15,6 @@ from quantumio.ports import (
     ManagedDestination,
     Placement,
     StoredObject,
-    StoreSession,
     TableDestination,
 )
 
@@ -151,10 +150,9 @@ class FaultyDestination:
         """Take over a file, or fail."""
         return self._counter.run("adopt", lambda: self._inner.adopt(source, path, transfer))
 
-    @property
-    def store_id(self) -> UUID | None:
-        """Identity of the store."""
-        return self._inner.store_id
+    def identity(self) -> UUID | None:
+        """Look which store it is."""
+        return self._inner.identity()
 
     def clock_ns(self) -> int | None:
         """Return the time of the store."""
@@ -164,13 +162,9 @@ class FaultyDestination:
         """Note who writes."""
         self._inner.note_session(session)
 
-    def sessions(self) -> Iterator[StoreSession]:
+    def sessions(self) -> Iterator[UUID]:
         """List who has written."""
         return self._inner.sessions()
-
-    def remove_sessions(self, sessions: Sequence[UUID]) -> None:
-        """Remove what they have noted."""
-        self._inner.remove_sessions(sessions)
 
     def remains(self) -> Iterator[StoredObject]:
         """List what was left under temporary names."""
@@ -179,6 +173,10 @@ class FaultyDestination:
     def remove_remains(self, paths: Sequence[str]) -> None:
         """Remove some of it."""
         self._inner.remove_remains(paths)
+
+    def uploads(self) -> Iterator[StoredObject]:
+        """List uploads that were begun."""
+        return self._inner.uploads()
 
 
 class FaultyTableDestination:
