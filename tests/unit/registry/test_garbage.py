@@ -1,11 +1,13 @@
 """What garbage collection asks and remembers, on both databases."""
 
+import uuid
+
 import sqlalchemy as sa
 from attrs import evolve
 
-from quantumio.model import ArtifactState, TransactionState
+from quantumio.model import Artifact, ArtifactState, Transaction, TransactionState
 from quantumio.registry import SqlCatalog
-from quantumio.registry._schema import GC_CANDIDATE, OWNER, TRASH, TXN
+from quantumio.registry._schema import GC_CANDIDATE, TRASH
 from quantumio.system import environment
 from tests.unit.registry.conftest import CALEXP, artifact, make_transaction, visit
 
@@ -43,7 +45,7 @@ def test_objects_are_referenced_or_dead_or_unknown(catalog):
         "other": "COMMITTED",
     }
     (record,) = catalog.object_records(STORES, {"a": aborted.txid}).values()
-    assert (record.state, record.run, record.generation) == (TransactionState.ABORTED, "u/ada/isr", 0)
+    assert (record.state, record.generation) == (TransactionState.ABORTED, 0)
     assert ask(catalog, {path: committed.txid}, ["archive"]) == {path: "COMMITTED"}
     assert ask(catalog, {path: committed.txid}, ["archive", "local"]) == {path: "referenced"}
     assert catalog.object_records(STORES, {}) == {}
@@ -104,56 +106,102 @@ def test_names_of_all_stores_are_known(catalog):
     assert catalog.object_stores() == ["archive", "b", "local"]
 
 
+def ages(catalog: SqlCatalog, dead: dict[str, str], store="local") -> dict[str, float]:
+    return catalog.candidate_ages(store, dead)
+
+
 def test_candidates_are_remembered_while_their_mark_is_the_same(catalog):
-    assert catalog.note_candidates("local", {}) == {}
-    ages = catalog.note_candidates("local", {"a": "1", "b": "1", "c": "1"})
-    assert list(ages) == ["a", "b", "c"]
-    assert all(0 <= age < 60 for age in ages.values())
+    assert ages(catalog, {"a": "1"}) == {}
+    catalog.note_candidates("local", {"a": "1", "b": "1", "c": "1"})
+    assert set(ages(catalog, {"a": "1", "b": "1", "new": "1"})) == {"a", "b"}
     run(catalog, sa.update(GC_CANDIDATE).values(first_seen=GC_CANDIDATE.c.first_seen - HOUR_NS))
-    ages = catalog.note_candidates("local", {"a": "1", "b": "2"}, ["c", "d"])
-    assert ages["a"] >= 3600
-    assert ages["b"] < 60, "another mark is another object"
-    assert [(one.path, one.mark) for one in catalog.candidates("local", "", 9)] == [("a", "1"), ("b", "2")]
-    assert catalog.candidates("local", "", 9)[0].age_s >= 3600
-    assert catalog.note_candidates("local", {"c": "1"})["c"] < 60, "what was forgotten begins anew"
+    assert ages(catalog, {"a": "2"}) == {}, "another mark is another object"
+    catalog.note_candidates("local", {"a": "1", "b": "2"})
+    found = ages(catalog, {"a": "1", "b": "2", "c": "1"})
+    assert set(found) == {"a", "b"}, "what is dead no more is forgotten"
+    assert found["a"] >= 3600 > found["b"]
 
 
 def test_candidates_of_stores_are_kept_apart(catalog):
     catalog.note_candidates("local", {"a": "1"})
-    catalog.note_candidates("archive", {"a": "1", "b": "1"}, [])
-    catalog.note_candidates("local", {}, ["a", "b"])
-    assert catalog.candidates("local", "", 9) == []
-    assert [one.path for one in catalog.candidates("archive", "", 9)] == ["a", "b"]
-    catalog.forget_candidates("archive")
-    assert catalog.candidates("archive", "", 9) == []
+    catalog.note_candidates("archive", {"a": "1", "b": "1"})
+    catalog.note_candidates("local", {})
+    catalog.note_candidates("local", {})
+    assert ages(catalog, {"a": "1"}) == {}
+    assert set(ages(catalog, {"a": "1", "b": "1"}, "archive")) == {"a", "b"}
+    catalog.forget_candidates("archive", ["a", "none"])
+    assert set(ages(catalog, {"a": "1", "b": "1"}, "archive")) == {"b"}
 
 
-def test_candidates_come_in_pages(catalog):
-    catalog.note_candidates("local", {f"{number:04}": "1" for number in range(1300)})
-    found, after = [], ""
-    while page := catalog.candidates("local", after, 400):
-        found += [one.path for one in page]
-        after = found[-1]
-    assert found == [f"{number:04}" for number in range(1300)]
+def test_thousands_of_candidates_are_remembered_and_forgotten(catalog):
+    many = {f"{number:04}": "1" for number in range(1300)}
+    catalog.note_candidates("local", many)
+    assert list(ages(catalog, many)) == list(many)
+    catalog.forget_candidates("local", list(many)[:-1])
+    assert list(ages(catalog, many)) == ["1299"]
 
 
-def test_owners_are_known_with_their_silence(catalog):
-    known, other = environment.uuid7(), environment.uuid7()
+def test_owners_that_were_registered_are_known(catalog):
+    known = environment.uuid7()
     catalog.register_owner(known, "host", "boot")
-    catalog.register_owner(other, "host", "boot")
-    run(
-        catalog,
-        sa.update(OWNER).where(OWNER.c.id == known).values(heartbeat_at=OWNER.c.heartbeat_at - HOUR_NS),
-    )
-    told = catalog.known_owners([known, other, *(environment.uuid7() for _ in range(1100))])
-    assert set(told) == {known, other}
-    assert 3600 <= told[known] < 3660
-    assert told[other] < 60
-    assert catalog.known_owners([]) == {}
+    assert catalog.known_owners([known, *(environment.uuid7() for _ in range(1100))]) == {known}
+    assert catalog.known_owners([]) == set()
+
+
+def packed(number: int, path: str, store: str = "local") -> Transaction:
+    """Plan an output in a pack."""
+    transaction = make_transaction(CALEXP, [visit(number)])
+    (output,) = transaction.outputs
+    return evolve(transaction, outputs=(evolve(output, artifacts=(artifact(path, store=store),)),))
+
+
+def test_pack_is_undecided_while_an_intent_names_it(catalog):
+    owner = environment.uuid7()
+    catalog.register_owner(owner, "host", "boot")
+    first, second, elsewhere = packed(1, "pack"), packed(2, "pack"), packed(3, "pack", "archive")
+    catalog.prepare([first, second, elsewhere], owner, 60)
+    catalog.abort(first.txid, 0, "user")
+    assert ask(catalog, {"pack": None, "dead": None}) == {"pack": "PREPARING", "dead": "None"}
+    catalog.abort(second.txid, 0, "user")
+    assert ask(catalog, {"pack": None}) == {"pack": "None"}
+    assert ask(catalog, {"pack": None}, ["archive"]) == {"pack": "PREPARING"}
+    catalog.quarantine()
+    assert ask(catalog, {"pack": None}, ["archive"]) == {"pack": "QUARANTINED"}
+
+
+def test_pack_of_which_a_dataset_has_a_part_is_referenced(catalog):
+    catalog.flip([packed(1, "pack")])
+    assert ask(catalog, {"pack": None}) == {"pack": "referenced"}
+
+
+def rows_planned(number: int) -> tuple[Transaction, uuid.UUID]:
+    transaction = make_transaction(CALEXP, [visit(number)])
+    (output,) = transaction.outputs
+    load = environment.uuid7()
+    rows = Artifact(destination="level3", path="calexp", format="rows", digest="", nbytes=0, load_id=load)
+    return evolve(transaction, outputs=(evolve(output, artifacts=(rows,)),)), load
+
+
+def test_loads_are_referenced_or_planned_or_unknown(catalog):
+    owner = environment.uuid7()
+    catalog.register_owner(owner, "host", "boot")
+    (committed, seen), (aborted, dead), (waiting, planned) = map(rows_planned, (1, 2, 3))
+    catalog.flip([committed])
+    catalog.prepare([aborted, waiting], owner, 60)
+    catalog.abort(aborted.txid, 0, "user")
+    unknown = environment.uuid7()
+    records = catalog.load_records([seen, dead, planned, unknown])
+    assert {load: (one.is_referenced, one.state) for load, one in records.items()} == {
+        seen: (True, None),
+        dead: (False, TransactionState.ABORTED),
+        planned: (False, TransactionState.PREPARING),
+        unknown: (False, None),
+    }
+    assert catalog.load_records([]) == {}
 
 
 def test_state_and_references_are_of_one_moment(catalog):
-    """A commit between the two questions must never make an object look dead."""
+    """A commit between the questions must never make an object look dead."""
     transaction = make_transaction(CALEXP, [visit(1)])
     owner = environment.uuid7()
     catalog.register_owner(owner, "host", "boot")
@@ -173,4 +221,3 @@ def test_state_and_references_are_of_one_moment(catalog):
     assert (record.is_referenced, record.state) == (False, TransactionState.PREPARING)
     garbage._referenced = ask_first
     assert ask(catalog, {path: transaction.txid}) == {path: "referenced"}
-    assert TXN.c.state is not None
