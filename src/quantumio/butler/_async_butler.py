@@ -540,6 +540,16 @@ class AsyncButler:
         butler = await self._opened()
         return await in_thread(butler.unfinished)
 
+    async def flush(self, timeout: float | None = None) -> list[RecoveryItem]:  # noqa: ASYNC109  the product's word
+        """Carry now what is pending, parked or postponed, and return what is left; see `Butler.flush`.
+
+        Notes
+        -----
+        If cancelled, it goes on in the background.
+        """
+        butler = await self._opened()
+        return await in_thread(butler.flush, timeout)
+
     async def fsck(
         self,
         level: int = 1,
@@ -560,6 +570,30 @@ class AsyncButler:
                 progress(event)
 
         return await in_thread(butler.fsck, level, collections=collections, repair=repair, progress=told)
+
+    async def scrub(
+        self,
+        *,
+        parts: int = 30,
+        part: int | None = None,
+        collections: Collections = None,
+        repair: bool = False,
+        progress: Callable[[FsckProgress], object] | None = None,
+    ) -> FsckReport:
+        """Read a part of all datasets, and check their digests; see `Butler.scrub`.
+
+        ``progress`` is called in a worker thread. Cancelling ends the check after the dataset it is at.
+        """
+        butler = await self._opened()
+
+        def told(event: FsckProgress) -> None:
+            anyio.from_thread.check_cancelled()
+            if progress is not None:
+                progress(event)
+
+        return await in_thread(
+            butler.scrub, parts=parts, part=part, collections=collections, repair=repair, progress=told
+        )
 
     async def gc(
         self,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from quantumio.butler._butler_base import ButlerBase
-from quantumio.butler._session import Collections, as_collections
+from quantumio.butler._session import Collections, as_collections, check_timeout
 from quantumio.engine import (
     GRACE_S,
     LEAST_GRACE_S,
@@ -22,8 +23,11 @@ from quantumio.engine import (
 )
 from quantumio.errors import ErrorKind, InvalidInputError, StateError
 from quantumio.ports import DatasetQuery
+from quantumio.system import environment
 
 __all__ = ["Care"]
+
+_DAY_NS: Final = 86_400_000_000_000
 
 
 class Care(ButlerBase):
@@ -92,6 +96,42 @@ class Care(ButlerBase):
         self._session.check_open()
         return [item for one in self._session.repositories for item in one.runtime.unfinished().items]
 
+    def flush(self, timeout: float | None = None) -> list[RecoveryItem]:
+        """Carry now what is pending, parked or postponed, and return what is left.
+
+        What this process has committed is waited for; what is in the journal of this machine, and what dead
+        processes have left, is recovered; copies and exports that failed are tried again at once, without
+        waiting for their next turn.
+
+        Parameters
+        ----------
+        timeout
+            How long to wait, in seconds; None waits until everything was tried. What takes longer goes on in
+            the background.
+
+        Returns
+        -------
+        list of RecoveryItem
+            As of `unfinished`: what could not be carried, what is in conflict, and what other processes that
+            live are about to carry.
+
+        Raises
+        ------
+        InvalidInputError
+            The timeout is none.
+        StateError
+            A repository was opened read-only (``kind="read_only"``).
+        DestinationError
+            The registry cannot be reached.
+        """
+        self._session.check_open()
+        timeout_s = check_timeout(timeout)
+        self._check_writeable("nothing of it can be carried")
+        deadline = None if timeout_s is None else environment.monotonic() + timeout_s
+        for one in self._session.repositories:
+            one.runtime.flush(None if deadline is None else max(0.0, deadline - environment.monotonic()))
+        return self.unfinished()
+
     def _check_writeable(self, consequence: str) -> None:
         for repository in self._session.repositories:
             if repository.readonly:
@@ -114,9 +154,9 @@ class Care(ButlerBase):
         Parameters
         ----------
         level
-            0: the registry alone (versions without gaps, a whole copy of every dataset); 1: every file and
-            object is there and has its size; 2: they and the rows of databases have their digest; 3: they
-            can be decoded.
+            0: the registry alone (versions without gaps, a whole copy of every dataset, no row that names
+            what is not there, nothing to be done since more than a day); 1: every file and object is there
+            and has its size; 2: they and the rows of databases have their digest; 3: they can be decoded.
         collections
             Names or globs; None checks every run. A dataset that is in several is checked for each.
         repair
@@ -147,6 +187,61 @@ class Care(ButlerBase):
         of its own. A store without any object is taken for one that is not mounted. Rows of databases are
         marked, not replaced. Datasets that are committed during the check are not part of it.
         """
+        return self._check(level, collections, repair=repair, progress=progress, part=(0, 1))
+
+    def scrub(
+        self,
+        *,
+        parts: int = 30,
+        part: int | None = None,
+        collections: Collections = None,
+        repair: bool = False,
+        progress: Callable[[FsckProgress], object] | None = None,
+    ) -> FsckReport:
+        """Read a part of all datasets, and check their digests: every day another part, and then anew.
+
+        Parameters
+        ----------
+        parts
+            In how many parts the datasets are divided; run once a day, each is read once in so many days.
+        part
+            Which of them, from 0; None: that of today (UTC).
+        collections
+            Names or globs; None checks every run.
+        repair
+            As in `fsck`.
+        progress
+            Called after each dataset, in the thread that checks.
+
+        Returns
+        -------
+        FsckReport
+            As of `fsck` at level 2.
+
+        Raises
+        ------
+        InvalidInputError
+            There is no such part, or another argument is none.
+        NotFoundError, StateError, DestinationError
+            As `fsck`.
+        """
+        _check_integer(1, parts=parts)
+        if part is None:
+            part = environment.now_ns() // _DAY_NS % parts
+        _check_integer(0, part=part)
+        if part >= parts:
+            raise InvalidInputError(f"part={part}", hint=f"give a number from 0 to {parts - 1}")
+        return self._check(2, collections, repair=repair, progress=progress, part=(part, parts))
+
+    def _check(
+        self,
+        level: int,
+        collections: Collections,
+        *,
+        repair: bool,
+        progress: Callable[[FsckProgress], object] | None,
+        part: tuple[int, int],
+    ) -> FsckReport:
         self._session.check_open()
         _check_flags(repair=repair)
         _check_progress(progress)
@@ -163,9 +258,10 @@ class Care(ButlerBase):
                 repair=repair,
                 tally=tally,
                 sessions=repository.runtime.sessions,
+                part=part,
             )
             query = DatasetQuery(collections=names, find_first=False, versions="all")
-            tally.total += repository.catalog.count(query)
+            tally.total += repository.catalog.count(query) // part[1]
             checks.append((fsck, query))
         for fsck, query in checks:
             fsck.run(query)
@@ -224,9 +320,9 @@ class Care(ButlerBase):
         self._session.check_open()
         _check_flags(dry_run=dry_run, adopt_sessions=adopt_sessions)
         _check_progress(progress)
-        _check_at_least(LEAST_GRACE_S, "seconds: a day, or more", grace_s=grace_s)
+        _check_grace(grace_s)
         if yes_really is not None:
-            _check_at_least(0, "how many objects may be removed", yes_really=yes_really)
+            _check_integer(0, yes_really=yes_really)
         if not dry_run:
             self._check_writeable("nothing of it can be removed")
         report: GarbageReport | None = None
@@ -248,10 +344,18 @@ def _check_flags(**flags: object) -> None:
             raise InvalidInputError(f"{name}={value!r}", hint="give True or False")
 
 
-def _check_at_least(least: float, what: str, **numbers: object) -> None:
+def _check_integer(least: int, **numbers: object) -> None:
     for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
-            raise InvalidInputError(f"{name}={value!r}", hint=f"give {what}")
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise InvalidInputError(f"{name}={value!r}", hint=f"give a whole number, {least} or more")
+
+
+def _check_grace(grace_s: object) -> None:
+    is_number = isinstance(grace_s, int | float) and not isinstance(grace_s, bool)
+    if not is_number or not grace_s >= LEAST_GRACE_S:  # type: ignore[operator]  # NaN is no number
+        raise InvalidInputError(
+            f"grace_s={grace_s!r}", hint=f"give seconds, {LEAST_GRACE_S:.0f} (a day) or more"
+        )
 
 
 def _check_progress(progress: object) -> None:

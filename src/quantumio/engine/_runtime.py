@@ -539,10 +539,11 @@ class Runtime:
             carry=self._carry_entry,
         )
 
-    def recover(self) -> RecoveryReport:
+    def recover(self, timeout_s: float | None = None) -> RecoveryReport:
         """Finish or end what deaths have left, and wait until that is done; see `Recovery`.
 
-        The report has also what recovery in the background has done since the last one.
+        The report has also what recovery in the background has done since the last one. It is empty where it
+        takes longer than the timeout: then it goes on in the background.
 
         Raises
         ------
@@ -554,11 +555,27 @@ class Runtime:
         done: Reply[RecoveryReport] = Reply()
         refused = StateError(_CLOSED, hint="open another one")
         self._soon(functools.partial(self._recover, done), lambda: done.fail(refused))
+        if not done.wait(timeout_s):
+            return RecoveryReport()
         report = done.result()
         for item in report.items:
             if item.txid is not None:
                 self.ledger.deliver(item.txid)  # the report tells it
         return report
+
+    def flush(self, timeout_s: float | None) -> None:
+        """Carry now what is pending, parked or postponed, and wait for that at most until the timeout.
+
+        Raises
+        ------
+        QuantumioError
+            The registry cannot be reached.
+        """
+        deadline = None if timeout_s is None else environment.monotonic() + timeout_s
+        if self.wait_idle(timeout_s):
+            self.catalog.release_claims(self._owner.id)  # what failed here: nobody is at it now
+        self.catalog.hasten_follow_ups()
+        self.recover(None if deadline is None else max(0.0, deadline - environment.monotonic()))
 
     def look_for_left(self) -> RecoveryReport:
         """Tell what `recover` would do, and do nothing."""

@@ -309,6 +309,9 @@ class Catalog(GarbageCatalog, Protocol):
     def release_claims(self, owner: UUID) -> None:
         """Make what an owner has claimed due: it is dead."""
 
+    def hasten_follow_ups(self) -> None:
+        """Make due what was postponed: somebody wants it to be tried now."""
+
     def finish_follow_ups(self, done: Mapping[UUID, Collection[FollowUp]]) -> None:
         """Note follow-ups of transactions as done; idempotent."""
 
@@ -360,6 +363,9 @@ class Catalog(GarbageCatalog, Protocol):
 
     def versions(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[StoredDataset]:
         """All versions, oldest first."""
+
+    def broken_references(self) -> list[str]:
+        """Return which rows name others that are not there, for people. PostgreSQL has none."""
 
     def version_numbers(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[int]:
         """Return the numbers of all versions that ever were, those of removed ones too, in order."""

@@ -235,6 +235,10 @@ class SqlCatalog:
         """Make what an owner has claimed due: it is dead."""
         uninterrupted(lambda: self._outbox.release_claims(owner))
 
+    def hasten_follow_ups(self) -> None:
+        """Make due what was postponed: somebody wants it to be tried now."""
+        uninterrupted(self._outbox.hasten)
+
     def finish_follow_ups(self, done: Mapping[UUID, Collection[FollowUp]]) -> None:
         """Note follow-ups of transactions as done; idempotent."""
         uninterrupted(lambda: self._outbox.finish(done))
@@ -348,6 +352,10 @@ class SqlCatalog:
     def versions(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[StoredDataset]:
         """Return all versions, oldest first; none where there is no such run."""
         return self._finder.versions(dataset_type, data_id, run)
+
+    def broken_references(self) -> list[str]:
+        """Return which rows name others that are not there, for people. PostgreSQL has none."""
+        return self._database.read(self._database.rules.broken_references)
 
     def version_numbers(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[int]:
         """Return the numbers of all versions that ever were, those of removed ones too, in order."""

@@ -221,3 +221,8 @@ def test_state_and_references_are_of_one_moment(catalog):
     assert (record.is_referenced, record.state) == (False, TransactionState.PREPARING)
     garbage._referenced = ask_first
     assert ask(catalog, {path: transaction.txid}) == {path: "referenced"}
+
+
+def test_references_of_the_registry_are_whole(catalog, commit):
+    commit(CALEXP, [visit(1)])
+    assert catalog.broken_references() == []
