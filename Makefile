@@ -72,8 +72,8 @@ demo: $(STAMP_DEMO) ## Run the main job (DATA=directory: on real frames)
 
 # ------------------------------------------------------------------------------------- tests
 .PHONY: test
-test: $(STAMP_TEST) ## Run all tests (ARGS=...: arguments for pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP_TEST) ## Run all tests (ARGS=...: arguments for pytest; ARGS=-n0: in one process)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 .PHONY: campaign
 campaign: $(STAMP_TEST) ## Crashes, power cuts and nights in large numbers (HOURS=1)

@@ -33,10 +33,12 @@ def crashes(counts, round_):
                 check=check,
                 recover=scenarios.recover,
                 recoveries=4 + round_,
+                random_kills=50,
                 directory=directory,
                 processes=os.cpu_count() or 1,
             )
         counts["crashes"] += report.kills
+        counts["crashes at any moment"] += report.random_kills
         counts["crashes in recovery"] += report.double_kills
         note(counts, f"crash {name}", [violation.message for violation in report.violations])
         yield

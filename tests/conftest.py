@@ -11,6 +11,7 @@ import asyncio
 import atexit
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,10 @@ DEFAULT_TEST_DATA = PROJECT_ROOT.parent / "shared" / "data"
 _GRACE_SECONDS = 5.0
 
 # ---------------------------------------------------------------------------- settings of the session
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background of a shell: processes that tests interrupt would ignore that, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples every time: a failure is a fact about the change, not about luck. `thorough` looks
 # for new ones: HYPOTHESIS_PROFILE=thorough make test

@@ -23,7 +23,7 @@ from quantumio import (
     InvalidInputError,
     StateError,
 )
-from quantumio.engine import PlanScope, _runtime
+from quantumio.engine import PlanScope, _runtime, known_outcome
 from quantumio.engine._carrier import Carrier
 from quantumio.engine._journal import Journal
 from quantumio.engine._journal_entry import JournalState
@@ -39,10 +39,10 @@ def journal(root):
     return [entry.state for entry in Journal(root / "journal").entries()]
 
 
-def run(script, root, *, fails=False):
+def run(script, root, *arguments, fails=False):
     """Run a script in a process of its own; returns what it printed."""
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script), str(root)],
+        [sys.executable, "-c", textwrap.dedent(script), str(root), *arguments],
         capture_output=True,
         text=True,
         timeout=60,
@@ -113,6 +113,8 @@ def test_what_read_a_parked_output_is_parked_with_it_and_recovered_after_it(away
     with pytest.raises(CommitParkedError, match=str(first.txid)):
         second.commit()
     assert isinstance(ticket.outcome, CommitParked)
+    known = known_outcome(first.txid, catalog_of(butler), Journal(root / "journal"))
+    assert known == CommitParked(txid=first.txid, reason="it is in the journal, for `recover` to go on")
     (root / "archive").unlink()
     assert [item.action for item in butler.recover().items] == ["committed"] * 2
     seqs = {one.ref.data_id["visit"]: one.commit_seq for one in stored(butler)}
@@ -136,6 +138,9 @@ def test_journaled_context_that_lost_is_kept_for_people(away):
     (item,) = butler.recover().items
     assert item.action == "conflict"
     assert journal(root) == [JournalState.CONFLICT]
+    lost = known_outcome(ctx.txid, catalog_of(butler), Journal(root / "journal"))  # as another process asks
+    assert isinstance(lost, CommitFailed)
+    assert lost.message == "it was ended: conflict"
     (entry,) = Journal(root / "journal").entries()
     assert str(winner.txid) in entry.reason()
     assert butler.get("stats", visit=1) == {"late": False}
@@ -161,12 +166,18 @@ def test_open_context_dies_with_its_process_and_leaves_nothing(make_butler, tmp_
     with Butler(root, run="r", instrument="ST8", readonly=True) as butler:
         found = butler.recover(dry_run=True).items
         assert [(item.what, item.action) for item in found] == [("transaction", "end")]
+        known = butler.ticket(found[0].txid)
+        assert isinstance(known, CommitParked)
+        assert "on its way in process" in known.reason
         with pytest.raises(StateError) as error:
             butler.recover()
         assert error.value.kind is ErrorKind.READ_ONLY
     with Butler(root, run="r", instrument="ST8") as butler:
         actions = [(item.what, item.action) for item in butler.recover().items]
         assert actions == [("transaction", "ended"), ("follow_up", "done")]
+        known = butler.ticket(found[0].txid)
+        assert isinstance(known, CommitFailed)
+        assert "not heard of" in known.message
         assert list(root.rglob("stats/r/*.json")) == []
         assert catalog_of(butler).outbox() == []
 
@@ -181,8 +192,9 @@ def test_living_process_is_left_alone_by_the_recovery_of_another(make_butler, tm
         from quantumio import Butler
         with Butler(sys.argv[1], run="r", instrument="ST8") as butler:
             print(len(butler.recover().items))
+            print(type(butler.ticket(sys.argv[2])).__name__)
     """
-    assert run(script, root).split() == ["0"]
+    assert run(script, root, str(ctx.txid)).split() == ["0", "CommitParked"]
     ctx.commit()
     assert butler.get("stats", visit=1) == {"a": 1}
 

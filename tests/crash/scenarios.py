@@ -4,9 +4,11 @@ Every value carries the label of the context that put it, so that whatever is fo
 """
 
 import contextlib
+import itertools
 import os
 import sqlite3
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -45,6 +47,12 @@ MANIFESTS = {
     "right": {("stats", 1)},
     "beside": {("blob", 2)},
     "after": {("stats", 1), ("stats", 2), ("blob", 1)},
+}
+BUSY = {thread: [f"busy {thread}.{number}" for number in range(6)] for thread in range(4)}
+MANIFESTS |= {
+    label: {("stats", 1 + number % 3), ("blob", 1 + thread % 2)}
+    for thread, labels in BUSY.items()
+    for number, label in enumerate(labels)
 }
 
 
@@ -222,6 +230,19 @@ def conflict_in_a_group(repository, acknowledge):
             if isinstance(ticket.outcome, Committed):
                 acknowledge(f"committed {label}")
         butler.errors(acknowledge=True)
+
+
+def busy(repository, acknowledge):
+    """Four threads commit at all levels at the same time, and have versions of the same datasets."""
+
+    def work(labels):
+        for label, ack in zip(labels, itertools.cycle(["committed", "journaled", "settled"]), strict=False):
+            commit(butler, label, ack=ack)
+            acknowledge(f"{ack} {label}")
+
+    with opened(repository) as butler, ThreadPoolExecutor() as threads:
+        for done in [threads.submit(work, labels) for labels in BUSY.values()]:
+            done.result()
 
 
 def keyed(repository, acknowledge):

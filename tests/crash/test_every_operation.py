@@ -35,8 +35,7 @@ KILLED_AGAIN = {
     scenarios.collects: scenarios.collect_again,
 }
 
-# What each scenario must have been killed at, else a failpoint or the harness is lost. The first flip waits
-# for all that is placed before it, on however many threads: it is the same number of points away every time.
+# What each scenario must have been killed at, else a failpoint or the harness is lost.
 CERTAIN = {f"{step}.{side}" for step in ("flip", "registry.commit") for side in ("before", "after")}
 
 
@@ -60,7 +59,21 @@ def test_killed_anywhere_it_leaves_what_was_promised(tmp_path, request, scenario
     assert set(report.names) >= CERTAIN
     assert report.kills >= 40
     assert again is None or report.double_kills >= 100
-    assert abs(report.kills - report.points) <= 8  # threads: the last runs may be of different lengths
+    assert report.kills >= 0.8 * report.points  # threads: contexts share more trips or fewer
+
+
+def test_many_threads_killed_at_any_moment_leave_what_was_promised(tmp_path):
+    report = crash_everywhere(
+        scenarios.busy,
+        prepare=scenarios.local,
+        check=scenarios.check,
+        random_kills=100,
+        points=False,
+        directory=tmp_path,
+    )
+    print(report)
+    assert [(one.crash, one.message) for one in report.violations] == []
+    assert report.random_kills >= 80  # the others had ended by then
 
 
 @pytest.mark.parametrize(

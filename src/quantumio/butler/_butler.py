@@ -28,7 +28,7 @@ from quantumio.butler._session import (
     dataset_id_of,
 )
 from quantumio.butler._settings import load_toml, operator_layer
-from quantumio.engine import Context, PlanScope, PolicyResolver, RuntimeStatus
+from quantumio.engine import Context, PlanScope, PolicyResolver, RuntimeStatus, known_outcome
 from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import (
     Ack,
@@ -372,12 +372,22 @@ class Butler(Definitions, Reads, Care):
 
     # -- background
     def ticket(self, txid: UUID | str) -> Ticket | CommitOutcome:
-        """Return the ticket of a transaction that is under way here, or the outcome of a decided one.
+        """Return the ticket of a transaction that is under way here, or else what is known of its outcome.
+
+        Parameters
+        ----------
+        txid
+            Identity of the transaction: that of a context, a ticket or an outcome.
+
+        Returns
+        -------
+        Ticket or CommitOutcome
+            `CommitParked` for one that another process carries, or that waits in the journal.
 
         Raises
         ------
         NotFoundError
-            Nothing is known of it (``kind="no_ticket"``): it never committed here.
+            Nothing is known of it (``kind="no_ticket"``): no byte of it ever left its process.
         """
         self._session.check_open()
         identity = dataset_id_of(txid)
@@ -385,12 +395,12 @@ class Butler(Definitions, Reads, Care):
             known = repository.runtime.ticketed(identity)
             if isinstance(known, Context):
                 return Ticket(known)
-            outcome = known or repository.catalog.outcome(identity)
+            outcome = known or known_outcome(identity, repository.catalog, repository.runtime.journal)
             if outcome is not None:
                 return outcome
         raise NotFoundError(
-            f"no transaction {identity} is under way here or committed",
-            hint="it was aborted, or it is in the memory of another process",
+            f"nothing is known of transaction {identity}",
+            hint="it was aborted before anything was written, or another process has it in memory alone",
             kind=ErrorKind.NO_TICKET,
         )
 

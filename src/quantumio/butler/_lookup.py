@@ -8,7 +8,15 @@ from attrs import frozen
 
 from quantumio.butler._repository import Repository
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
-from quantumio.model import DataId, DataIdValue, DatasetType, StoredDataset, Timespan, make_data_id
+from quantumio.model import (
+    DataId,
+    DataIdValue,
+    DatasetType,
+    StoredDataset,
+    Timespan,
+    data_id_of_keys,
+    make_data_id,
+)
 from quantumio.ports import CollectionKind
 
 __all__ = ["Lookup", "find_stored", "resolve_lookup", "resolve_output"]
@@ -47,9 +55,10 @@ def resolve_output(
     InvalidInputError
         A key is unknown, missing, extra or contradicts another one or a dimension record.
     """
-    known = repository.catalog.dataset_type(dataset_type)
-    if data_id is None and not keys.keys() - known.dimensions:  # most puts: one pass is enough
-        return known, _complete(repository, known, keys, defaults)
+    catalog = repository.catalog
+    known = catalog.dataset_type(dataset_type)
+    if data_id is None and (named := data_id_of_keys(catalog.universe, keys, defaults, known.dimensions)):
+        return known, named  # most puts: one pass is enough
     given, implied = _split(repository, known, data_id, keys)
     resolved = _complete(repository, known, given, defaults)
     _check_implied(repository, known, resolved, implied)

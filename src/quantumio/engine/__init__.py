@@ -20,6 +20,7 @@ from quantumio.engine._garbage_report import (
     GarbageTally,
     StoreGarbage,
 )
+from quantumio.engine._known_outcome import known_outcome
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._output import Output, OutputReleased
 from quantumio.engine._plan_scope import PlanScope
@@ -63,4 +64,5 @@ __all__ = [
     "RuntimeStatus",
     "StoreGarbage",
     "as_targets",
+    "known_outcome",
 ]

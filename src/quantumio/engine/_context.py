@@ -305,7 +305,7 @@ class Context:
         except BaseException:
             output.release()
             raise
-        if ownership in (Ownership.COPY, Ownership.ENCODE) or delegate.is_immutable(value):
+        if not snapshot.is_lent:
             output.progress.reach(Moment.RELEASED)
         return output
 

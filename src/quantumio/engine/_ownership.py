@@ -48,6 +48,8 @@ class Snapshot:
         Canonical; None once released.
     ownership
         How it was taken.
+    is_lent
+        Whether its memory is still the caller's.
     digests
         xxh3-128 of each array whose memory is still the caller's, as taken at put.
     """
@@ -55,6 +57,7 @@ class Snapshot:
     value: object
     ownership: Ownership
     _copies: PooledCopies
+    is_lent: bool = False
     _watched: list[np.ndarray] = field(factory=list)
     _frozen: list[np.ndarray] = field(factory=list)
     _digests: list[bytes] = field(factory=list)
@@ -116,7 +119,8 @@ def take_snapshot(
         return Snapshot(value, ownership, copies)
     watched: list[np.ndarray] = []
     frozen: list[np.ndarray] = []
-    if ownership in (Ownership.COPY, Ownership.ENCODE):
+    is_lent = ownership in (Ownership.FREEZE, Ownership.BORROW)
+    if not is_lent:
         copy_array = copies.copy if ownership is Ownership.COPY else _as_is
     elif ownership is Ownership.FREEZE:
         copy_array = _Watcher(watched, frozen)
@@ -128,7 +132,7 @@ def take_snapshot(
         copies.release()
         thaw(frozen)
         raise
-    return Snapshot(canonical, ownership, copies, watched, frozen)
+    return Snapshot(canonical, ownership, copies, is_lent, watched, frozen)
 
 
 def _digest(array: np.ndarray) -> bytes:
@@ -148,8 +152,10 @@ def _as_is(array: np.ndarray) -> np.ndarray:
 
 
 def _is_canonical(array: np.ndarray) -> bool:
-    # not dtype.isnative: it overlooks texts in subarrays of structures
-    return array.flags.c_contiguous and array.dtype == array.dtype.newbyteorder("=")
+    dtype = array.dtype
+    # isnative overlooks texts in subarrays of structures
+    is_native = dtype.isnative if dtype.names is None else dtype == dtype.newbyteorder("=")
+    return array.flags.c_contiguous and is_native
 
 
 class _Watcher:
@@ -171,18 +177,17 @@ class _Watcher:
 
 
 def freeze(array: np.ndarray) -> list[np.ndarray]:
-    """Make an array read-only, with every array it is a view of; returns those that were writeable.
+    """Make a plain array read-only, with every array it is a view of; returns those that were writeable.
 
     Raises
     ------
     InvalidInputError
         Its memory is not NumPy's, so that nobody could be stopped from writing to it; nothing was changed.
     """
-    import numpy as np
-
+    ndarray = type(array)  # no import here: it is a statement that takes longer than all the others
     chain: list[np.ndarray] = []
     current: object = array
-    while isinstance(current, np.ndarray):
+    while isinstance(current, ndarray):
         chain.append(current)
         current = current.base
     if current is not None and not isinstance(current, bytes):

@@ -14,9 +14,13 @@ __all__ = ["as_bytes", "bulk", "check_plain_array", "is_canonical", "owned"]
 
 def is_canonical(array: np.ndarray[Any, Any]) -> bool:
     """Whether it is a plain array in C order and native byte order."""
-    # not dtype.isnative: it overlooks texts in subarrays of structures
-    is_native = array.dtype == array.dtype.newbyteorder("=")
-    return type(array) is np.ndarray and bool(array.flags.c_contiguous) and is_native
+    return type(array) is np.ndarray and array.flags.c_contiguous and _is_native(array.dtype)
+
+
+def _is_native(dtype: np.dtype[Any]) -> bool:
+    if dtype.names is None:
+        return dtype.isnative
+    return bool(dtype == dtype.newbyteorder("="))  # isnative overlooks texts in subarrays of structures
 
 
 def bulk(array: np.ndarray[Any, Any], copy_array: CopyArray) -> np.ndarray[Any, Any]:

@@ -70,6 +70,8 @@ class InstalledFormats:
         FormatError
             It is a plug-in that cannot be loaded.
         """
+        if loaded := self._formats.get(name):
+            return loaded
         with self._lock:
             if name not in self._formats:
                 location = BUILT_IN_FORMATS.get(name)
@@ -89,6 +91,8 @@ class InstalledFormats:
         FormatError
             It is a plug-in that cannot be loaded.
         """
+        if loaded := self._delegates.get(storage_class):
+            return loaded
         with self._lock:
             if storage_class not in self._delegates:
                 built_in = BUILT_IN_STORAGE_CLASSES.get(storage_class)

@@ -13,7 +13,13 @@ from quantumio.model._commit import (
     Moment,
     check_expectation,
 )
-from quantumio.model._data_id import DataId, DataIdValue, check_data_id_value, make_data_id
+from quantumio.model._data_id import (
+    DataId,
+    DataIdValue,
+    check_data_id_value,
+    data_id_of_keys,
+    make_data_id,
+)
 from quantumio.model._dataset import (
     Artifact,
     ArtifactState,
@@ -94,6 +100,7 @@ __all__ = [
     "check_expectation",
     "check_identifier",
     "check_run",
+    "data_id_of_keys",
     "decode_component",
     "default_universe",
     "encode_component",

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model._dimensions import DimensionUniverse
 
-__all__ = ["DataId", "DataIdValue", "check_data_id_value", "make_data_id"]
+__all__ = ["DataId", "DataIdValue", "check_data_id_value", "data_id_of_keys", "make_data_id"]
 
 DataIdValue = int | str
 _INT64 = 1 << 63
@@ -103,6 +103,37 @@ def check_data_id_value(universe: DimensionUniverse, name: str, value: object) -
         hint=hint,
         kind=ErrorKind.DATA_ID,
     )
+
+
+def data_id_of_keys(
+    universe: DimensionUniverse,
+    keys: Mapping[str, object],
+    defaults: Mapping[str, DataIdValue],
+    dimensions: Iterable[str],
+) -> DataId | None:
+    """Build the data ID that a call gives by keywords and defaults alone: `make_data_id`, but quick.
+
+    Returns
+    -------
+    DataId or None
+        None if something is missing or not wanted: `make_data_id` says what.
+
+    Raises
+    ------
+    InvalidInputError
+        A value has the wrong type.
+    """
+    values: dict[str, DataIdValue] = {}
+    given = 0
+    for name in dimensions:
+        if name in keys:
+            values[name] = check_data_id_value(universe, name, keys[name])
+            given += 1
+        elif name in defaults:
+            values[name] = defaults[name]
+        else:
+            return None
+    return DataId(values) if given == len(keys) else None
 
 
 def make_data_id(

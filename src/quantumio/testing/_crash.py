@@ -28,16 +28,17 @@ class Crash:
 
     Attributes
     ----------
-    point
-        Number of the point at which it was killed, the first being 1.
     name
-        Of that point, as in ``quantumio.system.failpoints``; None where the scenario ended by itself.
+        Of the point at which it was killed, as in ``quantumio.system.failpoints``; ``any moment`` where it
+        was killed at a random time, None where the scenario ended by itself.
+    occurrence
+        How often it had reached that point then, the first time being 1; else 0.
     acknowledged
         What the scenario had acknowledged by then, oldest first.
     """
 
-    point: int
     name: str | None
+    occurrence: int
     acknowledged: tuple[str, ...]
 
 
@@ -67,9 +68,11 @@ class CrashReport:
     Attributes
     ----------
     points
-        How many the scenario reached in the longest run that ended by itself; 0 if none did.
+        How many the scenario reaches, a point that it reaches twice being two.
     kills
-        How many runs were killed.
+        How many of them it was killed at; less than all where its threads came by fewer in a run.
+    random_kills
+        How many runs were killed at a random time.
     double_kills
         How many recoveries of what they left were killed, too.
     names
@@ -82,6 +85,7 @@ class CrashReport:
 
     points: int
     kills: int
+    random_kills: int
     double_kills: int
     names: Mapping[str, int] = field(repr=False)
     violations: tuple[Violation, ...]
@@ -96,14 +100,17 @@ def crash_everywhere(
     directory: Path,
     recover: Callable[[Path], None] | None = None,
     recoveries: int = 1,
+    points: bool = True,
+    random_kills: int = 0,
     processes: int = 2,
     timeout_s: int = 60,
     stop_at_first: bool = False,
 ) -> CrashReport:
-    """Run a scenario again and again, killing it at its first point, its second, and so on to its end.
+    """Run a scenario again and again, killing it at each point the first time, the second, and so on.
 
-    Each run has a copy of one prepared repository and a process of its own, forked from one that has loaded
-    the libraries and opened nothing. The check runs in another fork once the first is dead.
+    Two runs that end by themselves tell how often it reaches each. Every run has a copy of one prepared
+    repository and a process of its own, forked from one that has loaded the libraries and opened nothing.
+    The check runs in another fork once the first is dead.
 
     Parameters
     ----------
@@ -120,6 +127,10 @@ def crash_everywhere(
         crash left, killed somewhere itself, and then that is checked, too.
     recoveries
         How many recoveries of each crash are killed, at points that are the same in every run.
+    points
+        Whether it is killed at its points; else at random times alone.
+    random_kills
+        How many runs are killed at a random time, in the midst of whatever they do.
     directory
         An existing directory for the repositories. Those without violations are removed.
     processes
@@ -138,10 +149,9 @@ def crash_everywhere(
 
     Notes
     -----
-    Points are counted over all threads. Where worker threads of a destination, or of several destinations,
-    work at the same time, their order varies from run to run, so the k-th point is not always the same
-    operation: every number is tried, every interleaving is not. A scenario with one output at one destination
-    reaches its points in the same order each time.
+    Points are counted by name, over all threads. Where worker threads of a destination, or of several
+    destinations, work at the same time, their order varies from run to run: every operation is the last once,
+    after every interleaving it is not.
 
     SIGKILL leaves the page cache: a missing fsync is not found.
     """
@@ -151,16 +161,20 @@ def crash_everywhere(
         "check": _importable(check),
         "recover": None if recover is None else _importable(recover),
         "recoveries": recoveries,
+        "points": points,
+        "random_kills": random_kills,
         "processes": processes,
         "timeout_s": timeout_s,
         "stop_at_first": stop_at_first,
     }
     begin = time.monotonic()
-    runs = _run_template({**task, "directory": str(directory)})
+    planned, *runs = _run_template({**task, "directory": str(directory)})
     killed = [run for run in runs if run["name"] is not None]
+    at_random = sum(run["occurrence"] == 0 for run in killed)
     return CrashReport(
-        points=max((_reached(run) for run in runs if run["name"] is None), default=0),
-        kills=len(killed),
+        points=int(str(planned["points"])),
+        kills=len(killed) - at_random,
+        random_kills=at_random,
         double_kills=sum(int(str(run["killed_again"])) for run in runs),
         names=Counter(str(run["name"]) for run in killed),
         violations=tuple(_violation(run) for run in runs if run["message"]),
@@ -178,18 +192,14 @@ def _importable(function: Callable[..., object]) -> str:
     return f"{module}:{name}"
 
 
-def _reached(run: Mapping[str, object]) -> int:
-    reached = run["reached"]
-    assert isinstance(reached, int)
-    return reached
-
-
 def _violation(run: Mapping[str, object]) -> Violation:
     acknowledged = run["acknowledged"]
     assert isinstance(acknowledged, list)
-    point, name = run["point"], run["name"]
-    assert isinstance(point, int)
-    crash = Crash(point=point, name=None if name is None else str(name), acknowledged=tuple(acknowledged))
+    crash = Crash(
+        name=None if run["name"] is None else str(run["name"]),
+        occurrence=int(str(run["occurrence"])),
+        acknowledged=tuple(acknowledged),
+    )
     return Violation(crash=crash, message=str(run["message"]), repository=Path(str(run["repository"])))
 
 

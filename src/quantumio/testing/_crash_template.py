@@ -15,11 +15,12 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from attrs import define
+from attrs import define, field
 
 from quantumio.system import failpoints
 from quantumio.testing._crash import Acknowledge, Crash
@@ -31,6 +32,9 @@ _LIKELY: Final = ("quantumio.registry", "quantumio.formats", "quantumio.destinat
 _FIRST_GUESS: Final = 40
 """How many points a recovery is thought to reach before one has told."""
 
+_WHOLE_RUNS: Final = 2
+"""How many runs end by themselves, to tell how often each point is reached."""
+
 
 def _load(name: str) -> Callable[..., None]:
     module, _, qualified = name.partition(":")
@@ -38,13 +42,13 @@ def _load(name: str) -> Callable[..., None]:
     return function
 
 
-def _in_a_fork(work: Callable[[], None], report: Path, timeout_s: int) -> str | None:
+def _in_a_fork(work: Callable[[], None], report: Path, timeout_s: float) -> str | None:
     """Run something in a child; return what it raised, or None. Killed by SIGKILL is no failure here."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            signal.alarm(timeout_s)  # nobody catches it: it ends the process
+            signal.setitimer(signal.ITIMER_REAL, timeout_s)  # nobody catches SIGALRM: it ends the process
             work()
             code = 0
         except BaseException:  # noqa: BLE001  told by the parent; nothing may leave a fork but os._exit
@@ -55,26 +59,35 @@ def _in_a_fork(work: Callable[[], None], report: Path, timeout_s: int) -> str | 
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number == signal.SIGALRM:
-            return f"it did not end within {timeout_s} s"
+            return _TOO_LONG
         return None if number == signal.SIGKILL else f"it died of {signal.Signals(number).name}"
     if os.WEXITSTATUS(status) == 0:
         return None
     return report.read_text() if report.exists() else f"it ended with {os.WEXITSTATUS(status)}"
 
 
+_TOO_LONG: Final = "it did not end in time"
+
+_ANY_MOMENT: Final = "any moment"
+"""Name of the place of a run that was killed at a random time."""
+
+_Place: TypeAlias = tuple[str, int]
+"""The name of a point, and how often the run has reached it then."""
+
+
 @define
 class _Killer:
-    """Counts points, and kills the process at one of them."""
+    """Counts points, and kills the process at one of them: the n-th of a name, or the n-th of all."""
 
-    at: int
     note: Path
-    lock: threading.RLock
-    reached: int = 0
+    at: _Place | int | None
+    lock: threading.RLock = field(factory=threading.RLock)
+    reached: Counter[str] = field(factory=Counter)
 
     def __call__(self, name: str) -> None:
         with self.lock:  # nobody passes another point while it dies
-            self.reached += 1
-            if self.reached == self.at:
+            self.reached[name] += 1
+            if self.at in ((name, self.reached[name]), self.reached.total()):
                 self.note.write_text(name)
                 os.kill(os.getpid(), signal.SIGKILL)
                 time.sleep(60)
@@ -107,7 +120,7 @@ class _Template:
             # Failures are found, and told, by the runs that count.
             with contextlib.suppress(Exception):
                 self.scenario(trial, acknowledged.append)
-                self.check(trial, Crash(point=0, name=None, acknowledged=tuple(acknowledged)))
+                self.check(trial, Crash(name=None, occurrence=0, acknowledged=tuple(acknowledged)))
             loaded.write_text("\n".join(list(sys.modules)))
 
         if failure := _in_a_fork(all_once, self.room / "failure", self.timeout_s):
@@ -117,9 +130,9 @@ class _Template:
                 with contextlib.suppress(Exception):
                     importlib.import_module(name)
 
-    def run(self, point: int) -> dict[str, Any]:
-        """Kill one run at one point, and check what it left."""
-        room = self.room / f"{point:05}"
+    def run(self, number: int, place: _Place | float | None) -> dict[str, Any]:
+        """Kill one run at one place, or after so many seconds, or not at all, and check what it left."""
+        room = self.room / f"{number:05}"
         room.mkdir()
         repository = room / "repository"
         shutil.copytree(self.prepared, repository)
@@ -127,33 +140,37 @@ class _Template:
         acknowledged_note.touch()
 
         def dying() -> None:
-            killer = _Killer(at=point, note=name_note, lock=threading.RLock())
+            killer = _Killer(name_note, place if isinstance(place, tuple) else None)
             descriptor = os.open(acknowledged_note, os.O_WRONLY | os.O_APPEND)
             with failpoints.watched(killer):
                 self.scenario(repository, lambda text: _write_line(descriptor, text))
-            reached_note.write_text(str(killer.reached))
+            reached_note.write_text(json.dumps(killer.reached))
 
-        message = _in_a_fork(dying, room / "failure", self.timeout_s)
-        crash = Crash(
-            point=point,
-            name=name_note.read_text() if name_note.exists() else None,
-            acknowledged=tuple(acknowledged_note.read_text().splitlines()),
-        )
+        begin = time.monotonic()
+        lasts_s = place if isinstance(place, float) else self.timeout_s
+        message = _in_a_fork(dying, room / "failure", lasts_s)
+        seconds = time.monotonic() - begin
+        acknowledged = tuple(acknowledged_note.read_text().splitlines())
+        name, occurrence = place if isinstance(place, tuple) and name_note.exists() else (None, 0)
+        if isinstance(place, float) and message == _TOO_LONG:
+            name, message = _ANY_MOMENT, None
+        crash = Crash(name=name, occurrence=occurrence, acknowledged=acknowledged)
         if crash.name is None and message is None and not reached_note.exists():
             message = "it was killed by somebody else"
         killed_again = 0
         if message is None and crash.name is not None:
-            killed_again, message = self._kill_recoveries(room, repository, crash)
+            killed_again, message = self._kill_recoveries(room, repository, crash, number)
         if message is None:
             message = _in_a_fork(
                 lambda: self.check(repository, crash), room / "check-failure", self.timeout_s
             )
         told = {
             "killed_again": killed_again,
-            "point": point,
             "name": crash.name,
+            "occurrence": crash.occurrence,
             "acknowledged": list(crash.acknowledged),
-            "reached": int(reached_note.read_text()) if reached_note.exists() else 0,
+            "reached": json.loads(reached_note.read_text()) if reached_note.exists() else {},
+            "seconds": seconds,
             "message": message,
             "repository": str(repository),
         }
@@ -161,12 +178,14 @@ class _Template:
             shutil.rmtree(room)
         return told
 
-    def _kill_recoveries(self, room: Path, repository: Path, crash: Crash) -> tuple[int, str | None]:
+    def _kill_recoveries(
+        self, room: Path, repository: Path, crash: Crash, seed: int
+    ) -> tuple[int, str | None]:
         """Recover copies of what a crash left, kill each recovery somewhere, and check what that leaves."""
         killed = 0
-        choice = random.Random(crash.point)  # noqa: S311  the same points in every run
-        for number in range(self.recoveries if self.recover else 0):
-            again = room / f"again-{number}"
+        choice = random.Random(seed)  # noqa: S311  the same points in every run
+        for once_more in range(self.recoveries if self.recover else 0):
+            again = room / f"again-{once_more}"
             again.mkdir()
             shutil.copytree(repository, again / "repository")
             was_killed, message = self._kill_recovery(again, choice.randint(1, self.longest), crash)
@@ -194,10 +213,10 @@ class _Template:
 
     def _recover_and_die(self, repository: Path, note: Path, reached: Path, at: int) -> None:
         assert self.recover is not None
-        killer = _Killer(at=at, note=note, lock=threading.RLock())
+        killer = _Killer(note, at)
         with failpoints.watched(killer):
             self.recover(repository)
-        reached.write_text(str(killer.reached))
+        reached.write_text(str(killer.reached.total()))
 
 
 def _write_line(descriptor: int, text: str) -> None:
@@ -224,12 +243,22 @@ def _main(task: Mapping[str, Any]) -> int:
             template.warm()
             gc.collect()
             gc.freeze()  # a collection in a child would copy every page that it shares with this process
-            workers = [_start_worker(template, number, task) for number in range(task["processes"])]
+            whole = [template.run(number, None) for number in range(_WHOLE_RUNS)]
+            places: list[_Place | float] = []
+            if task["points"]:
+                places += _places(run["reached"] for run in whole)
+            places += _moments(task["random_kills"], max(run["seconds"] for run in whole))
+            plan = list(enumerate(places, start=_WHOLE_RUNS))
+            processes = task["processes"]
+            workers = [_start_worker(template, n, plan[n::processes], task) for n in range(processes)]
             statuses = [os.waitpid(worker, 0)[1] for worker in workers]
         except Exception:  # noqa: BLE001  whatever it is, the harness tells it
             print(json.dumps({"fatal": traceback.format_exc()}), file=report)
             return 1
-        for number in range(task["processes"]):
+        print(json.dumps({"points": len(places) - task["random_kills"]}), file=report)
+        for run in whole:
+            print(json.dumps(run), file=report)
+        for number in range(processes):
             report.write(_report_of(directory, number).read_text())
     return 1 if any(statuses) else 0
 
@@ -238,8 +267,24 @@ def _report_of(directory: Path, number: int) -> Path:
     return directory / f"worker-{number}.jsonl"
 
 
-def _start_worker(template: _Template, number: int, task: Mapping[str, Any]) -> int:
-    """Fork a process that tries every n-th point, and return its id."""
+def _places(counts: Iterable[Mapping[str, int]]) -> list[_Place]:
+    """Return every place that one of some whole runs came by."""
+    most: Counter[str] = Counter()
+    for count in counts:
+        most |= Counter(count)
+    return [(name, occurrence) for name, times in most.items() for occurrence in range(1, times + 1)]
+
+
+def _moments(count: int, whole_s: float) -> list[float]:
+    """Return random times within a whole run, in seconds: the same shares of it in every call."""
+    choice = random.Random(count)  # noqa: S311
+    return [max(1e-6, choice.random() * whole_s) for _ in range(count)]
+
+
+def _start_worker(
+    template: _Template, number: int, plan: Sequence[tuple[int, _Place | float]], task: Mapping[str, Any]
+) -> int:
+    """Fork a process that tries its share of the places, and return its id."""
     parent = os.getpid()
     worker = os.fork()
     if worker:
@@ -247,13 +292,13 @@ def _start_worker(template: _Template, number: int, task: Mapping[str, Any]) -> 
     code = 1
     try:
         with _report_of(template.room, number).open("w", buffering=1) as report:
-            point = 1 + number
-            while os.getppid() == parent:  # else nobody wants to know any more
-                told = template.run(point)
-                print(json.dumps(told), file=report)
-                if told["name"] is None or (task["stop_at_first"] and told["message"]):
+            for run, place in plan:
+                if os.getppid() != parent:  # nobody wants to know any more
                     break
-                point += task["processes"]
+                told = template.run(run, place)
+                print(json.dumps(told), file=report)
+                if task["stop_at_first"] and told["message"]:
+                    break
         code = 0
     except BaseException:  # noqa: BLE001  as in every fork: told, and nothing but os._exit leaves it
         traceback.print_exc()

@@ -157,7 +157,7 @@ def test_no_repository_at_all_is_refused():
         {"dimensions": {"visit": {"key": "int"}}},
         {"dimensions": {"beam": {"key": "float"}}},
         {"runtime": {"put_timeout_s": None}},
-        {"destinations": {"x": {"kind": "files", "root": object()}}},
+        {"destinations": {"x": {"kind": "files", "root": print}}},
     ],
     ids=str,
 )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quantumio.errors import ErrorKind, InvalidInputError
-from quantumio.model import DataId, check_data_id_value, default_universe, make_data_id
+from quantumio.model import DataId, check_data_id_value, data_id_of_keys, default_universe, make_data_id
 
 UNIVERSE = default_universe()
 integers = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -186,3 +186,14 @@ def test_subset_is_in_the_order_that_was_asked():
     assert list(data_id.subset(["visit", "instrument"]).items()) == [("visit", 1), ("instrument", "a")]
     with pytest.raises(KeyError):
         data_id.subset(["tract"])
+
+
+def test_keywords_and_defaults_that_say_all_make_the_data_id_at_once():
+    dimensions = ("instrument", "visit")
+    quick = data_id_of_keys(UNIVERSE, {"visit": 3}, {"instrument": "ST8", "detector": 1}, dimensions)
+    assert quick == {"instrument": "ST8", "visit": 3}
+    assert tuple(quick) == dimensions
+    assert data_id_of_keys(UNIVERSE, {"visit": 3}, {}, dimensions) is None  # one is missing
+    assert data_id_of_keys(UNIVERSE, {"visit": 3, "day": 1}, {"instrument": "ST8"}, dimensions) is None
+    with pytest.raises(InvalidInputError, match="no value of dimension 'visit'"):
+        data_id_of_keys(UNIVERSE, {"visit": "three"}, {"instrument": "ST8"}, dimensions)
