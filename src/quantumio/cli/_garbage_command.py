@@ -52,7 +52,7 @@ _COUNTS: Final = ("named", "undecided", "waiting", "removable", "removed", "unkn
 )
 @on_repository
 def gc(call: Call, delete: bool, grace: float, yes_really: int | None, adopt_sessions: bool) -> None:
-    """Remove what no dataset has: what ended and died processes have left.
+    """Remove what no dataset has and nobody will need.
 
     Without --delete it only tells. With it, what is dead is remembered; what an earlier run has remembered,
     at least the grace ago, is removed. So let it run regularly. What the registry does not know, and what has
