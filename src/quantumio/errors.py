@@ -76,6 +76,8 @@ class ErrorKind(StrEnum):
     FORKED = "forked"
     RUNTIME_THREAD = "runtime_thread"
     NEWER_SCHEMA = "newer_schema"
+    UNKNOWN_SESSION = "unknown_session"
+    TOO_MANY_REMOVALS = "too_many_removals"
     BUFFER_FULL = "buffer_full"
     TIMEOUT = "timeout"
     # destinations and registry

@@ -20,6 +20,7 @@ from quantumio import (
     CommitParkedError,
     Committed,
     ErrorKind,
+    InvalidInputError,
     StateError,
 )
 from quantumio.engine import PlanScope, _runtime, known_outcome
@@ -394,3 +395,54 @@ async def test_async_side_recovers_too(away):
     async with AsyncButler(root, run="r", instrument="ST8") as again:
         assert [item.action for item in (await again.recover()).items] == ["committed"]
         assert (await again.recover(dry_run=True)).items == []
+        assert (await again.gc()).is_complete
+        seen = []
+        assert (await again.gc(dry_run=False, progress=seen.append)).removed == 0
+        assert seen
+        assert (await again.scrub(parts=1, progress=seen.append)).datasets == 1
+        assert (await again.scrub(parts=1, part=0)).is_whole
+        assert await again.flush() == []
+
+
+def test_flush_carries_what_is_parked_and_tells_what_is_left(away):
+    butler, root = away
+    with pytest.raises(CommitParkedError), butler.context() as ctx:
+        ctx.put({"a": 1}, "stats", visit=1)
+    butler.errors(acknowledge=True)
+    left = butler.flush()
+    assert [(one.what, one.txid, one.action) for one in left if one.what == "journal"] == [
+        ("journal", ctx.txid, "ready")
+    ]
+    butler.errors(acknowledge=True)
+    (root / "archive").unlink()
+    assert butler.flush(60) == []
+    assert butler.get("stats", visit=1) == {"a": 1}
+
+
+def test_flush_tries_at_once_what_has_failed_here_and_what_was_postponed(make_butler):
+    config = {
+        "destinations": {"second": {"kind": "files", "root": "second"}},
+        "rules": [{"to": ["local", "second?"]}],
+    }
+    butler = make_butler(config=config, run="r")
+    opened = butler._session.repositories[0].destinations
+    whole = opened.get("second")
+    opened._open["second"] = FaultyDestination(whole, Fault(at=1, forever=True))
+    with butler.context() as ctx:
+        ctx.put({"a": 1}, "stats", visit=1)
+    with pytest.raises(ExceptionGroup):
+        butler.drain()
+    (left,) = butler.flush()
+    assert (left.what, left.action) == ("follow_up", "postponed")
+    opened._open["second"] = whole
+    assert butler.flush() == []
+    assert {one.state for one in butler.where_is(ctx.refs[0])} == {ArtifactState.OK}
+    butler.errors(acknowledge=True)
+
+
+def test_flush_of_a_readonly_butler_and_a_wrong_timeout_are_refused(away):
+    butler, root = away
+    with pytest.raises(InvalidInputError):
+        butler.flush(-1)
+    with Butler(root, readonly=True) as reader, pytest.raises(StateError):
+        reader.flush()

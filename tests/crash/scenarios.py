@@ -17,11 +17,13 @@ import pyarrow as pa
 
 from quantumio import Butler, DatasetType
 from quantumio.destinations.files import FilesDestination
-from quantumio.engine import PlanScope, _committer
+from quantumio.engine import GarbageCollector, GarbageTally, PlanScope, _committer
 from quantumio.engine._journal import Journal
 from quantumio.engine._journal_entry import JournalState
-from quantumio.model import ArtifactState, Committed
+from quantumio.model import ArtifactState, Committed, Transaction
 from quantumio.ports import StoredObject
+from quantumio.system import environment
+from quantumio.testing import collect_garbage_at_once
 from tests.planted import bugs
 
 bugs.plant_if_asked()  # the processes of the harness load this module, and no plug-in of pytest
@@ -268,6 +270,52 @@ def replaces(repository, acknowledge):
         acknowledge("committed one")
 
 
+def with_garbage(repository):
+    """Leave what ended transactions and dead processes leave, some of it seen by gc already."""
+    local(repository)
+    with opened(repository) as butler:
+        leave_garbage(butler, repository, 0)
+        collect(butler)
+        leave_garbage(butler, repository, 3)
+
+
+def leave_garbage(butler, repository, number):
+    (open_repository,) = butler._session.repositories
+    catalog, owner = open_repository.catalog, environment.uuid7()
+    catalog.register_owner(owner, "elsewhere", "")
+    ended = Transaction(txid=environment.uuid7(), run=RUN, key=None, outputs=())
+    catalog.prepare([ended], owner, 60)
+    catalog.abort(ended.txid, 0, "user")
+    (kept,) = butler.query("stats", limit=1)
+    committed = butler.versions("stats", visit=kept.data_id["visit"], run=RUN)[0]
+    directory = repository / "data" / "stats" / RUN
+    for txid in (ended.txid, committed.txid):
+        for position in range(number, number + 2):
+            (directory / f"{txid}.0.{position + 7}.json").write_bytes(b"dead")
+    (directory / f".qio-00{number}.tmp").write_bytes(b"dead")
+
+
+def collect(butler):
+    """Run gc once, without patience."""
+    (repository,) = butler._session.repositories
+    GarbageCollector(
+        repository.catalog, repository.destinations, grace_s=0, dry_run=False, tally=GarbageTally()
+    ).run(yes_really=1000)
+
+
+def collects(repository, acknowledge):
+    with opened(repository) as butler:
+        commit(butler, "one")
+        acknowledge("committed one")
+        collect(butler)
+
+
+def collect_again(repository):
+    with opened(repository) as butler:
+        butler.recover()
+        collect(butler)
+
+
 def recover(repository):
     with opened(repository) as butler:
         butler.recover()
@@ -409,6 +457,39 @@ def check(repository, crash):
         assert now == recovered | {"after"}
         butler.drain()
         look_for_remains(butler, repository)
+        look_for_garbage(butler, repository)
+
+
+def check_garbage(repository, crash):
+    """As `check`; and gc, whatever has stopped it, goes on, and then nothing is left."""
+    promised = {line.partition(" ")[2] for line in crash.acknowledged}
+    with opened(repository, readonly=True) as butler:
+        seen = look(butler, repository, crash.acknowledged)
+        assert promised <= seen
+    with opened(repository) as butler:
+        butler.recover()
+        butler.drain()
+        assert look(butler, repository, crash.acknowledged) == seen
+        look_for_garbage(butler, repository)
+        assert look(butler, repository, crash.acknowledged) == seen
+
+
+def look_for_garbage(butler, repository):
+    """Hold that after a gc without patience the stores have what datasets have, and nothing else."""
+    (open_repository,) = butler._session.repositories
+    if "archive" in open_repository.destinations.names():
+        return  # the copies of the repository share that store: it has sessions that this copy does not know
+    report = collect_garbage_at_once(butler)
+    assert report.findings == tuple(one for one in report.findings if one.kind == "removed"), report
+    wanted = set()
+    for ref in butler.query("*", versions="all"):
+        wanted |= {Path(unquote(urlsplit(one.url).path)) for one in butler.where_is(ref)}
+    found = set()
+    for root in (repository / "data", repository / "second"):
+        found |= {path for path in root.rglob("*") if path.is_file() and "_qio" not in path.parts}
+        own = {path.name for path in (root / "_qio").glob("*")}
+        assert own <= {"store.json", "session"}, f"left in {root}: {own}"
+    assert found == {path for path in wanted if path.suffix != ".db"}, found ^ wanted
 
 
 def journaled(repository):

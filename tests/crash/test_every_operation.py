@@ -25,14 +25,16 @@ CASES = [
     ("immediate", scenarios.one_commit, scenarios.immediate, scenarios.check),
     ("key", scenarios.keyed, scenarios.local, scenarios.check_key),
     ("replace", scenarios.replaces, scenarios.local, scenarios.check),
+    ("garbage", scenarios.collects, scenarios.with_garbage, scenarios.check_garbage),
     ("replace at once", scenarios.replaces, scenarios.immediate, scenarios.check),
 ]
 
 # Where recovery has most to do, each is killed once more in recovering from each of its crashes.
 KILLED_AGAIN = {
-    scenarios.with_rows,
-    scenarios.journaled_commits,
-    scenarios.journaled_rows,
+    scenarios.with_rows: scenarios.recover,
+    scenarios.journaled_commits: scenarios.recover,
+    scenarios.journaled_rows: scenarios.recover,
+    scenarios.collects: scenarios.collect_again,
 }
 
 # What each scenario must have been killed at, else a failpoint or the harness is lost.
@@ -52,7 +54,7 @@ def crash_bucket(s3_server, s3_bucket, monkeypatch):
 def test_killed_anywhere_it_leaves_what_was_promised(tmp_path, request, scenario, prepare, check):
     if prepare is scenarios.remote:
         request.getfixturevalue("crash_bucket")
-    again = scenarios.recover if scenario in KILLED_AGAIN else None
+    again = KILLED_AGAIN.get(scenario)
     report = crash_everywhere(scenario, prepare=prepare, check=check, recover=again, directory=tmp_path)
     print(report)
     assert [(one.crash, one.message) for one in report.violations] == []

@@ -43,6 +43,7 @@ RECOVERY = "tests/acceptance/test_recovery.py"
 INTENTS = "tests/unit/registry/test_intents.py"
 OUTBOX = "tests/unit/registry/test_outbox.py"
 FAULTS = "tests/unit/engine/test_faults.py"
+GARBAGE = "tests/unit/engine/test_garbage.py"
 
 
 # -- the disk
@@ -338,6 +339,85 @@ def conflict_deletes_the_journal():
     from quantumio.engine import _carrier
 
     _carrier._close_entry = lambda entry, outcome: entry.finish()
+
+
+# -- garbage
+
+
+@bug(GARBAGE, "-k", "while_the_store_is_listed")
+def garbage_is_listed_after_the_registry_was_read():
+    from quantumio.engine._garbage import GarbageCollector
+    from quantumio.engine._garbage_policy import parse_name
+    from quantumio.ports import ObjectRecord
+
+    plan = GarbageCollector._plan
+
+    def read_first(self, store):
+        everything = {
+            path: parse_name(path)
+            for stored in self._catalog.query(_all_versions())
+            for path in (artifact.path for artifact in stored.artifacts)
+        }
+        known = records(self, store, everything)
+        by_transaction = {name.id: known[path] for path, name in everything.items()}
+
+        def as_it_was(self, store, names):
+            return {
+                path: known.get(path)
+                or attrs.evolve(by_transaction.get(name.id, ObjectRecord()), is_referenced=False)
+                for path, name in names.items()
+                if name is not None
+            }
+
+        GarbageCollector._records = as_it_was
+        try:
+            return plan(self, store)
+        finally:
+            GarbageCollector._records = records
+
+    records, GarbageCollector._plan = GarbageCollector._records, read_first
+
+
+def _all_versions():
+    from quantumio.ports import DatasetQuery
+
+    return DatasetQuery(find_first=False, versions="all")
+
+
+@bug(GARBAGE, "-k", "host_clock")
+def garbage_is_as_old_as_the_host_says():
+    from quantumio.destinations.files import FilesDestination
+    from quantumio.system import environment
+
+    FilesDestination.clock_ns = lambda self: environment.now_ns()
+
+
+@bug(GARBAGE, "-k", "on_its_way")
+def garbage_includes_what_is_on_its_way():
+    from quantumio.engine import _garbage
+    from quantumio.engine._garbage_policy import GarbageVerdict
+
+    judge = _garbage.judge
+
+    def impatient(name, record, grace_s):
+        verdict = judge(name, record, grace_s)
+        return GarbageVerdict.DEAD if verdict is GarbageVerdict.UNDECIDED else verdict
+
+    _garbage.judge = impatient
+
+
+@bug(GARBAGE, "-k", "session_that_the_registry_does_not_know")
+def sessions_are_not_looked_at():
+    from quantumio.engine._garbage import GarbageCollector
+
+    GarbageCollector._check_sessions = lambda self, stores, *, adopt: None
+
+
+@bug(GARBAGE, "-k", "pack_goes")
+def packs_go_while_an_intent_names_them():
+    from quantumio.registry._garbage import Garbage
+
+    Garbage._packs = lambda self, connection, stores: {}
 
 
 # -- memory

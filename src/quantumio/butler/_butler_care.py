@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from quantumio.butler._butler_base import ButlerBase
-from quantumio.butler._session import Collections, as_collections
-from quantumio.engine import Fsck, FsckProgress, FsckReport, FsckTally, RecoveryItem, RecoveryReport
+from quantumio.butler._session import Collections, as_collections, check_timeout
+from quantumio.engine import (
+    GRACE_S,
+    LEAST_GRACE_S,
+    Fsck,
+    FsckProgress,
+    FsckReport,
+    FsckTally,
+    GarbageCollector,
+    GarbageProgress,
+    GarbageReport,
+    GarbageTally,
+    RecoveryItem,
+    RecoveryReport,
+)
 from quantumio.errors import ErrorKind, InvalidInputError, StateError
 from quantumio.ports import DatasetQuery
+from quantumio.system import environment
 
 __all__ = ["Care"]
+
+_DAY_NS: Final = 86_400_000_000_000
 
 
 class Care(ButlerBase):
@@ -51,9 +68,7 @@ class Care(ButlerBase):
         Again it does nothing, or goes on where it was broken off.
         """
         self._session.check_open()
-        for name, value in (("dry_run", dry_run), ("restored", restored)):
-            if not isinstance(value, bool):
-                raise InvalidInputError(f"{name}={value!r}", hint="give True or False")
+        _check_flags(dry_run=dry_run, restored=restored)
         if not dry_run:
             self._check_writeable("nothing of it can be recovered")
         report = RecoveryReport()
@@ -81,6 +96,42 @@ class Care(ButlerBase):
         self._session.check_open()
         return [item for one in self._session.repositories for item in one.runtime.unfinished().items]
 
+    def flush(self, timeout: float | None = None) -> list[RecoveryItem]:
+        """Carry now what is pending, parked or postponed, and return what is left.
+
+        What this process has committed is waited for; what is in the journal of this machine, and what dead
+        processes have left, is recovered; copies and exports that failed are tried again at once, without
+        waiting for their next turn.
+
+        Parameters
+        ----------
+        timeout
+            How long to wait, in seconds; None waits until everything was tried. What takes longer goes on in
+            the background.
+
+        Returns
+        -------
+        list of RecoveryItem
+            As of `unfinished`: what could not be carried, what is in conflict, and what other processes that
+            live are about to carry.
+
+        Raises
+        ------
+        InvalidInputError
+            The timeout is none.
+        StateError
+            A repository was opened read-only (``kind="read_only"``).
+        DestinationError
+            The registry cannot be reached.
+        """
+        self._session.check_open()
+        timeout_s = check_timeout(timeout)
+        self._check_writeable("nothing of it can be carried")
+        deadline = None if timeout_s is None else environment.monotonic() + timeout_s
+        for one in self._session.repositories:
+            one.runtime.flush(None if deadline is None else max(0.0, deadline - environment.monotonic()))
+        return self.unfinished()
+
     def _check_writeable(self, consequence: str) -> None:
         for repository in self._session.repositories:
             if repository.readonly:
@@ -103,9 +154,9 @@ class Care(ButlerBase):
         Parameters
         ----------
         level
-            0: the registry alone (versions without gaps, a whole copy of every dataset); 1: every file and
-            object is there and has its size; 2: they and the rows of databases have their digest; 3: they
-            can be decoded.
+            0: the registry alone (versions without gaps, a whole copy of every dataset, no row that names
+            what is not there, nothing to be done since more than a day); 1: every file and object is there
+            and has its size; 2: they and the rows of databases have their digest; 3: they can be decoded.
         collections
             Names or globs; None checks every run. A dataset that is in several is checked for each.
         repair
@@ -136,11 +187,64 @@ class Care(ButlerBase):
         of its own. A store without any object is taken for one that is not mounted. Rows of databases are
         marked, not replaced. Datasets that are committed during the check are not part of it.
         """
+        return self._check(level, collections, repair=repair, progress=progress, part=(0, 1))
+
+    def scrub(
+        self,
+        *,
+        parts: int = 30,
+        part: int | None = None,
+        collections: Collections = None,
+        repair: bool = False,
+        progress: Callable[[FsckProgress], object] | None = None,
+    ) -> FsckReport:
+        """Read a part of all datasets, and check their digests: every day another part, and then anew.
+
+        Parameters
+        ----------
+        parts
+            In how many parts the datasets are divided; run once a day, each is read once in so many days.
+        part
+            Which of them, from 0; None: that of today (UTC).
+        collections
+            Names or globs; None checks every run.
+        repair
+            As in `fsck`.
+        progress
+            Called after each dataset, in the thread that checks.
+
+        Returns
+        -------
+        FsckReport
+            As of `fsck` at level 2.
+
+        Raises
+        ------
+        InvalidInputError
+            There is no such part, or another argument is none.
+        NotFoundError, StateError, DestinationError
+            As `fsck`.
+        """
+        _check_integer(1, parts=parts)
+        if part is None:
+            part = environment.now_ns() // _DAY_NS % parts
+        _check_integer(0, part=part)
+        if part >= parts:
+            raise InvalidInputError(f"part={part}", hint=f"give a number from 0 to {parts - 1}")
+        return self._check(2, collections, repair=repair, progress=progress, part=(part, parts))
+
+    def _check(
+        self,
+        level: int,
+        collections: Collections,
+        *,
+        repair: bool,
+        progress: Callable[[FsckProgress], object] | None,
+        part: tuple[int, int],
+    ) -> FsckReport:
         self._session.check_open()
-        if not isinstance(repair, bool):
-            raise InvalidInputError(f"repair={repair!r}", hint="give True or False")
-        if progress is not None and not callable(progress):
-            raise InvalidInputError(f"progress={progress!r}", hint="give a function, or None")
+        _check_flags(repair=repair)
+        _check_progress(progress)
         if repair:
             self._check_writeable("it cannot be repaired")
         tally = FsckTally(progress=progress)
@@ -153,10 +257,107 @@ class Care(ButlerBase):
                 level=level,
                 repair=repair,
                 tally=tally,
+                sessions=repository.runtime.sessions,
+                part=part,
             )
             query = DatasetQuery(collections=names, find_first=False, versions="all")
-            tally.total += repository.catalog.count(query)
+            tally.total += repository.catalog.count(query) // part[1]
             checks.append((fsck, query))
         for fsck, query in checks:
             fsck.run(query)
         return tally.report(level, repair=repair)
+
+    def gc(
+        self,
+        *,
+        dry_run: bool = True,
+        grace_s: float = GRACE_S,
+        yes_really: int | None = None,
+        adopt_sessions: bool = False,
+        progress: Callable[[GarbageProgress], object] | None = None,
+    ) -> GarbageReport:
+        """Remove what no dataset has and none will ever have: what ended and died processes have left.
+
+        What is dead is remembered by the first run that is no dry run, and removed by one that comes at least
+        the grace later and finds it unchanged. So run it regularly.
+
+        Parameters
+        ----------
+        dry_run
+            Tell what would be removed now, and change nothing.
+        grace_s
+            How long something must have been dead, in seconds: a week, and at least a day.
+        yes_really
+            How many objects may be removed, even if that is more than 1,000, or a tenth, of a store.
+        adopt_sessions
+            Make known to the registry the processes that have written to the stores without its knowing:
+            somebody has looked into it, and decided that this is the registry to go on with.
+        progress
+            Called after every thousand objects, and after each that was removed, in the thread that works.
+
+        Returns
+        -------
+        GarbageReport
+            Counts by store, and the first findings; its size does not grow with the repository.
+
+        Raises
+        ------
+        InvalidInputError
+            An argument is none.
+        StateError
+            A store was written by a process that the registry does not know (``kind="unknown_session"``);
+            more would be removed than is usual (``kind="too_many_removals"``); a repository was opened
+            read-only (``kind="read_only"``), and it is no dry run. Nothing was removed.
+        DestinationError
+            The registry cannot be reached. A destination that cannot is a finding, and is left alone.
+
+        Notes
+        -----
+        Safe at any time, beside other processes that work on the repository, and beside other runs. Never
+        removed is what a dataset has, what belongs to a transaction that is on its way or was set aside, what
+        the registry does not know, and what has no name of quantumio's.
+        """
+        self._session.check_open()
+        _check_flags(dry_run=dry_run, adopt_sessions=adopt_sessions)
+        _check_progress(progress)
+        _check_grace(grace_s)
+        if yes_really is not None:
+            _check_integer(0, yes_really=yes_really)
+        if not dry_run:
+            self._check_writeable("nothing of it can be removed")
+        report: GarbageReport | None = None
+        for repository in self._session.repositories:
+            tally = GarbageTally(progress=progress)
+            collector = GarbageCollector(
+                repository.catalog, repository.destinations, grace_s=grace_s, dry_run=dry_run, tally=tally
+            )
+            collector.run(yes_really=yes_really, adopt_sessions=adopt_sessions)
+            found = tally.report(dry_run=dry_run, grace_s=grace_s)
+            report = found if report is None else report.joined(found)
+        assert report is not None
+        return report
+
+
+def _check_flags(**flags: object) -> None:
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise InvalidInputError(f"{name}={value!r}", hint="give True or False")
+
+
+def _check_integer(least: int, **numbers: object) -> None:
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise InvalidInputError(f"{name}={value!r}", hint=f"give a whole number, {least} or more")
+
+
+def _check_grace(grace_s: object) -> None:
+    is_number = isinstance(grace_s, int | float) and not isinstance(grace_s, bool)
+    if not is_number or not grace_s >= LEAST_GRACE_S:  # type: ignore[operator]  # NaN is no number
+        raise InvalidInputError(
+            f"grace_s={grace_s!r}", hint=f"give seconds, {LEAST_GRACE_S:.0f} (a day) or more"
+        )
+
+
+def _check_progress(progress: object) -> None:
+    if progress is not None and not callable(progress):
+        raise InvalidInputError(f"progress={progress!r}", hint="give a function, or None")

@@ -114,6 +114,7 @@ def _adopt(
     runtime = repository.runtime
     runtime.prepare_now(transaction)
     try:
+        runtime.sessions.note(destination)
         for item, output in zip(items, transaction.outputs, strict=True):
             (artifact,) = output.artifacts
             placed = destination.adopt(item.path, artifact.path, "link" if transfer == "link" else "copy")

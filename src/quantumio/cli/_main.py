@@ -9,10 +9,12 @@ from typing import Any, Final
 
 import click
 
-from quantumio.cli._care_commands import errors, fsck, pending, recover
+from quantumio.cli._care_commands import errors, flush, pending, recover
+from quantumio.cli._check_commands import fsck, scrub
 from quantumio.cli._collection_commands import associate, certify, chain, decertify, disassociate
 from quantumio.cli._dataset_commands import get, put
 from quantumio.cli._errors import EXIT_INTERRUPTED, report
+from quantumio.cli._garbage_command import gc
 from quantumio.cli._ingest_command import ingest
 from quantumio.cli._inspection_commands import show, versions
 from quantumio.cli._listing_commands import destinations, ls
@@ -32,7 +34,7 @@ _SECTIONS: Final[dict[str, tuple[click.Command, ...]]] = {
     "Collections": (certify, decertify, associate, disassociate, chain),
     "Running": (run,),
     "Policies": (policy,),
-    "Care": (pending, errors, recover, fsck, upgrade),
+    "Care": (pending, errors, flush, recover, fsck, scrub, gc, upgrade),
 }
 
 _EPILOG: Final = """\b

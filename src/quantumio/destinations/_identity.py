@@ -21,8 +21,8 @@ def new_identity(repository_id: UUID) -> bytes:
     return (json.dumps(identity, indent=1) + "\n").encode()
 
 
-def check_identity(name: str, where: str, content: bytes, repository_id: UUID) -> None:
-    """Refuse a store that belongs to another repository.
+def check_identity(name: str, where: str, content: bytes, repository_id: UUID) -> UUID:
+    """Return which store it is, and refuse one that belongs to another repository.
 
     Parameters
     ----------
@@ -43,6 +43,7 @@ def check_identity(name: str, where: str, content: bytes, repository_id: UUID) -
     try:
         identity = json.loads(content)
         version, registry = int(identity["version"]), UUID(identity["registry"])
+        store = UUID(identity["store"])
     except (ValueError, KeyError, TypeError):
         raise DestinationError(
             f"destination {name!r}: {where}/{IDENTITY_PATH} is damaged",
@@ -62,3 +63,4 @@ def check_identity(name: str, where: str, content: bytes, repository_id: UUID) -
             hint="give each repository a root of its own",
             kind=ErrorKind.POLICY,
         )
+    return store

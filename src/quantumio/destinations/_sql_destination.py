@@ -170,6 +170,17 @@ class DatabaseDestination:
             for part in (rows, VISIBLE, CHUNKS, LOADS):  # the order of the view: no deadlock with its changes
                 connection.execute(sa.delete(part).where(part.c.qio_load == load_id))
 
+    def hidden_loads(self) -> Iterator[tuple[str, UUID]]:
+        """List table and load id of the rows that were not revealed."""
+        if not self._database.exists():
+            return
+        seen = sa.select(VISIBLE.c.qio_load).where(VISIBLE.c.qio_load == LOADS.c.qio_load).exists()
+        statement = sa.select(LOADS.c.table_name, LOADS.c.qio_load).where(~seen).order_by(LOADS.c.qio_load)
+        with self._database.read("looking for rows that nobody sees") as connection:
+            has_loads = sa.inspect(connection).has_table(LOADS.name)
+            rows = connection.execute(statement).all() if has_loads else []
+        yield from ((row.table_name, row.qio_load) for row in rows)
+
     # -- reading
 
     def read(self, table: str, load_id: UUID, columns: Sequence[str] | None = None) -> pa.Table:

@@ -5,12 +5,14 @@ Options: ``root`` (a path, relative to the repository, or a ``file://`` URL).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar, cast
+from uuid import UUID
 
 from attrs import evolve
 
@@ -18,6 +20,7 @@ from quantumio.destinations._failures import local_failure, read_only
 from quantumio.destinations._identity import IDENTITY_PATH, check_identity, new_identity
 from quantumio.destinations._names import RESERVED, check_path
 from quantumio.destinations._options import Opening, Options, local_path
+from quantumio.destinations._sessions import SESSIONS, session_content, session_named, session_path
 from quantumio.errors import (
     ConflictError,
     DestinationError,
@@ -78,6 +81,7 @@ class FilesDestination:
         self._managed_roots = (*opening.managed_roots, self._root)
         self._lock = threading.Lock()
         self._workers: ThreadPoolExecutor | None = None
+        self._repository_id = opening.repository_id
         self._identify(opening)
 
     @property
@@ -227,6 +231,91 @@ class FilesDestination:
         """Return where the object is, as a ``file://`` URL."""
         return (self._root / check_path(path)).as_uri()
 
+    # -- looking after the store
+
+    def identity(self) -> UUID | None:
+        """Look again which store it is; see `quantumio.ports.ManagedDestination`."""
+        try:
+            content = files.read_bytes(self._root / IDENTITY_PATH)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise local_failure(self._name, f"opening {self._root}", error) from error
+        return check_identity(self._name, str(self._root), content, self._repository_id)
+
+    def clock_ns(self) -> int:
+        """Return the time by the clock of the file system; see `quantumio.ports.ManagedDestination`."""
+        self._refuse_if_readonly("asking for the time")
+        # what a death leaves behind has the name of what was being written, and goes as that
+        file = self._root / RESERVED / files.temporary_name()
+        try:
+            files.write_unshared(file, [b"?"])
+            try:
+                status = files.status(file)
+            finally:
+                files.remove(file)
+        except OSError as error:
+            raise local_failure(self._name, f"asking {self._root} for the time", error) from error
+        if status is None:
+            raise DestinationError(
+                f"destination {self._name!r}: {file} vanished after it was written",
+                hint="find out who removes files there",
+            )
+        return status[1]
+
+    def note_session(self, session: UUID) -> None:
+        """Write down that a process places objects here; see `quantumio.ports.ManagedDestination`."""
+        self._refuse_if_readonly("noting who writes")
+        file = self._root / session_path(session)
+        try:
+            files.make_directories(file.parent)
+            with contextlib.suppress(FileExistsError):
+                files.write_new(file, [session_content(session)])
+            files.fsync_directories([file.parent])
+        except OSError as error:
+            raise local_failure(self._name, f"writing {file}", error) from error
+
+    def sessions(self) -> Iterator[UUID]:
+        """List the processes that have placed objects here."""
+        for path, _, _ in self._files(self._root / SESSIONS):
+            if (session := session_named(path.name)) is not None:
+                yield session
+
+    def remains(self) -> Iterator[StoredObject]:
+        """List what writing that was broken off has left under temporary names."""
+        for path, nbytes, modified_ns in self._files(self._root):
+            if files.is_temporary(path.name):
+                relative = path.relative_to(self._root).as_posix()
+                yield StoredObject(path=relative, nbytes=nbytes, modified_ns=modified_ns)
+
+    def remove_remains(self, paths: Sequence[str]) -> None:
+        """Remove some of it; see `quantumio.ports.ManagedDestination`."""
+        self._refuse_if_readonly("removing")
+        targets = [self._locate_remains(path) for path in paths]
+        try:
+            removed = [target for target in targets if files.remove(target)]
+        except OSError as error:
+            raise local_failure(self._name, "removing what was left", error) from error
+        self._fsync_parents(removed)
+
+    def uploads(self) -> Iterator[StoredObject]:
+        """List nothing: a file is written under a temporary name."""
+        return iter(())
+
+    def _locate_remains(self, path: str) -> Path:
+        directory, _, name = path.rpartition("/")
+        if not files.is_temporary(name):
+            raise InvalidInputError(f"{path!r} has no temporary name", hint="list the remains first")
+        parent = self._root / check_path(directory, reserved=True) if directory else self._root
+        self._refuse_links(path, parent, self._root)
+        return parent / name
+
+    def _files(self, directory: Path) -> Iterator[tuple[Path, int, int]]:
+        try:
+            yield from files.list_files(directory)
+        except OSError as error:
+            raise local_failure(self._name, f"listing {directory}", error) from error
+
     # -- inside
 
     def _identify(self, opening: Opening) -> None:
@@ -240,12 +329,9 @@ class FilesDestination:
                     pass
                 else:
                     files.fsync_directories([file.parent])
-            content = files.read_bytes(file)
-        except FileNotFoundError:
-            return  # read-only, and nobody has written here yet
         except OSError as error:
             raise local_failure(self._name, f"opening {self._root}", error) from error
-        check_identity(self._name, str(self._root), content, opening.repository_id)
+        self.identity()  # somebody may have been first
 
     def _locate(self, path: str, root: Path | None = None) -> Path:
         """Return where an object is, and refuse names that leave the root, by symbolic links too."""

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 from attrs import evolve, frozen
 
@@ -56,6 +57,8 @@ class MemoryDestination:
         self._readonly = readonly
         self._managed_roots = managed_roots
         self._held: dict[str, _Held] = {}
+        self._sessions: set[UUID] = set()
+        self._identity = environment.uuid7()
         self._lock = threading.Lock()
 
     @property
@@ -67,6 +70,7 @@ class MemoryDestination:
         """Forget all objects; idempotent."""
         with self._lock:
             self._held.clear()
+            self._sessions.clear()
 
     def place(self, placements: Sequence[Placement]) -> list[StoredObject]:
         """Keep all; see `quantumio.ports.ObjectDestination.place`."""
@@ -133,6 +137,40 @@ class MemoryDestination:
         except OSError as error:
             raise local_failure(self._name, f"taking over {source}", error) from error
         return stored
+
+    def identity(self) -> UUID:
+        """Return which store it is."""
+        return self._identity
+
+    def clock_ns(self) -> int:
+        """Return the time by the clock that its objects have their times from."""
+        self._refuse_if_readonly("asking for the time")
+        return environment.now_ns()
+
+    def note_session(self, session: UUID) -> None:
+        """Note that a process places objects here."""
+        self._refuse_if_readonly("noting who writes")
+        with self._lock:
+            self._sessions.add(session)
+
+    def sessions(self) -> Iterator[UUID]:
+        """List who has noted itself."""
+        with self._lock:
+            return iter(sorted(self._sessions))
+
+    def remains(self) -> Iterator[StoredObject]:
+        """List nothing: an object is there as a whole, or not at all."""
+        return iter(())
+
+    def remove_remains(self, paths: Sequence[str]) -> None:
+        """Remove nothing; every path is refused, as none is left behind."""
+        self._refuse_if_readonly("removing")
+        for path in paths:
+            raise InvalidInputError(f"{path!r} was not left behind", hint="list the remains first")
+
+    def uploads(self) -> Iterator[StoredObject]:
+        """List nothing: an object is there as a whole, or not at all."""
+        return iter(())
 
     def _keep(self, path: str, data: bytes, digest: str) -> StoredObject:
         held = _Held(data=data, digest=digest, modified_ns=environment.now_ns())

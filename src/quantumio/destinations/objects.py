@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from uuid import UUID
 
 from attrs import evolve
 
@@ -28,6 +29,15 @@ from quantumio.destinations._remote_objects import (
     missing,
     read_object,
     told,
+)
+from quantumio.destinations._sessions import (
+    CLOCK,
+    SESSIONS,
+    check_clock,
+    new_clock,
+    session_content,
+    session_named,
+    session_path,
 )
 from quantumio.destinations._store_options import STORE_OPTIONS, StoreOptions
 from quantumio.destinations.files import FilesDestination, check_source, corrupt
@@ -93,6 +103,7 @@ class ObjectsDestination:
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._workers: ThreadPoolExecutor | None = None
+        self._repository_id = opening.repository_id
         self._identify(opening)
 
     @property
@@ -172,7 +183,8 @@ class ObjectsDestination:
             It could not be copied.
         """
         self._refuse_if_readonly("exporting")
-        source, target = self._full(path), f"{self._remote.strip(tree).rstrip('/')}/{check_path(human_path)}"
+        source = self._full(check_path(path))
+        target = f"{self._remote.strip(tree).rstrip('/')}/{check_path(human_path)}"
         found = self._head(path)
         if found is None:
             raise self._missing(path)
@@ -195,18 +207,76 @@ class ObjectsDestination:
 
     def read(self, path: str, byte_range: tuple[int, int] | None = None) -> bytes:
         """Return an object, or ``(offset, length)`` of it; see `quantumio.ports.ObjectDestination.read`."""
-        return read_object(self._remote, self._name, path, self._full(path), byte_range)
+        return self._read(check_path(path), byte_range)
 
     def stat(self, path: str) -> StoredObject | None:
         """Tell of one object; None if it is certain that there is none."""
-        found = self._head(path)
+        found = self._head(check_path(path))
         return None if found is None else found.told
 
     def objects(self) -> Iterator[StoredObject]:
         """List all objects."""
+        return (found for found in self._list() if not found.path.startswith(f"{RESERVED}/"))
+
+    def url(self, path: str) -> str:
+        """Return where the object is."""
+        return self._remote.url(self._full(check_path(path)))
+
+    # -- looking after the store
+
+    def identity(self) -> UUID | None:
+        """Look again which store it is; see `quantumio.ports.ManagedDestination`."""
+        content = self._read_identity()
+        where = self._remote.url(self._root)
+        return None if content is None else check_identity(self._name, where, content, self._repository_id)
+
+    def clock_ns(self) -> int | None:
+        """Return the time by the clock of the store; see `quantumio.ports.ManagedDestination`."""
+        self._refuse_if_readonly("asking for the time")
+        placed = self._place_one(_reserved(new_clock(), b"?"))
+        self._remove_one(placed.path)
+        return placed.modified_ns
+
+    def note_session(self, session: UUID) -> None:
+        """Write down that a process places objects here; see `quantumio.ports.ManagedDestination`."""
+        self._refuse_if_readonly("noting who writes")
+        self._place_one(_reserved(session_path(session), session_content(session)))
+
+    def sessions(self) -> Iterator[UUID]:
+        """List the processes that have placed objects here."""
+        for found in self._list(SESSIONS):
+            if (session := session_named(found.path)) is not None:
+                yield session
+
+    def remains(self) -> Iterator[StoredObject]:
+        """List what asking for the time has left; an object is there as a whole, or not at all."""
+        return self._list(CLOCK)
+
+    def remove_remains(self, paths: Sequence[str]) -> None:
+        """Remove some of it; see `quantumio.ports.ManagedDestination`."""
+        self._refuse_if_readonly("removing")
+        self._each(self._remove_one, [check_clock(path) for path in paths])
+
+    def uploads(self) -> Iterator[StoredObject]:
+        """List uploads in parts that were begun and not finished; none where the store does not tell."""
+        if self._remote.protocol not in S3:
+            return
+        bucket, _, prefix = f"{self._root.lstrip('/')}/".partition("/")
+        try:
+            answer = self._remote.call("call_s3", "list_multipart_uploads", Bucket=bucket, Prefix=prefix)
+        except Exception as error:  # noqa: BLE001 - of many libraries, told as one of ours
+            raise self._failure("listing uploads", error) from None
+        for found in answer.get("Uploads", []):
+            yield told(found["Key"].removeprefix(prefix), {"size": 0, "LastModified": found.get("Initiated")})
+
+    def _list(self, below: str = "") -> Iterator[StoredObject]:
         try:
             found: dict[str, dict[str, Any]] = self._remote.call(
-                "find", self._root, withdirs=False, detail=True, nbytes=LARGEST_READ
+                "find",
+                f"{self._root}/{below}".rstrip("/"),
+                withdirs=False,
+                detail=True,
+                nbytes=LARGEST_READ,
             )
         except FileNotFoundError:
             return
@@ -214,13 +284,7 @@ class ObjectsDestination:
             raise self._failure("listing", error) from None
         prefix = f"{self._root.lstrip('/')}/"
         for full, info in found.items():
-            relative = full.lstrip("/").removeprefix(prefix)
-            if not relative.startswith(f"{RESERVED}/"):
-                yield told(relative, info)
-
-    def url(self, path: str) -> str:
-        """Return where the object is."""
-        return self._remote.url(self._full(path))
+            yield told(full.lstrip("/").removeprefix(prefix), info)
 
     # -- inside
 
@@ -229,9 +293,7 @@ class ObjectsDestination:
         try:
             content = self._read_identity()
             if content is None and not opening.readonly:
-                self._write(
-                    self._full(IDENTITY_PATH, reserved=True), new_identity(opening.repository_id), None
-                )
+                self._write(self._full(IDENTITY_PATH), new_identity(opening.repository_id), None)
         except DestinationError:
             raise
         except Exception as error:  # noqa: BLE001 - of many libraries, told as one of ours
@@ -242,19 +304,15 @@ class ObjectsDestination:
             if opening.readonly and content is None:
                 return  # nobody has written here yet
         # read back what is there now: somebody may have been first
-        content = self._read_identity()
-        if content is None:
+        if self.identity() is None:
             raise DestinationError(
                 f"destination {self._name!r}: {where} does not keep what is written to it",
                 hint="is it the right store?",
             )
-        check_identity(self._name, where, content, opening.repository_id)
 
     def _read_identity(self) -> bytes | None:
         try:
-            return read_object(
-                self._remote, self._name, IDENTITY_PATH, self._full(IDENTITY_PATH, reserved=True), None
-            )
+            return read_object(self._remote, self._name, IDENTITY_PATH, self._full(IDENTITY_PATH), None)
         except NotFoundError:
             return None
 
@@ -306,7 +364,7 @@ class ObjectsDestination:
         if same and found.digest is not None:
             same = found.digest == placement.digest
         elif same and not certain:
-            same = hashlib.sha256(self.read(placement.path)).hexdigest() == placement.digest
+            same = hashlib.sha256(self._read(placement.path)).hexdigest() == placement.digest
         if not same:
             raise corrupt(self._name, placement.path)
 
@@ -321,8 +379,12 @@ class ObjectsDestination:
     def _head(self, path: str) -> Head | None:
         return head(self._remote, self._name, path, self._full(path))
 
-    def _full(self, path: str, *, reserved: bool = False) -> str:
-        return f"{self._root}/{check_path(path, reserved=reserved)}"
+    def _read(self, path: str, byte_range: tuple[int, int] | None = None) -> bytes:
+        return read_object(self._remote, self._name, path, self._full(path), byte_range)
+
+    def _full(self, path: str) -> str:
+        """Return a path that was checked, or that this module has made, as one of the file system."""
+        return f"{self._root}/{path}"
 
     def _pause(self, attempt: int) -> bool:
         """Wait before a retry (full jitter); True if the destination is being closed."""
@@ -349,6 +411,12 @@ class ObjectsDestination:
     def _refuse_if_readonly(self, doing: str) -> None:
         if self._readonly:
             raise read_only(self._name, doing)
+
+
+def _reserved(path: str, content: bytes) -> Placement:
+    """Make the placement of something that is no object of a dataset."""
+    digest = hashlib.sha256(content).hexdigest()
+    return Placement(path=path, chunks=(content,), nbytes=len(content), digest=digest)
 
 
 def _joined(placement: Placement) -> bytes:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 from quantumio.destinations._names import check_path
 from quantumio.destinations._options import Opening, Options, is_url, local_path
@@ -123,6 +124,34 @@ class WorkspaceDestination:
     def url(self, path: str) -> str:
         """Return where the object is."""
         return self._store.url(path)
+
+    def identity(self) -> UUID | None:
+        """Look again which store it is."""
+        return self._store.identity()
+
+    def clock_ns(self) -> int | None:
+        """Return the time by the clock of the store."""
+        return self._store.clock_ns()
+
+    def note_session(self, session: UUID) -> None:
+        """Write down that a process places objects here."""
+        self._store.note_session(session)
+
+    def sessions(self) -> Iterator[UUID]:
+        """List the processes that have placed objects here."""
+        return self._store.sessions()
+
+    def remains(self) -> Iterator[StoredObject]:
+        """List what writing that was broken off has left in the store (not among the exported names)."""
+        return self._store.remains()
+
+    def remove_remains(self, paths: Sequence[str]) -> None:
+        """Remove some of it."""
+        self._store.remove_remains(paths)
+
+    def uploads(self) -> Iterator[StoredObject]:
+        """List uploads in parts that were begun and not finished."""
+        return self._store.uploads()
 
     def export(self, path: str, human_path: str) -> None:
         """Show a committed object under a name for people; see `ExportingDestination.export`."""

@@ -11,6 +11,15 @@ from quantumio.engine._fsck_report import (
     FsckTally,
     FsckTrouble,
 )
+from quantumio.engine._garbage import GRACE_S, LEAST_GRACE_S, GarbageCollector
+from quantumio.engine._garbage_report import (
+    GarbageFinding,
+    GarbageKind,
+    GarbageProgress,
+    GarbageReport,
+    GarbageTally,
+    StoreGarbage,
+)
 from quantumio.engine._known_outcome import known_outcome
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._output import Output, OutputReleased
@@ -22,6 +31,8 @@ from quantumio.engine._runtime import Runtime, RuntimeSettings, RuntimeStatus
 
 __all__ = [
     "GIVEN_UP",
+    "GRACE_S",
+    "LEAST_GRACE_S",
     "LOCAL",
     "MOMENT_OF_ACK",
     "ROWS",
@@ -35,6 +46,12 @@ __all__ = [
     "FsckReport",
     "FsckTally",
     "FsckTrouble",
+    "GarbageCollector",
+    "GarbageFinding",
+    "GarbageKind",
+    "GarbageProgress",
+    "GarbageReport",
+    "GarbageTally",
     "Output",
     "OutputReleased",
     "PlanScope",
@@ -45,6 +62,7 @@ __all__ = [
     "Runtime",
     "RuntimeSettings",
     "RuntimeStatus",
+    "StoreGarbage",
     "as_targets",
     "known_outcome",
 ]

@@ -15,6 +15,7 @@ from typing_extensions import TypeIs
 from quantumio.engine._output import Encoded, Output
 from quantumio.engine._packs import pack
 from quantumio.engine._policy import ROWS
+from quantumio.engine._sessions import StoreSessions
 from quantumio.engine._shared_trips import SharedTrips
 from quantumio.errors import ErrorKind, InternalError, QuantumioError
 from quantumio.model import Artifact, DatasetRef, Moment, Target, human_path
@@ -60,10 +61,15 @@ class Flusher:
     ----------
     encoders
         How many encodings may run at the same time.
+    sessions
+        Where this process notes itself before it places anything.
     """
 
-    def __init__(self, destinations: Destinations, formats: Formats, encoders: int) -> None:
+    def __init__(
+        self, destinations: Destinations, formats: Formats, encoders: int, sessions: StoreSessions
+    ) -> None:
         self._destinations = destinations
+        self._sessions = sessions
         self._formats = formats
         self._encode_limiter = anyio.CapacityLimiter(encoders)
         self._encode_trips = SharedTrips(self._encode_each, at_once=encoders, capacity=_GROUP)
@@ -169,6 +175,7 @@ class Flusher:
         Where the answer comes over a network, nobody waits for that of the others.
         """
         destination = self._destinations.get(name)
+        self._sessions.note(destination)
         parallelism = destination.parallelism
         alone = _is_table(destination) or destination.is_local
         return destination, parallelism, 1 if alone else parallelism

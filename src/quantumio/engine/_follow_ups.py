@@ -9,6 +9,7 @@ from typing import Final
 from attrs import evolve
 
 from quantumio.engine._policy import ROWS
+from quantumio.engine._sessions import StoreSessions
 from quantumio.errors import DestinationError, ErrorKind, QuantumioError
 from quantumio.model import (
     Artifact,
@@ -48,8 +49,11 @@ def clean_up(destinations: Iterable[str]) -> tuple[FollowUp, ...]:
 class FollowUps:
     """Does entries of the outbox. Blocks; thread-safe; every step may be done again at any time."""
 
-    def __init__(self, catalog: Catalog, destinations: Destinations, formats: Formats) -> None:
+    def __init__(
+        self, catalog: Catalog, destinations: Destinations, formats: Formats, sessions: StoreSessions
+    ) -> None:
         self._catalog = catalog
+        self._sessions = sessions
         self._destinations = destinations
         self._formats = formats
 
@@ -147,6 +151,7 @@ class FollowUps:
             storage_class = stored.ref.dataset_type.storage_class
             value = self._formats.format(source.format).decode(data, storage_class)
             data = b"".join(self._formats.format(wanted.format).encode(value, storage_class, {}))
+        self._sessions.note(destination)
         digest = hashlib.sha256(data).hexdigest()
         made = evolve(wanted, digest=digest, nbytes=len(data), state=ArtifactState.OK)
         placement = Placement(path=made.path, chunks=(data,), nbytes=made.nbytes, digest=digest)

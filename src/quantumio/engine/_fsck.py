@@ -18,6 +18,7 @@ from attrs import evolve
 
 from quantumio.engine._fsck_examiner import DECODE, DIGEST, Broken, Examiner
 from quantumio.engine._fsck_report import FsckAction, FsckFinding, FsckTally, FsckTrouble
+from quantumio.engine._sessions import StoreSessions
 from quantumio.errors import (
     ConflictError,
     DestinationError,
@@ -53,6 +54,9 @@ _READERS: Final = 4
 _AHEAD: Final = 256
 """Datasets that are looked at before the first of them is settled."""
 
+_OVERDUE_S: Final = 86400
+"""How long what is to follow a commit may wait, in seconds."""
+
 _OK: Final = "ok"
 _NOT_CHECKED: Final = "not_checked"
 _MENDED: Final = re.compile(r"\.fsck-[0-9a-f]+$")
@@ -76,6 +80,10 @@ class Fsck:
         Whether anything may be changed.
     tally
         Where findings go.
+    sessions
+        Where this process notes itself before it puts anything back.
+    part
+        ``(number, of)``: only the datasets of one of so many parts, which are of about the same size.
 
     Raises
     ------
@@ -92,6 +100,8 @@ class Fsck:
         level: int,
         repair: bool,
         tally: FsckTally,
+        sessions: StoreSessions,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         _check_level(level, repair=repair)
         self._catalog = catalog
@@ -99,12 +109,16 @@ class Fsck:
         self._level = level
         self._repair = repair
         self._tally = tally
+        self._sessions = sessions
+        self._number, self._parts = part
         self._examiner = Examiner(destinations, formats)
         self._told_away: set[str] = set()
 
     def run(self, query: DatasetQuery) -> None:
-        """Check all matches of a query over all versions."""
-        found = self._with_versions(self._catalog.query(query))
+        """Check the registry, and all matches of a query over all versions."""
+        self._check_registry()
+        versions = self._with_versions(self._catalog.query(query))
+        found = (one for one in versions if one.ref.id.int % self._parts == self._number)
         workers = ThreadPoolExecutor(
             _LOOKERS if self._level < DIGEST else _READERS, thread_name_prefix="quantumio-fsck"
         )
@@ -117,6 +131,18 @@ class Fsck:
             workers.shutdown(cancel_futures=True)
 
     # -- the registry
+    def _check_registry(self) -> None:
+        for detail in self._catalog.broken_references():
+            self._found(FsckTrouble.BROKEN_REFERENCE, None, None, detail=detail)
+        for entry in self._catalog.outbox():
+            if entry.age_s > _OVERDUE_S:
+                wanted = entry.follow_up
+                detail = (
+                    f"{wanted.kind} of transaction {entry.txid} waits for {entry.age_s / 3600:.0f} hours, "
+                    f"after {entry.attempts} failed attempts"
+                )
+                self._found(FsckTrouble.OVERDUE, None, wanted.destination, detail=detail)
+
     def _with_versions(self, found: Iterator[StoredDataset]) -> Iterator[StoredDataset]:
         """Yield datasets, and find versions that are neither there nor removed."""
         by_key = groupby(found, lambda one: (one.ref.dataset_type.name, one.ref.run, one.ref.data_id))
@@ -254,6 +280,7 @@ class Fsck:
     ) -> tuple[FsckAction, str]:
         destination = self._examiner.open(artifact.destination)
         assert isinstance(destination, ObjectDestination)
+        self._sessions.note(destination)
         path = artifact.path
         if artifact.member is None and broken.trouble is FsckTrouble.MISSING:
             try:

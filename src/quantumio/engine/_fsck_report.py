@@ -28,6 +28,8 @@ class FsckTrouble(StrEnum):
     WHOLE_AGAIN = "whole_again"
     NO_COPY = "no_copy"
     NO_VERSION = "no_version"
+    BROKEN_REFERENCE = "broken_reference"
+    OVERDUE = "overdue"
 
 
 class FsckAction(StrEnum):
@@ -53,9 +55,11 @@ class FsckFinding:
         What is wrong: ``missing``, ``wrong_size``, ``wrong_digest`` (bytes, or rows, are not those that were
         written), ``unreadable`` (the bytes are those, and cannot be decoded), ``unknown`` (it could not be
         looked at), ``whole_again`` (the registry has it as missing or corrupt, and it is neither),
-        ``no_copy`` (no destination has the dataset whole) or ``no_version`` (a version has vanished).
+        ``no_copy`` (no destination has the dataset whole), ``no_version`` (a version has vanished),
+        ``broken_reference`` (rows of the registry name others that are not there) or ``overdue`` (a copy, an
+        export or a removal is waited for since more than a day).
     ref
-        Which dataset; None where a whole destination cannot be used.
+        Which dataset; None where it is about a whole destination, or the registry.
     destination
         Where; None where it is about the dataset as such.
     action

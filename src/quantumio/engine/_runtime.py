@@ -30,6 +30,7 @@ from quantumio.engine._plan_scope import PlanScope
 from quantumio.engine._policy import ROWS, PolicyResolver
 from quantumio.engine._pool import BufferPool
 from quantumio.engine._recovery import Recovery, RecoveryReport
+from quantumio.engine._sessions import StoreSessions
 from quantumio.engine._spill import Spill
 from quantumio.engine._temporaries import Temporaries
 from quantumio.engine._waiting import Reply, Waiters
@@ -165,7 +166,8 @@ class Runtime:
         self._owner = Owner(self._owners)
         self.journal = Journal(directory / _JOURNAL, allow_volatile=settings.allow_volatile_journal)
         self._spill = Spill(directory, self.budget, self._open_contexts)
-        self._follow_ups = FollowUps(catalog, destinations, formats)
+        self.sessions = StoreSessions(self._owner, catalog)
+        self._follow_ups = FollowUps(catalog, destinations, formats, self.sessions)
         self._is_left_over = False
         self._untold = RecoveryReport()
         self._scopes: dict[UUID, anyio.CancelScope] = {}
@@ -206,7 +208,7 @@ class Runtime:
 
     async def _main(self, serve: Callable[[], Awaitable[None]]) -> None:
         self._recovering = anyio.Lock()
-        self._flusher = Flusher(self.destinations, self.formats, self.settings.encoders)
+        self._flusher = Flusher(self.destinations, self.formats, self.settings.encoders, self.sessions)
         self._committer = Committer(
             self.catalog,
             self._owner,
@@ -544,10 +546,11 @@ class Runtime:
             carry=self._carry_entry,
         )
 
-    def recover(self) -> RecoveryReport:
+    def recover(self, timeout_s: float | None = None) -> RecoveryReport:
         """Finish or end what deaths have left, and wait until that is done; see `Recovery`.
 
-        The report has also what recovery in the background has done since the last one.
+        The report has also what recovery in the background has done since the last one. It is empty where it
+        takes longer than the timeout: then it goes on in the background.
 
         Raises
         ------
@@ -559,11 +562,27 @@ class Runtime:
         done: Reply[RecoveryReport] = Reply()
         refused = StateError(_CLOSED, hint="open another one")
         self._soon(functools.partial(self._recover, done), lambda: done.fail(refused))
+        if not done.wait(timeout_s):
+            return RecoveryReport()
         report = done.result()
         for item in report.items:
             if item.txid is not None:
                 self.ledger.deliver(item.txid)  # the report tells it
         return report
+
+    def flush(self, timeout_s: float | None) -> None:
+        """Carry now what is pending, parked or postponed, and wait for that at most until the timeout.
+
+        Raises
+        ------
+        QuantumioError
+            The registry cannot be reached.
+        """
+        deadline = None if timeout_s is None else environment.monotonic() + timeout_s
+        if self.wait_idle(timeout_s):
+            self.catalog.release_claims(self._owner.id)  # what failed here: nobody is at it now
+        self.catalog.hasten_follow_ups()
+        self.recover(None if deadline is None else max(0.0, deadline - environment.monotonic()))
 
     def look_for_left(self) -> RecoveryReport:
         """Tell what `recover` would do, and do nothing."""

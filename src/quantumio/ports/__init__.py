@@ -6,6 +6,8 @@ from quantumio.ports._destination import (
     Destinations,
     ExportingDestination,
     LoadedRows,
+    LoadListing,
+    ManagedDestination,
     ObjectDestination,
     Placement,
     StoredObject,
@@ -20,6 +22,7 @@ from quantumio.ports._format import (
     StorageClassDelegate,
     TableDelegate,
 )
+from quantumio.ports._garbage import GarbageCatalog, ObjectRecord
 
 __all__ = [
     "LEASE_OVER",
@@ -35,8 +38,12 @@ __all__ = [
     "ExportingDestination",
     "Format",
     "Formats",
+    "GarbageCatalog",
+    "LoadListing",
     "LoadedRows",
+    "ManagedDestination",
     "ObjectDestination",
+    "ObjectRecord",
     "Placement",
     "StorageClassDelegate",
     "StoredObject",

@@ -23,6 +23,7 @@ from quantumio.model import (
     Transaction,
     TransactionRecord,
 )
+from quantumio.ports._garbage import GarbageCatalog
 
 __all__ = ["LEASE_OVER", "Catalog", "CollectionKind", "CollectionRecord", "DatasetQuery"]
 
@@ -83,7 +84,7 @@ class DatasetQuery:
     limit: int | None = None
 
 
-class Catalog(Protocol):
+class Catalog(GarbageCatalog, Protocol):
     """The registry. Calls block (worker threads) and are thread-safe; no transaction outlives a call.
 
     Unless said otherwise, calls raise `DestinationError` (``kind="registry"``) when the database cannot be
@@ -308,6 +309,9 @@ class Catalog(Protocol):
     def release_claims(self, owner: UUID) -> None:
         """Make what an owner has claimed due: it is dead."""
 
+    def hasten_follow_ups(self) -> None:
+        """Make due what was postponed: somebody wants it to be tried now."""
+
     def finish_follow_ups(self, done: Mapping[UUID, Collection[FollowUp]]) -> None:
         """Note follow-ups of transactions as done; idempotent."""
 
@@ -359,6 +363,9 @@ class Catalog(Protocol):
 
     def versions(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[StoredDataset]:
         """All versions, oldest first."""
+
+    def broken_references(self) -> list[str]:
+        """Return which rows name others that are not there, for people. PostgreSQL has none."""
 
     def version_numbers(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[int]:
         """Return the numbers of all versions that ever were, those of removed ones too, in order."""

@@ -17,7 +17,9 @@ __all__ = [
     "Destination",
     "Destinations",
     "ExportingDestination",
+    "LoadListing",
     "LoadedRows",
+    "ManagedDestination",
     "ObjectDestination",
     "Placement",
     "StoredObject",
@@ -164,6 +166,45 @@ class ObjectDestination(Destination, Protocol):
 
 
 @runtime_checkable
+class ManagedDestination(ObjectDestination, Protocol):
+    """A store that belongs to one registry alone, so that what is dead in it may be removed.
+
+    Calls raise `DestinationError` when the store cannot be reached or refuses; those that change something
+    raise `StateError` (``kind="read_only"``) where it was opened for reading alone.
+    """
+
+    def identity(self) -> UUID | None:
+        """Look again which store it is, the same under every name; None if nothing was ever written there.
+
+        Raises
+        ------
+        DestinationError
+            It belongs to another repository now, or its identity is damaged.
+        """
+
+    def clock_ns(self) -> int | None:
+        """Return the time by the clock that gives objects their times; None if it does not tell.
+
+        It is learned from the time that the store gives to a small object, which is removed again.
+        """
+
+    def note_session(self, session: UUID) -> None:
+        """Write down, durably, that a process places objects here; idempotent."""
+
+    def sessions(self) -> Iterator[UUID]:
+        """List the processes that have noted themselves."""
+
+    def remains(self) -> Iterator[StoredObject]:
+        """List what writing that was broken off has left under temporary names."""
+
+    def remove_remains(self, paths: Sequence[str]) -> None:
+        """Remove some of it; what is not there is no error, and what has no temporary name is refused."""
+
+    def uploads(self) -> Iterator[StoredObject]:
+        """List uploads in parts that were begun and not finished; nobody sees them, and they cost space."""
+
+
+@runtime_checkable
 class TableDestination(Destination, Protocol):
     """A Level 3 database: table datasets become rows, tagged with a load id.
 
@@ -211,6 +252,14 @@ class TableDestination(Destination, Protocol):
 
     def url(self, table: str) -> str:
         """Return where the table is, for people; never with a secret."""
+
+
+@runtime_checkable
+class LoadListing(Protocol):
+    """A table destination that tells which rows nobody sees."""
+
+    def hidden_loads(self) -> Iterator[tuple[str, UUID]]:
+        """List table and load id of the rows that were not revealed."""
 
 
 @runtime_checkable

@@ -24,7 +24,7 @@ from quantumio.model import (
     Transaction,
     TransactionRecord,
 )
-from quantumio.ports import CollectionKind, CollectionRecord, DatasetQuery
+from quantumio.ports import CollectionKind, CollectionRecord, DatasetQuery, ObjectRecord
 from quantumio.registry._associations import Associations
 from quantumio.registry._clock import Clock
 from quantumio.registry._collections import Collections
@@ -34,6 +34,7 @@ from quantumio.registry._dataset_types import DatasetTypes
 from quantumio.registry._dimensions import DimensionRecords
 from quantumio.registry._engine import Database
 from quantumio.registry._find import Finder
+from quantumio.registry._garbage import Garbage
 from quantumio.registry._intents import Intents
 from quantumio.registry._migrations import check_revision, migrate, revision
 from quantumio.registry._names import NamesCache
@@ -72,6 +73,7 @@ class SqlCatalog:
         self._intents = Intents(database, self._outbox)
         self._commits = Commits(database, names, clock, self._outbox)
         self._artifacts = ArtifactWriter(database)
+        self._garbage = Garbage(database, clock)
         self._clock = clock
         self._finder = Finder(database, names)
         self._queries = Queries(database, self._tables, names)
@@ -233,6 +235,10 @@ class SqlCatalog:
         """Make what an owner has claimed due: it is dead."""
         uninterrupted(lambda: self._outbox.release_claims(owner))
 
+    def hasten_follow_ups(self) -> None:
+        """Make due what was postponed: somebody wants it to be tried now."""
+        uninterrupted(self._outbox.hasten)
+
     def finish_follow_ups(self, done: Mapping[UUID, Collection[FollowUp]]) -> None:
         """Note follow-ups of transactions as done; idempotent."""
         uninterrupted(lambda: self._outbox.finish(done))
@@ -290,6 +296,39 @@ class SqlCatalog:
             self._artifacts.write(connection, [row], update=True)
             return True
 
+    # -- garbage
+    def known_owners(self, ids: Collection[UUID]) -> set[UUID]:
+        """Return those of the owners that were ever registered."""
+        return self._garbage.known_owners(ids)
+
+    def object_stores(self) -> list[str]:
+        """Return the names of all destinations that any object was ever recorded for."""
+        return self._garbage.object_stores()
+
+    def object_records(
+        self, stores: Sequence[str], objects: Mapping[str, UUID | None]
+    ) -> dict[str, ObjectRecord]:
+        """Return what is known of objects (transactions by path), all of it at one moment."""
+        self._database.prove_durable()
+        return self._garbage.object_records(stores, objects)
+
+    def load_records(self, loads: Collection[UUID]) -> dict[UUID, ObjectRecord]:
+        """Return what is known of the rows of loads, all of it at one moment."""
+        self._database.prove_durable()
+        return self._garbage.load_records(loads)
+
+    def candidate_ages(self, store: str, dead: Mapping[str, str]) -> dict[str, float]:
+        """Return since when objects are remembered as dead under the same mark, in seconds."""
+        return self._garbage.candidate_ages(store, dead)
+
+    def note_candidates(self, store: str, dead: Mapping[str, str]) -> None:
+        """Remember what is dead in a store since when, and forget what is dead no more."""
+        uninterrupted(lambda: self._garbage.note_candidates(store, dead))
+
+    def forget_candidates(self, store: str, paths: Collection[str]) -> None:
+        """Forget what was removed."""
+        uninterrupted(lambda: self._garbage.forget_candidates(store, paths))
+
     # -- look-ups
     def find(
         self,
@@ -313,6 +352,10 @@ class SqlCatalog:
     def versions(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[StoredDataset]:
         """Return all versions, oldest first; none where there is no such run."""
         return self._finder.versions(dataset_type, data_id, run)
+
+    def broken_references(self) -> list[str]:
+        """Return which rows name others that are not there, for people. PostgreSQL has none."""
+        return self._database.read(self._database.rules.broken_references)
 
     def version_numbers(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[int]:
         """Return the numbers of all versions that ever were, those of removed ones too, in order."""

@@ -97,6 +97,16 @@ class Outbox:
         with self._database.edit("releasing the claims of a dead owner") as connection:
             connection.execute(statement)
 
+    def hasten(self) -> None:
+        """Make due what was postponed."""
+        statement = (
+            sa.update(OUTBOX)
+            .where(OUTBOX.c.claimed_by.is_(None), OUTBOX.c.not_before > self._now)
+            .values(not_before=self._now)
+        )
+        with self._database.edit("making due what was postponed") as connection:
+            connection.execute(statement)
+
     def finish(self, done: Mapping[UUID, Collection[FollowUp]]) -> None:
         """Remove entries: they are done."""
         rows = [

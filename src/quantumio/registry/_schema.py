@@ -26,10 +26,12 @@ __all__ = [
     "DATASET",
     "DATASET_TYPE",
     "FIXED",
+    "GC_CANDIDATE",
     "OBJECT",
     "OUTBOX",
     "OWNER",
     "REPOSITORY",
+    "TRASH",
     "TXN",
     "TXN_INPUT",
     "TXN_REQUIRES",
@@ -195,6 +197,7 @@ ARTIFACT = sa.Table(
     sqlite_with_rowid=False,
     **STRICT,
 )
+sa.Index("artifact_object", ARTIFACT.c.object_id)
 OUTBOX = sa.Table(
     "outbox",
     FIXED,
@@ -227,14 +230,6 @@ GC_CANDIDATE = sa.Table(
     new_column("path", TEXT, primary_key=True),
     new_column("mark", TEXT),  # etag or modification time
     new_column("first_seen", BIG_INTEGER),
-    **STRICT,
-)
-SESSION = sa.Table(
-    "session",
-    FIXED,
-    new_column("id", BINARY_UUID, primary_key=True),
-    new_column("store", TEXT),
-    new_column("created_at", BIG_INTEGER),
     **STRICT,
 )
 OWNER = sa.Table(

@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import mmap
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -38,6 +39,7 @@ __all__ = [
     "fsync_file",
     "has_name",
     "is_directory",
+    "is_temporary",
     "link_new",
     "list_directory",
     "list_files",
@@ -53,6 +55,7 @@ __all__ = [
     "rename_new",
     "sha256",
     "status",
+    "temporary_name",
     "write_new",
     "write_text_new",
     "write_unshared",
@@ -60,6 +63,7 @@ __all__ = [
 
 Buffer = bytes | bytearray | memoryview
 _TEMPORARY_PREFIX = ".qio-"
+_TEMPORARY = re.compile(rf"{re.escape(_TEMPORARY_PREFIX)}\w+\.tmp", re.ASCII)
 _DIRECTORY_FSYNC_UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP}
 _COPY_BYTES = 1 << 20
 
@@ -208,7 +212,7 @@ def write_new(path: Path, chunks: Sequence[Buffer], *, mode: int = 0o644) -> Non
     OSError
         Anything else, e.g. a full disk; nothing is left behind.
     """
-    temporary = path.with_name(f"{_TEMPORARY_PREFIX}{environment.random_token()}.tmp")
+    temporary = path.with_name(temporary_name())
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = _create(temporary, flags, mode)
     try:
@@ -329,7 +333,7 @@ def copy_new(source: Path, target: Path) -> str:
     IrregularFileError
         The source is no regular file.
     """
-    temporary = target.with_name(f"{_TEMPORARY_PREFIX}{environment.random_token()}.tmp")
+    temporary = target.with_name(temporary_name())
     try:
         digest = hashlib.sha256()
         with open(_open_regular(source, 0), "rb", buffering=0) as reader, _create_file(temporary) as writer:
@@ -417,6 +421,16 @@ def is_directory(path: Path) -> bool:
         return stat.S_ISDIR(path.stat(follow_symlinks=False).st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
+
+
+def temporary_name() -> str:
+    """Return a new name for a file that is being written."""
+    return f"{_TEMPORARY_PREFIX}{environment.random_token()}.tmp"
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether it is the name of a file that was being written."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def list_directory(path: Path) -> list[tuple[str, bool]]:

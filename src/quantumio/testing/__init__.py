@@ -7,6 +7,7 @@ at each of its points and has somebody look at what it leaves; `power_loss` does
 from quantumio.testing._crash import Acknowledge, Crash, CrashReport, Violation, crash_everywhere
 from quantumio.testing._destination_suites import ObjectDestinationSuite, make_placement
 from quantumio.testing._faulty import Fault, FaultyDestination, FaultyTableDestination
+from quantumio.testing._garbage import collect_garbage_at_once
 from quantumio.testing._power_loss import PowerCut, PowerLossReport, power_loss
 from quantumio.testing._table_suite import TableDestinationSuite
 
@@ -22,6 +23,7 @@ __all__ = [
     "PowerLossReport",
     "TableDestinationSuite",
     "Violation",
+    "collect_garbage_at_once",
     "crash_everywhere",
     "make_placement",
     "power_loss",

@@ -10,7 +10,13 @@ from uuid import UUID
 from attrs import frozen
 
 from quantumio.errors import DestinationError, ErrorKind
-from quantumio.ports import LoadedRows, ObjectDestination, Placement, StoredObject, TableDestination
+from quantumio.ports import (
+    LoadedRows,
+    ManagedDestination,
+    Placement,
+    StoredObject,
+    TableDestination,
+)
 
 if TYPE_CHECKING:
     from quantumio.model import DatasetRef
@@ -83,13 +89,13 @@ class FaultyDestination:
         What goes wrong. `calls` counts, so that a test knows where to stop.
     """
 
-    def __init__(self, inner: ObjectDestination, fault: Fault) -> None:
+    def __init__(self, inner: ManagedDestination, fault: Fault) -> None:
         self._inner = inner
         self._counter = _Counter(inner.name, fault)
 
     @property
     def calls(self) -> int:
-        """How many calls there were, without ``close``, ``url`` and properties."""
+        """How many calls there were; those that look after the store, ``close`` and ``url`` do not count."""
         return self._counter.calls
 
     @property
@@ -143,6 +149,34 @@ class FaultyDestination:
     def adopt(self, source: str, path: str, transfer: str) -> StoredObject:
         """Take over a file, or fail."""
         return self._counter.run("adopt", lambda: self._inner.adopt(source, path, transfer))
+
+    def identity(self) -> UUID | None:
+        """Look which store it is."""
+        return self._inner.identity()
+
+    def clock_ns(self) -> int | None:
+        """Return the time of the store."""
+        return self._inner.clock_ns()
+
+    def note_session(self, session: UUID) -> None:
+        """Note who writes."""
+        self._inner.note_session(session)
+
+    def sessions(self) -> Iterator[UUID]:
+        """List who has written."""
+        return self._inner.sessions()
+
+    def remains(self) -> Iterator[StoredObject]:
+        """List what was left under temporary names."""
+        return self._inner.remains()
+
+    def remove_remains(self, paths: Sequence[str]) -> None:
+        """Remove some of it."""
+        self._inner.remove_remains(paths)
+
+    def uploads(self) -> Iterator[StoredObject]:
+        """List uploads that were begun."""
+        return self._inner.uploads()
 
 
 class FaultyTableDestination:

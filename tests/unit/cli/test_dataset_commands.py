@@ -327,6 +327,11 @@ def test_what_a_required_destination_cannot_take_now_is_parked_and_recovered(
     (item,) = command("recover", "--dry-run", "-r", blocked, "--json").document["items"]
     assert (item["what"], item["action"]) == ("journal", "carry")
     assert command("recover", "-r", blocked, "--json", fails=True).exit_code == 6
+    left = command("flush", "-r", blocked, "--json", fails=True)
+    assert (left.exit_code, {item["what"] for item in left.document["items"]}) == (
+        6,
+        {"journal", "transaction"},
+    )
     (tmp_path / "archive").unlink()
     done = command("recover", "-r", blocked, "--json").document
     assert ([item["action"] for item in done["items"]], done["clean"]) == (["committed"], True)

@@ -517,3 +517,70 @@ def test_objects_are_put_back_into_a_real_object_store(tmp_path, s3_server, s3_b
     assert client.get_object(Bucket=s3_bucket, Key=keys[1])["Body"].read() == body.upper()
     client.close()
     assert check(root, 3).is_whole
+
+
+def edit_registry(root: Path, *statements: str) -> None:
+    with sqlite3.connect(root / "registry.sqlite3") as connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+
+
+def test_rows_that_name_what_is_not_there_are_found(root):
+    edit_registry(root, "DELETE FROM object WHERE id IN (SELECT id FROM object LIMIT 2)")
+    report = check(root, 0)
+    broken = [one for one in report.findings if one.trouble is FsckTrouble.BROKEN_REFERENCE]
+    assert [(one.ref, one.destination, one.detail) for one in broken] == [
+        (None, None, "2 rows of the table artifact name rows of object that are not there")
+    ]
+    assert not report.is_whole
+
+
+def test_what_waits_for_more_than_a_day_is_found(root):
+    txid = "(SELECT txid FROM txn LIMIT 1)"
+    columns = "txid, kind, destination, attempts, created_at, not_before"
+    now, day = "CAST(strftime('%s') AS INTEGER) * 1000000000", 86_400_000_000_000
+    for destination, days in (("archive", 2), ("local", 0.5)):
+        values = f"{txid}, 'export', '{destination}', 7, {now} - {int(days * day)}, {now} + {day}"
+        edit_registry(root, f"INSERT INTO outbox ({columns}) VALUES ({values})")
+    report = check(root, 0)
+    assert told(report) == [("overdue", "archive", "none")]
+    assert "waits for 48 hours, after 7 failed attempts" in report.findings[0].detail
+
+
+def test_scrub_reads_every_dataset_once_in_all_parts_and_finds_damage(root):
+    path = place_of(root, "pixels", 2, "local")
+    damaged = flip_a_bit(path)
+    with open_(root) as butler:
+        reports = [butler.scrub(parts=4, part=part) for part in range(4)]
+        assert sum(one.datasets for one in reports) == 6
+        assert sorted(trouble for one in reports for trouble in told(one)) == [
+            ("wrong_digest", "local", "none")
+        ]
+        assert {one.level for one in reports} == {2}
+        for part in range(4):
+            butler.scrub(parts=4, part=part, repair=True)
+    assert path.read_bytes() == damaged
+    assert check(root, 2).is_whole
+
+
+def test_scrub_takes_the_part_of_the_day(root, monkeypatch):
+    def on_day(number: int) -> int:
+        monkeypatch.setattr("quantumio.system.environment.now_ns", lambda: (number * 86400 + 7) * 10**9)
+        with open_(root, readonly=True) as butler:
+            return butler.scrub(parts=3).datasets
+
+    with open_(root, readonly=True) as butler:
+        expected = [butler.scrub(parts=3, part=part).datasets for part in range(3)]
+    assert [on_day(number) for number in (300, 301, 302, 303)] == [*expected, expected[0]]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"parts": 0}, {"parts": 2.5}, {"parts": True}, {"part": -1}, {"part": 30}, {"part": "1"}, {"repair": 1}],
+    ids=str,
+)
+def test_scrub_refuses_parts_that_are_none(root, arguments):
+    with open_(root, readonly=True) as butler, pytest.raises(InvalidInputError):
+        butler.scrub(**arguments)

@@ -767,3 +767,15 @@ def test_failing_output_does_not_fail_the_contexts_that_travel_with_it(place):
     [entry] = place.butler.errors()
     assert (entry.txid, entry.kind) == (contexts[5].txid, ErrorKind.DISK_FULL)
     place.assert_idle_and_empty()
+
+
+def test_flush_waits_no_longer_than_it_is_told(make_place):
+    place = make_place({"rules": [{"to": "a"}]})
+    gate = place.install(Gate("a"))
+    with place.butler.context(ack="buffered") as ctx:
+        ctx.put({"a": 1}, "stats", visit=1)
+    assert gate.reached.wait(60)
+    assert [one.action for one in place.butler.flush(0)] == ["preparing"]
+    gate.opened.set()
+    assert place.butler.flush() == []
+    assert isinstance(ctx.ticket.outcome, Committed)

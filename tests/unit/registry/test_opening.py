@@ -95,14 +95,15 @@ def test_registry_of_a_newer_schema_is_refused_with_the_mend(place: Place) -> No
         upgrade(place.url, lock_path=place.lock_path)
 
 
+@pytest.mark.parametrize("older", REVISIONS[:-1])
 def test_registry_of_an_older_schema_asks_for_upgrade_and_works_after_it(
-    sqlite_place: Place, monkeypatch: pytest.MonkeyPatch
+    sqlite_place: Place, monkeypatch: pytest.MonkeyPatch, older: str
 ) -> None:
     upgrade_to = alembic.command.upgrade
     with monkeypatch.context() as patch:
-        patch.setattr(alembic.command, "upgrade", lambda config, _: upgrade_to(config, REVISIONS[0]))
+        patch.setattr(alembic.command, "upgrade", lambda config, _: upgrade_to(config, older))
         sqlite_place.create().close()
-    with pytest.raises(StateError, match="older schema '0001'") as error:
+    with pytest.raises(StateError, match=f"older schema '{older}'") as error:
         sqlite_place.open()
     assert error.value.kind is not ErrorKind.NEWER_SCHEMA
     assert "quantumio upgrade" in str(error.value.hint)

@@ -65,3 +65,12 @@ def test_claims_of_the_dead_are_released(catalog, transaction):
     assert not any(entry.is_due for entry in catalog.outbox())
     catalog.release_claims(dead)
     assert all(entry.is_due and entry.claimed_by is None for entry in catalog.outbox())
+
+
+def test_what_was_postponed_is_due_at_once_where_somebody_wants_it(catalog, transaction):
+    owner = owner_of(catalog)
+    first, second = catalog.claim(owner, 2, 600.0)
+    catalog.postpone(first.id, 600.0)
+    catalog.hasten_follow_ups()
+    assert [(one.id, one.is_due) for one in catalog.outbox()] == [(first.id, True), (second.id, False)]
+    assert [one.id for one in catalog.claim(owner, 9, 60.0)] == [first.id], "what is claimed is another's"

@@ -1,0 +1,75 @@
+"""What garbage collection asks the registry: whether an object is dead, and for how long that is known."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+from uuid import UUID
+
+from attrs import frozen
+
+from quantumio.model import TransactionState
+
+__all__ = ["GarbageCatalog", "ObjectRecord"]
+
+
+@frozen(kw_only=True)
+class ObjectRecord:
+    """What the registry says of one object, or of the rows of one load, all of it at one moment.
+
+    Attributes
+    ----------
+    is_referenced
+        Whether an artifact names it.
+    trashed_s
+        Since when it is in the trash, in seconds by the database's clock; None if it is not.
+    state, generation
+        Of the transaction that its name tells; of a pack, and of a load, that of an intent that names it.
+        None where the registry knows no such transaction.
+    """
+
+    is_referenced: bool = False
+    trashed_s: float | None = None
+    state: TransactionState | None = None
+    generation: int | None = None
+
+
+class GarbageCatalog(Protocol):
+    """The side of the registry that garbage collection works with; calls behave as those of `Catalog`."""
+
+    def known_owners(self, ids: Collection[UUID]) -> set[UUID]:
+        """Return those of the owners that were ever registered."""
+
+    def object_stores(self) -> list[str]:
+        """Return the names of all destinations that any object was ever recorded for."""
+
+    def object_records(
+        self, stores: Sequence[str], objects: Mapping[str, UUID | None]
+    ) -> dict[str, ObjectRecord]:
+        """Return what is known of objects, all of it at one moment.
+
+        Parameters
+        ----------
+        stores
+            Names under which their store is, or may be, known.
+        objects
+            By path, the transaction that the name tells; None for a pack, which may have many.
+        """
+
+    def load_records(self, loads: Collection[UUID]) -> dict[UUID, ObjectRecord]:
+        """Return what is known of the rows of loads, all of it at one moment."""
+
+    def candidate_ages(self, store: str, dead: Mapping[str, str]) -> dict[str, float]:
+        """Return since when objects are remembered as dead, in seconds by the database's clock.
+
+        Parameters
+        ----------
+        dead
+            By path, what the content is known by. What is remembered under another mark was something else.
+        """
+
+    def note_candidates(self, store: str, dead: Mapping[str, str]) -> None:
+        """Remember what is dead in a store since when, and forget what is dead no more."""
+
+    def forget_candidates(self, store: str, paths: Collection[str]) -> None:
+        """Forget what was removed."""
