@@ -15,7 +15,7 @@ from quantumio.ports import ObjectRecord
 __all__ = ["GarbageVerdict", "ObjectName", "judge", "judge_load", "parse_name", "uuid_time_ns"]
 
 _UUID7: Final = r"(?P<id>[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12})"
-_ARTIFACT: Final = re.compile(rf"(?:.*/)?{_UUID7}\.(?P<generation>\d+)\.\d+(?:\.[^/]*)?", re.ASCII)
+_ARTIFACT: Final = re.compile(rf"(?:.*/)?{_UUID7}\.(?P<generation>\d+)\.p?\d+(?:\.[^/]*)?", re.ASCII)
 _PACK: Final = re.compile(rf"_packs/{_UUID7}\.zip", re.ASCII)
 
 
