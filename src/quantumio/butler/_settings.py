@@ -34,7 +34,15 @@ POLICY_VARIABLE: Final = "QUANTUMIO_POLICY"
 _DEFAULT_BUFFER_SHARE: Final = 0.25
 _DEFAULT_BUFFER_MAX: Final = 4 << 30
 _TABLES: Final = {"repository", "runtime", "destinations", "policies", "rules", "dimensions"}
-_RUNTIME_KEYS: Final = {"max_buffer_bytes", "put_timeout_s", "encoders", "verify_borrowed"}
+_RUNTIME_KEYS: Final = {
+    "max_buffer_bytes",
+    "put_timeout_s",
+    "encoders",
+    "verify_borrowed",
+    "lease_s",
+    "journaled_lease_s",
+    "allow_volatile_journal",
+}
 _RULE_KEYS: Final = {
     "datasets",
     "runs",
