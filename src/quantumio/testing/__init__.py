@@ -8,6 +8,13 @@ from quantumio.testing._crash import Acknowledge, Crash, CrashReport, Violation,
 from quantumio.testing._destination_suites import ObjectDestinationSuite, make_placement
 from quantumio.testing._faulty import Fault, FaultyDestination, FaultyTableDestination
 from quantumio.testing._power_loss import PowerCut, PowerLossReport, power_loss
+from quantumio.testing._simulation import (
+    SimulatedProcess,
+    Simulation,
+    SimulationFaults,
+    SimulationReport,
+    simulate,
+)
 from quantumio.testing._table_suite import TableDestinationSuite
 
 __all__ = [
@@ -20,9 +27,14 @@ __all__ = [
     "ObjectDestinationSuite",
     "PowerCut",
     "PowerLossReport",
+    "SimulatedProcess",
+    "Simulation",
+    "SimulationFaults",
+    "SimulationReport",
     "TableDestinationSuite",
     "Violation",
     "crash_everywhere",
     "make_placement",
     "power_loss",
+    "simulate",
 ]
