@@ -33,6 +33,8 @@ _LOCK_NAME: Final = "registry.lock"
 _lock = threading.RLock()  # the garbage collector may abandon a Butler while its thread holds it
 _open: dict[tuple[Path, bool], Repository] = {}
 _closing: list[Repository] = []
+_opening: dict[tuple[Path, bool, int], threading.RLock] = {}
+"""Held while a repository is opened: a slow one holds up nobody else, nor a child of a fork."""
 
 
 @define(eq=False)
@@ -54,7 +56,7 @@ class Repository:
     destinations: Destinations
     formats: Formats
     runtime: Runtime
-    pid: int = field(factory=environment.pid)
+    pid: int = field(factory=lambda: environment.pid())
     users: int = 0
 
     @property
@@ -169,10 +171,21 @@ def acquire(root: Path, *, readonly: bool) -> Repository:
     """
     root = files.real_path(root)
     key = root, readonly
+    with _opening.setdefault((root, readonly, environment.pid()), threading.RLock()):
+        if (repository := _share(key)) is not None:
+            return repository
+        repository = _open_repository(root, readonly=readonly)
+        repository.users = 1
+        with _lock:
+            _open[key] = repository
+        return repository
+
+
+def _share(key: tuple[Path, bool]) -> Repository | None:
     with _lock:
         repository = _open.get(key)
         if repository is None or repository.pid != environment.pid():
-            repository = _open[key] = _open_repository(root, readonly=readonly)
+            return None
         repository.users += 1
         return repository
 

@@ -245,7 +245,7 @@ class Recovery:
         )
 
     def _end_dead(self, report: RecoveryReport) -> None:
-        kept = {entry.txid for entry in self._journal.entries()}
+        kept = {e.txid for e in self._journal.entries() if e.state is not JournalState.CONFLICT}
         for record in self._catalog.preparing():
             if record.txid in kept or not self._is_dead(record):
                 continue

@@ -626,8 +626,13 @@ class Runtime:
         return report
 
     async def _recover_left(self) -> None:
-        report = await self._recover_alone()
-        waiting = await anyio.to_thread.run_sync(self.catalog.outbox)
+        try:
+            report = await self._recover_alone()
+            waiting = await anyio.to_thread.run_sync(self.catalog.outbox)
+        except QuantumioError as error:  # the registry cannot be reached: later
+            self._is_left_over = True
+            self.ledger.add(error.kind, f"recovery did not come to its end: {error}")
+            return
         ours = any(entry.claimed_by in (None, self._owner.id) for entry in waiting)
         self._is_left_over |= ours or not report.is_clean
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import Final, Generic, TypeVar
 
 import anyio
@@ -83,7 +83,7 @@ class Waiters:
         """Wait in this thread until the condition holds; False on timeout."""
         if is_over():
             return True
-        signal: SimpleQueue[None] = SimpleQueue()
+        signal = environment.Signal[None]()
 
         def wake() -> None:
             signal.put(None)

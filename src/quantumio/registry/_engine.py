@@ -128,9 +128,10 @@ class Database:
         with self._thread_lock, self._file_lock:
             self._pools.reader.dispose()
             if self._connection is not None:
-                with contextlib.suppress(SQLAlchemyError):
+                with contextlib.suppress(*self._failures):  # what was committed is durable in the WAL
                     if self._wal is not None:
                         self._checkpoint(self._connection)
+                with contextlib.suppress(*self._failures):
                     self._connection.close()
             self._writer.dispose()
 

@@ -10,8 +10,10 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from queue import SimpleQueue
 
 __all__ = [
+    "Signal",
     "boot_id",
     "host",
     "memory_limit_bytes",
@@ -46,6 +48,9 @@ monotonic = time.monotonic
 
 perf_counter = time.perf_counter
 """Seconds of the most precise clock, for measuring durations."""
+
+Signal = SimpleQueue
+"""Where one thread waits for what others put: a queue in C, which no interrupt can leave half changed."""
 
 pid = os.getpid
 """The number of this process."""

@@ -9,6 +9,13 @@ from quantumio.testing._destination_suites import ObjectDestinationSuite, make_p
 from quantumio.testing._faulty import Fault, FaultyDestination, FaultyTableDestination
 from quantumio.testing._garbage import collect_garbage_at_once
 from quantumio.testing._power_loss import PowerCut, PowerLossReport, power_loss
+from quantumio.testing._simulation import (
+    SimulatedProcess,
+    Simulation,
+    SimulationFaults,
+    SimulationReport,
+    simulate,
+)
 from quantumio.testing._table_suite import TableDestinationSuite
 
 __all__ = [
@@ -21,10 +28,15 @@ __all__ = [
     "ObjectDestinationSuite",
     "PowerCut",
     "PowerLossReport",
+    "SimulatedProcess",
+    "Simulation",
+    "SimulationFaults",
+    "SimulationReport",
     "TableDestinationSuite",
     "Violation",
     "collect_garbage_at_once",
     "crash_everywhere",
     "make_placement",
     "power_loss",
+    "simulate",
 ]

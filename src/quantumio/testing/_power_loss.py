@@ -21,8 +21,8 @@ from quantumio.testing._crash import Acknowledge
 
 __all__ = ["PowerCut", "PowerLossReport", "power_loss"]
 
-_REGISTRY: Final = ("registry.sqlite3", "registry.sqlite3-wal")
-_CONTENTS: Final = ("nothing", "half", "zeros", "garbage", "all")
+REGISTRY: Final = ("registry.sqlite3", "registry.sqlite3-wal")
+CONTENTS: Final = ("nothing", "half", "zeros", "garbage", "all")
 """What may be on the disk of the bytes that a file got since its last fsync."""
 
 
@@ -71,7 +71,7 @@ class PowerLossReport:
 _Operation: TypeAlias = tuple[str, tuple[Any, ...]]
 
 
-class _Recorder:
+class Recorder:
     """Keeps what happens below a directory, in order; bytes and names, and the registry at its commits."""
 
     def __init__(self, root: Path, snapshots: Path) -> None:
@@ -101,7 +101,7 @@ class _Recorder:
         number = next(self._commits)
         directory = self._snapshots / str(number)
         directory.mkdir()
-        for name in _REGISTRY:
+        for name in REGISTRY:
             if (self._root / name).exists():
                 shutil.copyfile(self._root / name, directory / name)
         self.operations.append(("registry", (number,)))
@@ -187,7 +187,7 @@ class _Directory:
 _Node: TypeAlias = "_File | _Directory"
 
 
-class _Disk:
+class Disk:
     """The file system below the repository, as the operations leave it."""
 
     def __init__(self, root: Path) -> None:
@@ -202,7 +202,7 @@ class _Disk:
             if entry.is_dir():
                 inner = directory.synced[entry.name] = _Directory()
                 self._load(entry, inner)
-            elif entry.name not in _REGISTRY and not entry.name.endswith("-shm"):
+            elif entry.name not in REGISTRY and not entry.name.endswith("-shm"):
                 data = entry.read_bytes()
                 directory.synced[entry.name] = _File(0, data, len(data))
 
@@ -268,7 +268,7 @@ class _Disk:
 
 
 @define
-class _State:
+class DiskState:
     """One legal state: how many changes of each directory, and which content of each file, survived."""
 
     prefixes: dict[int, int]
@@ -283,21 +283,21 @@ class _State:
                 (path / name).write_bytes(node.survivor(self.contents.get(node.number, "nothing")))
 
 
-def _states(disk: _Disk, most: int, choice: random.Random) -> Iterator[_State]:
+def _states(disk: Disk, most: int, choice: random.Random) -> Iterator[DiskState]:
     """Yield states that are legal now: all of them if they are few, else the extremes and a sample."""
     directories, files = disk.unsettled()
     ranges = [range(len(directory.changes) + 1) for directory in directories]
-    combinations = _product_size([*map(len, ranges), *(len(_CONTENTS) for _ in files)])
+    combinations = _product_size([*map(len, ranges), *(len(CONTENTS) for _ in files)])
 
-    def state(prefixes: tuple[int, ...], contents: tuple[str, ...]) -> _State:
-        return _State(
+    def state(prefixes: tuple[int, ...], contents: tuple[str, ...]) -> DiskState:
+        return DiskState(
             {id(one): prefix for one, prefix in zip(directories, prefixes, strict=True)},
             {one.number: content for one, content in zip(files, contents, strict=True)},
         )
 
     if combinations <= most:
         for prefixes in itertools.product(*ranges):
-            for contents in itertools.product(*[_CONTENTS] * len(files)):
+            for contents in itertools.product(*[CONTENTS] * len(files)):
                 yield state(prefixes, contents)
         return
     longest = tuple(len(directory.changes) for directory in directories)
@@ -307,7 +307,7 @@ def _states(disk: _Disk, most: int, choice: random.Random) -> Iterator[_State]:
     for _ in range(most - 3):
         yield state(
             tuple(choice.randrange(len(one.changes) + 1) for one in directories),
-            tuple(choice.choice(_CONTENTS) for _ in files),
+            tuple(choice.choice(CONTENTS) for _ in files),
         )
 
 
@@ -368,12 +368,12 @@ def power_loss(
     prepare(made)
     snapshots = directory / "registries"
     snapshots.mkdir()
-    disk = _Disk(made)
+    disk = Disk(made)
     (snapshots / "0").mkdir()
-    for name in _REGISTRY:
+    for name in REGISTRY:
         if (made / name).exists():
             shutil.copyfile(made / name, snapshots / "0" / name)
-    recorder = _Recorder(made, snapshots)
+    recorder = Recorder(made, snapshots)
     try:
         with failpoints.recorded(recorder):
             scenario(made, recorder.acknowledge)
@@ -390,7 +390,7 @@ def power_loss(
 
 
 def _look_at_all(
-    disk: _Disk,
+    disk: Disk,
     operations: list[_Operation],
     check: Callable[[Path, PowerCut], None],
     directory: Path,
@@ -411,7 +411,7 @@ def _look_at_all(
                 continue
             cut = PowerCut(operation=number, choice=which, acknowledged=tuple(acknowledged))
             state.write(disk.root, place)
-            for name in _REGISTRY:
+            for name in REGISTRY:
                 kept = directory / "registries" / str(disk.registry) / name
                 if kept.exists():
                     shutil.copyfile(kept, place / name)

@@ -45,6 +45,9 @@ def test_every_key_is_read():
         put_timeout_s = 5
         encoders = 4
         verify_borrowed = false
+        lease_s = 60
+        journaled_lease_s = 3600
+        allow_volatile_journal = true
         [destinations.archive]
         kind = "objects"
         root = "s3://survey/night1"
@@ -72,6 +75,7 @@ def test_every_key_is_read():
     runtime = settings.runtime
     assert (runtime.max_buffer_bytes, runtime.put_timeout_s, runtime.encoders) == (2 << 30, 5.0, 4)
     assert runtime.verify_borrowed is False
+    assert (runtime.lease_s, runtime.journaled_lease_s, runtime.allow_volatile_journal) == (60.0, 3600.0, True)
     assert settings.destinations["local"].kind == "memory"
     assert settings.destinations["archive"].options == {"root": "s3://survey/night1"}
     policy = settings.policies["catalogues"]

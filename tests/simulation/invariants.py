@@ -1,0 +1,198 @@
+"""What must be true of a simulated repository whenever somebody may look.
+
+Looked at from outside: the registry by plain SQL, the objects where they are. The names are those of the test
+programme (I: always; R: after recovery; Q: when all is quiet).
+"""
+
+import hashlib
+import json
+import sqlite3
+
+import attrs
+
+TABLE = "dataset_instrument_visit_46b1b60c"
+VISIBLE = f"""
+    SELECT d.id, d.txid, d.d_visit, d.v, d.commit_seq, t.state, t.run, t.key
+    FROM {TABLE} AS d JOIN txn AS t ON t.txid = d.txid
+"""
+ARTIFACTS = "SELECT a.store, o.path, o.sha256, a.state, a.dataset_id FROM artifact AS a JOIN object AS o ON o.id = a.object_id"
+
+PREPARING = """
+    SELECT t.txid, t.epoch, t.owner, o.host FROM txn AS t LEFT JOIN owner AS o ON o.id = t.owner
+    WHERE t.state = 'PREPARING'
+"""
+
+
+@attrs.define(eq=False)
+class Put:
+    """One context, as its task knows it."""
+
+    label: str
+    txid: bytes
+    visits: set[int]
+    key: str | None
+    may_conflict: bool = False
+    promised: str | None = None  # the highest level that was acknowledged
+    refused: bool = False  # its caller was told that it will not become visible
+
+
+class Watch:
+    """Looks at every commit, and whenever it is told to; the newest moment is compared with all before."""
+
+    def __init__(self, simulation, root):
+        self.simulation = simulation
+        self.root = root
+        self.puts: dict[bytes, Put] = {}
+        self.rows = {}
+        self.last_seq = 0
+        self.needed = set()
+        self.connection = None
+        simulation.watch = self.reached
+        simulation.store.on_remove = lambda path: self.removed("store", path)
+
+    def reached(self, name, subject):
+        if name == "registry.commit.after":
+            self.look()
+        elif name in ("files.unlink.after", "files.remove_tree.after", "files.rename.after"):
+            path = subject[0]
+            if path.is_relative_to(self.root / "data"):
+                self.removed("local", str(path.relative_to(self.root / "data")))
+
+    def removed(self, store, path):
+        path = path.removeprefix("bucket/store/")
+        self.hold((store, path) not in self.needed, f"I2: {path} was removed at {store}, and is visible")
+
+    def hold(self, is_so, what):
+        if not is_so:
+            self.simulation.violation(what)
+
+    def ask(self, statement):
+        with self.simulation.inspecting():
+            if self.connection is None:
+                place = f"file:{self.root / 'registry.sqlite3'}?mode=ro"
+                self.connection = sqlite3.connect(place, uri=True, check_same_thread=False)
+            return self.connection.execute(statement).fetchall()
+
+    def close(self):
+        """Look with other eyes from now on: the files may be others."""
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+    # -- at every instant
+    def look(self, *, everything=False):
+        """Look at what is new since the last time; at everything where bytes may have changed."""
+        rows = self.ask(VISIBLE if everything else f"{VISIBLE} WHERE d.commit_seq > {self.last_seq}")
+        seen = {row[0]: row for row in rows}
+        if everything:
+            for id_, row in self.rows.items():
+                self.hold(seen.get(id_) == row, f"I5: {row[2:5]} was visible, and is {seen.get(id_)} now")
+        new = [row for id_, row in seen.items() if id_ not in self.rows]
+        for row in new:
+            self.hold(row[4] > self.last_seq, f"I4: {row[4]} became visible after {self.last_seq}")
+        self.rows |= seen
+        self.last_seq = max((row[4] for row in self.rows.values()), default=0)
+        if new or everything:
+            self.look_at_transactions({row[1] for row in (self.rows.values() if everything else new)})
+            self.look_at_bytes(seen, everything=everything)
+            self.look_at_versions()
+
+    def look_at_transactions(self, txids):
+        for txid in txids:
+            put = self.puts.get(txid)
+            if put is None:
+                self.hold(False, f"{txid.hex()} is visible, and nobody committed it")
+                continue
+            rows = [row for row in self.rows.values() if row[1] == txid]
+            self.hold({row[2] for row in rows} == put.visits, f"I1: a part of {put.label}: {rows}")
+            self.hold(rows[0][5] == "COMMITTED", f"I1: {put.label} is visible, and {rows[0][5]}")
+            self.hold(not put.refused, f"I7: {put.label} was refused, and is visible")
+
+    def look_at_versions(self):
+        versions = {}
+        for row in self.rows.values():
+            versions.setdefault(row[2], []).append((row[3], row[4]))
+        for visit, found in versions.items():
+            found.sort()
+            self.hold([v for v, _ in found] == list(range(1, len(found) + 1)), f"I3: {visit}: {found}")
+            self.hold(found == sorted(found, key=lambda one: one[1]), f"I4: {visit}: {found}")
+        keys = [(row[6], row[7], row[1]) for row in self.rows.values() if row[7] is not None]
+        winners = {}
+        for run, key, txid in keys:
+            self.hold(winners.setdefault((run, key), txid) == txid, f"I8: {key} was committed twice")
+
+    def look_at_bytes(self, seen, *, everything):
+        for store, path, digest, state, dataset in self.ask(ARTIFACTS):
+            if state != "ok" or (not everything and dataset not in seen):
+                continue
+            self.needed.add((store, path))
+            data = self.bytes_of(store, path)
+            self.hold(data is not None, f"I2: {path} at {store} is visible, and lost")
+            if data is not None:
+                self.hold(hashlib.sha256(data).hexdigest() == digest, f"I2: {path} at {store} is torn")
+                label = self.puts[self.rows[dataset][1]].label
+                self.hold(json.loads(data)["label"] == label, f"I2: {path} holds another's bytes")
+
+    def bytes_of(self, store, path):
+        if store == "store":
+            found = self.simulation.store.objects.get(f"bucket/store/{path}")
+            return found and found[0]
+        place = self.root / "data" / path
+        return place.read_bytes() if place.exists() else None
+
+    # -- what was promised
+    def promise(self, put, level):
+        """Note that a level was acknowledged: from now on it holds."""
+        put.promised = level
+        self.look_at_promise(put)
+
+    def look_at_promises(self):
+        for put in self.puts.values():
+            self.look_at_promise(put)
+
+    def look_at_promise(self, put):
+        if put.promised is None or not put.visits:
+            return
+        is_visible = self.is_visible(put)
+        if put.promised == "journaled":
+            is_kept = is_visible or self.is_journaled(put) or self.won_by_key(put)
+            self.hold(is_kept, f"I6: {put.label} was journaled, and is neither visible nor in the journal")
+        else:
+            self.hold(is_visible or self.won_by_key(put), f"I6: {put.label} was committed, and is lost")
+
+    def is_visible(self, put):
+        return any(row[1] == put.txid for row in self.rows.values())
+
+    def is_journaled(self, put):
+        txid = put.txid.hex()
+        name = f"{txid[:8]}-{txid[8:12]}-{txid[12:16]}-{txid[16:20]}-{txid[20:]}"
+        return any((self.root / "journal" / f"{name}.{state}" / "manifest.json").exists() for state in ("ready", "conflict"))
+
+    def won_by_key(self, put):
+        return put.key is not None and any(row[7] == put.key for row in self.rows.values())
+
+    # -- when all is quiet
+    def is_quiet(self):
+        waiting = self.ask("SELECT 1 FROM outbox UNION ALL SELECT 1 FROM txn WHERE state = 'PREPARING'")
+        return not waiting and not self.in_journal()
+
+    def in_journal(self):
+        journal = self.root / "journal"
+        left = [one.name for one in journal.iterdir() if one.is_dir()] if journal.exists() else []
+        return sorted(name for name in left if not name.endswith(".conflict"))
+
+    def look_when_quiet(self):
+        self.look(everything=True)
+        self.look_at_promises()
+        for put in self.puts.values():
+            is_done = put.promised is None or put.may_conflict or self.is_visible(put) or self.won_by_key(put)
+            self.hold(is_done, f"I6: {put.label} was {put.promised}, nothing is against it, and it is not visible")
+        for txid, epoch, owner, host in self.ask(PREPARING):
+            label = self.puts[txid].label if txid in self.puts else txid.hex()
+            self.hold(False, f"R2: {label} is on its way, epoch {epoch}, owner {owner and owner.hex()} ({host})")
+        outbox = self.ask("SELECT kind, destination, attempts FROM outbox")
+        self.hold(not outbox, f"Q2: this is still to do: {outbox}")
+        states = self.ask("SELECT store, state FROM artifact WHERE state != 'ok'")
+        self.hold(not states, f"Q2: copies are missing: {states}")
+        left = self.in_journal()
+        self.hold(not left, f"R1: the journal holds {left}")

@@ -1,0 +1,230 @@
+"""One simulated night: a few processes put, commit, recover, die and come back on one repository."""
+
+import gc
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from quantumio import (
+    Butler,
+    CommitConflict,
+    CommitConflictError,
+    CommitFailed,
+    CommitFailedError,
+    CommitParkedError,
+    Committed,
+    CommitUnknownError,
+    DatasetType,
+    QuantumioError,
+)
+from quantumio.testing import SimulationFaults, simulate
+from tests.planted import bugs
+from tests.simulation.invariants import Put, Watch
+
+bugs.plant_if_asked()  # the processes that run seeds load this module, and no plug-in of pytest
+
+RUN = "r"
+VISITS = range(1, 4)
+STORE = {"kind": "objects", "root": "simulated://bucket/store", "timeout_s": 5}
+RUNTIME = {"lease_s": 100.0, "journaled_lease_s": 200.0, "allow_volatile_journal": True}
+RULES = {"local": ["local"], "copy": ["local", "store?"], "store": ["store"], "both": ["local", "store"]}
+LEVELS = ["buffered", "journaled", "journaled", "committed", "committed", "settled"]
+LONGEST_NIGHT_S = 4000.0
+"""Within how many simulated seconds all is decided once nothing goes wrong any more."""
+
+
+def memory():
+    """Return a directory in memory where there is one: what a disk forgets is simulated."""
+    shared = Path("/dev/shm")
+    return shared if shared.is_dir() else None
+
+
+def template(directory, rule):
+    made = directory / f"template-{rule}"
+    if not made.exists():
+        config = {
+            "destinations": {"store": STORE},
+            "rules": [{"to": RULES[rule]}],
+            "runtime": RUNTIME,
+        }
+        with Butler.create(made, config) as butler:
+            butler.register_dataset_type(DatasetType("stats", dimensions=["visit"], storage_class="Mapping"))
+    return made
+
+
+class Night:
+    """What happens in one night is drawn from its seed, before and while it happens."""
+
+    def __init__(self, seed):
+        self.chance = random.Random(seed * 2 + 1)
+        self.rule = self.chance.choice(sorted(RULES))
+        self.count = 0
+        self.keys = self.chance.choice([0, 0, 3])
+
+    # -- one process
+    def live(self, process):
+        butler = Butler(self.root, run=RUN, instrument="ST8")
+        chance = random.Random(self.chance.random())
+        kind = chance.choice(["work", "work", "work", "recover", "two threads"])
+        if kind == "recover":
+            self.recover(butler)
+        work = [lambda: self.work(butler, random.Random(chance.random()))] * (1 + (kind == "two threads"))
+        self.simulation.in_threads(work)
+        if chance.random() < 0.7:
+            self.quietly(lambda: butler.drain(chance.uniform(1, 100)))
+        if chance.random() < 0.5:
+            self.quietly(butler.close)
+
+    def work(self, butler, chance):
+        for _ in range(chance.randint(2, 6) // 2 + 1):
+            self.commit(butler, chance)
+            if chance.random() < 0.1:
+                self.recover(butler)
+
+    def commit(self, butler, chance):
+        self.count += 1
+        label = f"c{self.count}"
+        key = f"k{chance.randrange(self.keys)}" if self.keys and chance.random() < 0.5 else None
+        visits = set(chance.sample(VISITS, chance.randint(1, 2)))
+        expect = chance.choice([None, None, None, "create", 1])
+        level = chance.choice(LEVELS)
+        context = butler.context(key=key)
+        put = Put(label, context.txid.bytes, visits, key, may_conflict=expect is not None)
+        self.watch.puts[put.txid] = put
+        for visit in sorted(visits):
+            context.put({"label": label, "visit": visit}, "stats", visit=visit, expect=expect)
+        if chance.random() < 0.1:
+            put.refused = True
+            context.abort()
+            return
+        self.simulation.note(f"{label} to {level}")
+        try:
+            ticket = context.commit(level)
+        except (CommitConflictError, CommitFailedError) as error:
+            put.refused = True
+            self.simulation.note(f"{label} {error.kind}")
+        except (CommitParkedError, CommitUnknownError) as error:
+            self.simulation.note(f"{label} {error.kind} {error.outcome!r:.150}")
+        else:
+            if isinstance(ticket.outcome, CommitConflict | CommitFailed):
+                put.refused = True
+            self.simulation.note(f"{label} reached {level}")
+            if level != "buffered":
+                self.watch.promise(put, level)
+
+    def recover(self, butler):
+        try:
+            butler.recover()
+        except QuantumioError as error:
+            self.simulation.note(f"recovery: {error.kind} {error!s:.300}")
+
+    def quietly(self, call):
+        try:
+            call()
+        except* QuantumioError as group:
+            self.simulation.note(f"told of {len(group.exceptions)} failures")
+
+    # -- the whole
+    def scenario(self, simulation):
+        self.simulation, self.root = simulation, simulation.root
+        self.watch = Watch(simulation, simulation.root)
+        chance = self.chance
+        processes = []
+        for number in range(chance.randint(2, 4)):
+            self.start(processes, number)
+            simulation.sleep(chance.expovariate(2.0))
+        for number in range(chance.randint(1, 4)):
+            simulation.sleep(chance.choice([0.05, 0.5, 5.0, 100.0]) * chance.random())
+            self.disturb(chance.choice(["kill", "kill", "still", "away", "power", "nothing"]), processes)
+            self.start(processes, 10 + number)
+        for process in processes:
+            if not process.join(chance.uniform(5, 300)):
+                process.kill()
+                process.join()
+        self.finish()
+
+    def start(self, processes, number):
+        dies_at = self.chance.choice([0, 0, int(self.chance.expovariate(0.01)) + 1])
+        host = self.chance.choice(["here", "there"])
+        processes.append(self.simulation.start(f"p{number}", self.live_or_fail, host=host, dies_at=dies_at))
+
+    def live_or_fail(self, process):
+        try:
+            self.live(process)
+        except QuantumioError as error:  # a Butler that cannot be opened, a put that is refused
+            if not self.simulation.registry_was_troubled():
+                raise
+            self.simulation.note(f"{process.name} gives up: {error.kind}")
+
+    def disturb(self, what, processes):
+        chance, simulation = self.chance, self.simulation
+        one = chance.choice(processes)
+        if what == "kill":
+            one.kill()
+        elif what == "still" and not one.is_dead:
+            one.stands_still_until = simulation.now() + chance.uniform(0, 200)
+            simulation.note(f"{one.name} stands still")
+        elif what == "away":
+            simulation.lose_registry(chance.uniform(0, 60))
+        elif what == "power":
+            self.watch.close()
+            simulation.cut_power()
+            self.watch.look(everything=True)
+            self.watch.look_at_promises()
+
+    def finish(self):
+        """Nothing goes wrong any more: within a bound, all is decided, and nothing is left."""
+        simulation, watch = self.simulation, self.watch
+        simulation.end_faults()
+        watch.look(everything=True)
+        watch.look_at_promises()
+        simulation.sleep(300.0)  # every lease is over, and what was late has arrived
+        self.ends_at = simulation.now() + LONGEST_NIGHT_S
+        last = simulation.start("last", self.recover_all)
+        if not last.join(2 * LONGEST_NIGHT_S):
+            simulation.violation("L1: recovery did not end")
+            return
+        watch.look_when_quiet()
+
+    def recover_all(self, process):
+        butler = Butler(self.root, run=RUN, instrument="ST8")
+        butler.recover()
+        while not self.watch.is_quiet() and self.simulation.now() < self.ends_at:
+            self.simulation.sleep(100.0)  # follow-ups that failed before wait for their next turn
+            butler.recover()
+        again = butler.recover().items
+        self.watch.hold(again == [] or all(item.action == "left" for item in again), f"R3: {again}")
+        self.quietly(butler.close)
+
+
+def night(seed, directory):
+    """Run one seed below a directory; returns its report."""
+    one = Night(seed)
+    root = directory / "night"
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(template(directory, one.rule), root)
+    faults = SimulationFaults(
+        pauses=one.chance.choice([5, 25, 60]),
+        store=one.chance.choice([0, 10, 30]),
+        commits=one.chance.choice([0, 3, 10]),
+    )
+    try:
+        return simulate(one.scenario, seed=seed, root=root, faults=faults)
+    finally:
+        one.watch.close()
+
+
+def nights(seeds, report=lambda seed, found: None):
+    """Run seeds one after the other."""
+    with tempfile.TemporaryDirectory(prefix="qio-nights-", dir=memory()) as name:
+        for number, seed in enumerate(seeds):
+            report(seed, night(seed, Path(name)))
+            if number % 20 == 0:  # a simulation leaves its circles to us
+                gc.collect()
+                gc.freeze()
+
+
+if __name__ == "__main__":
+    sys.exit("run python -m tests.simulation --seed N")
