@@ -26,6 +26,7 @@ from quantumio.model._dimensions import Dimension, DimensionUniverse, default_un
 from quantumio.model._file_names import decode_component, encode_component, human_path
 from quantumio.model._names import check_identifier, check_run
 from quantumio.model._policy import (
+    DIRECT,
     TEMPORARY,
     DestinationSettings,
     FormatChoice,
@@ -51,6 +52,7 @@ from quantumio.model._transaction import (
 )
 
 __all__ = [
+    "DIRECT",
     "TEMPORARY",
     "Ack",
     "Artifact",
