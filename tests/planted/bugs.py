@@ -41,6 +41,8 @@ POWER = "tests/power_loss/test_every_state.py"
 CRASH = "tests/crash/test_every_operation.py"
 RECOVERY = "tests/acceptance/test_recovery.py"
 INTENTS = "tests/unit/registry/test_intents.py"
+FLIP = "tests/unit/registry/test_prepared_flip.py"
+TOGETHER = "tests/unit/registry/test_intents_together.py"
 OUTBOX = "tests/unit/registry/test_outbox.py"
 FAULTS = "tests/unit/engine/test_faults.py"
 GARBAGE = "tests/unit/engine/test_garbage.py"
@@ -200,7 +202,7 @@ def commit_is_acknowledged_before_the_flip():
 def epochs_are_not_looked_at():
     from quantumio.registry._verdict import Verdicts
 
-    Verdicts._stopped = lambda self, transaction: None
+    Verdicts._refuse = lambda self, transaction, standing: self._examine(transaction)
 
 
 @bug(INTENTS, "-k", "lease")
@@ -211,8 +213,8 @@ def leases_are_over_at_once():
 
     init = _intents.Intents.__init__
 
-    def always(self, database, outbox):
-        init(self, database, outbox)
+    def always(self, *arguments):
+        init(self, *arguments)
         self._is_over = sa.true()
 
     _intents.Intents.__init__ = always
@@ -255,11 +257,11 @@ def names_are_used_again_after_an_end():
 # -- what a commit may make visible
 
 
-@bug(INTENTS, "-k", "requires")
+@bug(FLIP, "-k", "requires")
 def upstream_is_not_waited_for():
     from quantumio.registry._verdict import Verdicts
 
-    Verdicts._check_upstream = lambda self, transaction: None
+    Verdicts._check_upstreams = lambda self, transaction: None
 
 
 @bug("tests/unit/registry/test_commit.py", "-k", "expect or version")

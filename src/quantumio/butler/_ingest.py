@@ -12,6 +12,7 @@ from quantumio.butler._repository import Repository
 from quantumio.butler._session import Session
 from quantumio.errors import CommitConflictError, CommitFailedError, ErrorKind, FormatError, InvalidInputError
 from quantumio.model import (
+    DIRECT,
     Artifact,
     CommitConflict,
     CommitOutcome,
@@ -27,8 +28,7 @@ from quantumio.system import environment, files
 
 __all__ = ["TRANSFERS", "IngestFile", "ingest_files"]
 
-TRANSFERS = ("copy", "link", "move", "direct")
-_DIRECT = "direct"
+TRANSFERS = ("copy", "link", "move", DIRECT)
 
 
 @frozen(kw_only=True)
@@ -68,7 +68,7 @@ def ingest_files(
         raise InvalidInputError(f"transfer={transfer!r}", hint=f"use one of {', '.join(TRANSFERS)}")
     repository = session.writeable()
     checked = [_check(repository, dataset_type, item, format_name) for item in items]
-    destination = None if transfer == _DIRECT else _destination(session, repository, dataset_type, run)
+    destination = None if transfer == DIRECT else _destination(session, repository, dataset_type, run)
     transaction = _plan(repository, dataset_type, items, checked, run, destination)
     if destination is None:
         refs = _committed(repository.runtime.commit_now(transaction).result())
@@ -93,7 +93,7 @@ def _plan(
     outputs = []
     for number, (item, (name, digest, nbytes)) in enumerate(zip(items, checked, strict=True)):
         if destination is None:
-            place, path = _DIRECT, _absolute(item.path)
+            place, path = DIRECT, _absolute(item.path)
         else:
             extension = repository.formats.format(name).extension
             place, path = destination.name, f"{dataset_type.name}/{run}/{txid}.0.{number}{extension}"
@@ -140,7 +140,7 @@ def _check(
     repository: Repository, dataset_type: DatasetType, item: IngestFile, format_name: str | None
 ) -> tuple[str, str, int]:
     """Read and parse a file; return its format, digest and size."""
-    direct = repository.destinations.get(_DIRECT)
+    direct = repository.destinations.get(DIRECT)
     assert isinstance(direct, ObjectDestination)
     name = format_name or _format_of(repository, dataset_type, item.path)
     data = direct.read(_absolute(item.path))

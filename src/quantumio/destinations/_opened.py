@@ -12,9 +12,9 @@ from attrs import evolve
 from quantumio.destinations._kinds import destination_kind
 from quantumio.destinations._options import Opening
 from quantumio.destinations._secrets import refuse_secrets
-from quantumio.destinations.direct import DIRECT, DirectDestination
+from quantumio.destinations.direct import DirectDestination
 from quantumio.errors import ErrorKind, InvalidInputError, StateError
-from quantumio.model import TEMPORARY, DestinationSettings, check_identifier
+from quantumio.model import DIRECT, TEMPORARY, DestinationSettings, check_identifier
 from quantumio.ports import ObjectDestination, TableDestination
 from quantumio.system import files
 

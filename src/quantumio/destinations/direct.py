@@ -15,12 +15,11 @@ from quantumio.destinations._remote_objects import head, read_object
 from quantumio.destinations._secrets import scrub, url_trouble
 from quantumio.destinations.files import check_range, check_read, refuse_managed
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, StateError
+from quantumio.model import DIRECT
 from quantumio.ports import Placement, StoredObject
 from quantumio.system import files
 
-__all__ = ["DIRECT", "DirectDestination"]
-
-DIRECT: Final = "direct"
+__all__ = ["DirectDestination"]
 
 
 class DirectDestination:

@@ -167,14 +167,16 @@ class Committer:
         """Find out what became of a transaction whose COMMIT gave no answer, fencing it if need be."""
         txid = transaction.txid
         try:
-            if not self._owner.is_registered:
-                return self._known(txid, error)
+            self._owner.register(self._catalog)
+            # It waits for the COMMIT that gave no answer, whether the registry knows of an intent or not.
             record = self._catalog.take_over(txid, self._owner.id, transaction.epoch)
             if record is None or record.state is TransactionState.COMMITTED:
                 return self._known(txid, error)
         except Exception as unreachable:  # noqa: BLE001  whatever it is: nothing is known
             return CommitUnknown(txid=txid, reason=str(unreachable))
         if record.state is TransactionState.ABORTED:
+            if unknown_before < _MOST_UNKNOWN:  # asked again, the registry says how it ended
+                return self._flip([transaction], unknown_before + 1)[0]
             return CommitFailed(txid=txid, kind=ErrorKind.ABORTED, message=f"it was ended: {record.reason}")
         if record.owner != self._owner.id or record.epoch != transaction.epoch + 1:
             return CommitParked(txid=txid, reason="another process has taken it over")

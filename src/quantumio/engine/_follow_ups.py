@@ -12,6 +12,7 @@ from quantumio.engine._policy import ROWS
 from quantumio.engine._sessions import StoreSessions
 from quantumio.errors import DestinationError, ErrorKind, QuantumioError
 from quantumio.model import (
+    DIRECT,
     Artifact,
     ArtifactState,
     Committed,
@@ -42,8 +43,12 @@ _LONGEST_DELAY_S: Final = 3600.0
 
 
 def clean_up(destinations: Iterable[str]) -> tuple[FollowUp, ...]:
-    """Return what is to be done at destinations where an aborted transaction may have placed something."""
-    return tuple(FollowUp(kind=FollowUpKind.CLEAN, destination=name) for name in dict.fromkeys(destinations))
+    """Return what is to be done at destinations where an aborted transaction may have placed something.
+
+    Files that stay where they were (``direct``) are never removed: nobody has placed them.
+    """
+    names = (name for name in dict.fromkeys(destinations) if name != DIRECT)
+    return tuple(FollowUp(kind=FollowUpKind.CLEAN, destination=name) for name in names)
 
 
 class FollowUps:

@@ -7,7 +7,7 @@ from typing import Final
 
 from quantumio.engine._fsck_report import FsckTrouble
 from quantumio.errors import DestinationError, ErrorKind, FormatError, NotFoundError, QuantumioError
-from quantumio.model import Artifact, StoredDataset
+from quantumio.model import DIRECT, Artifact, StoredDataset
 from quantumio.ports import Destinations, Formats, ObjectDestination, TableDelegate, TableDestination
 
 __all__ = ["DECODE", "DIGEST", "Broken", "Examiner"]
@@ -15,8 +15,6 @@ __all__ = ["DECODE", "DIGEST", "Broken", "Examiner"]
 DIGEST: Final = 2
 DECODE: Final = 3
 """Levels from which on bytes are read, and decoded."""
-
-_DIRECT: Final = "direct"
 
 
 class Broken(Exception):
@@ -115,7 +113,7 @@ class Examiner:
             It has nothing.
         """
         name = destination.name
-        if name == _DIRECT or name in self._has_objects:
+        if name == DIRECT or name in self._has_objects:
             return
         if next(iter(destination.objects()), None) is None:
             raise DestinationError(

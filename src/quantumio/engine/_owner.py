@@ -54,9 +54,9 @@ class Owner:
             self._held = held
 
     def renew(self, catalog: Catalog) -> None:
-        """Renew the lease, where there is one."""
-        if self.is_registered:
-            catalog.renew_lease(self.id)
+        """Renew the lease, where there is one; a registry from a backup learns of it anew."""
+        if self.is_registered and not catalog.renew_lease(self.id):
+            catalog.register_owner(self.id, environment.host(), environment.boot_id())
 
     def release(self) -> None:
         """Give the lock up: nothing is carried any more."""

@@ -32,6 +32,7 @@ from quantumio.model._dimensions import Dimension, DimensionUniverse, default_un
 from quantumio.model._file_names import decode_component, encode_component, human_path
 from quantumio.model._names import check_identifier, check_run
 from quantumio.model._policy import (
+    DIRECT,
     TEMPORARY,
     DestinationSettings,
     FormatChoice,
@@ -57,6 +58,7 @@ from quantumio.model._transaction import (
 )
 
 __all__ = [
+    "DIRECT",
     "TEMPORARY",
     "Ack",
     "Artifact",

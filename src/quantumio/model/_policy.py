@@ -13,6 +13,7 @@ from quantumio.model._commit import Ack
 from quantumio.model._names import check_identifier
 
 __all__ = [
+    "DIRECT",
     "TEMPORARY",
     "DestinationSettings",
     "FormatChoice",
@@ -24,6 +25,9 @@ __all__ = [
     "Rule",
     "Target",
 ]
+
+DIRECT = "direct"
+"""The built-in destination of files that stay where they were: nothing is placed or removed there."""
 
 TEMPORARY = "temporary"
 """The built-in destination of outputs that are never in the registry."""

@@ -215,13 +215,13 @@ class Catalog(GarbageCatalog, Protocol):
         """Make an owner of transactions known, and begin its lease; again it renews it."""
 
     def renew_lease(self, owner: UUID) -> bool:
-        """Say that an owner lives, by the database's clock; False if it is not known."""
+        """Say that an owner lives, by the database's clock; False if it is not known: register it (again)."""
 
     def prepare(self, group: Sequence[Transaction], owner: UUID, lease_s: float) -> list[TransactionRecord]:
         """Write intents, before the first byte of the group goes to a destination; all in one transaction.
 
         A new transaction becomes PREPARING, with its manifest. One that is PREPARING under this owner and
-        at this epoch gets the new manifest. Any other that is there already stays as it is.
+        at this epoch gets the new manifest and the new lease. Any other that is there already stays as it is.
 
         Parameters
         ----------
@@ -237,6 +237,11 @@ class Catalog(GarbageCatalog, Protocol):
         list of TransactionRecord
             What the registry has now, in the order of the group: the caller goes on only with those that are
             PREPARING, of this owner and at its epoch.
+
+        Raises
+        ------
+        StateError
+            The owner is not registered.
         """
 
     def take_over(self, txid: UUID, owner: UUID, epoch: int) -> TransactionRecord | None:
@@ -247,12 +252,23 @@ class Catalog(GarbageCatalog, Protocol):
         TransactionRecord or None
             What the registry has now (it is ours only if its owner and ``epoch + 1`` say so); None where it
             knows no such transaction.
+
+        Raises
+        ------
+        StateError
+            The owner is not registered.
+
+        Notes
+        -----
+        Waits for a flip that is under way, even for one whose client has lost it: what it returns is certain.
+        The lease is as long as it was, and counted from the new owner's last sign of life.
         """
 
     def reopen(self, txid: UUID, owner: UUID, epoch: int) -> TransactionRecord | None:
         """Open a transaction again that was aborted because its lease was over: epoch and generation grow.
 
-        Returns as `take_over`.
+        Returns and raises as `take_over`. Its manifest and lease are the old ones until it is prepared anew.
+        A cleaner that is still at work for it removes what is of generations that have ended, nothing else.
         """
 
     def abort(self, txid: UUID, epoch: int, reason: str, follow_ups: Sequence[FollowUp] = ()) -> bool:
@@ -283,12 +299,20 @@ class Catalog(GarbageCatalog, Protocol):
 
         Each member gets its own outcome: `Committed`, `CommitConflict`, `CommitFailed` where its run,
         dataset type or data ID is none that the registry can take or where it was aborted, or
-        `CommitParked` where somebody else has taken it over (its epoch is not the registry's) or where a
-        transaction that it requires is not decided; such a member changes nothing and does not disturb the
-        others. One that requires a transaction that was aborted fails (``kind="upstream"``); one that
-        requires a transaction that the registry does not know, too.
+        `CommitParked` where somebody else has taken it over (its epoch is not the registry's), where its
+        lease was over and it was ended (`reopen` it), where it is in quarantine, or where a transaction that
+        it requires is not decided or may be opened again; such a member changes nothing visible and does not
+        disturb the others. One that requires a transaction that was aborted otherwise, or that the registry
+        does not know, fails (``kind="upstream"``). A transaction that was ended because an earlier attempt
+        under its key had committed counts as committed for those that require it.
 
-        The follow-ups of those that commit are in the outbox then, claimed by ``owner`` where there is one.
+        A member that was prepared and ends otherwise than committed or parked is ABORTED then, with reason
+        ``conflict``, ``failed``, ``upstream`` or ``reused``, and what it has placed is to be cleaned (a CLEAN
+        for each destination of its artifacts but ``direct``). One that was never prepared leaves nothing.
+        Asked again, the registry says again that it ended, and why.
+
+        The follow-ups of those that commit, and of those that end, are in the outbox then, claimed by
+        ``owner`` for a while where there is one, else due at once.
 
         Raises
         ------
@@ -313,10 +337,13 @@ class Catalog(GarbageCatalog, Protocol):
         """Make due what was postponed: somebody wants it to be tried now."""
 
     def finish_follow_ups(self, done: Mapping[UUID, Collection[FollowUp]]) -> None:
-        """Note follow-ups of transactions as done; idempotent."""
+        """Note follow-ups of transactions as done, whoever has claimed them; idempotent."""
 
     def postpone(self, entry_id: int, delay_s: float) -> None:
-        """Give up a claim; the entry is due again after the delay, and counts one more attempt."""
+        """Give up a claim; the entry is due again after the delay, and counts one more attempt.
+
+        Nothing is changed where the entry is done (or there is none).
+        """
 
     def outbox(self, txid: UUID | None = None) -> list[OutboxEntry]:
         """Return what is not done, of one transaction or of all, the oldest first."""

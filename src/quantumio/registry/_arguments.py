@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
+from uuid import UUID
 
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import DatasetRef
@@ -14,12 +15,16 @@ __all__ = [
     "check_limit",
     "check_name",
     "check_names",
+    "check_number",
     "check_refs",
+    "check_seconds",
+    "check_uuid",
     "check_version",
     "is_text",
 ]
 
 _INT64: Final = 1 << 63
+_MOST_SECONDS: Final = 10**9
 
 
 def is_text(value: object, max_bytes: int | None = None) -> bool:
@@ -87,6 +92,34 @@ def check_refs(refs: object) -> Sequence[DatasetRef]:
     return given
 
 
+def check_uuid(value: object, what: str) -> UUID:
+    """Return an identity.
+
+    Raises
+    ------
+    InvalidInputError
+        It is no UUID.
+    """
+    if isinstance(value, UUID):
+        return value
+    raise InvalidInputError(f"{value!r:.80} is no {what}", hint="give its UUID")
+
+
+def check_seconds(seconds: object, what: str) -> int:
+    """Return a time in nanoseconds.
+
+    Raises
+    ------
+    InvalidInputError
+        It is no number from 0 to 10**9 (thirty years).
+    """
+    if isinstance(seconds, (int, float)) and seconds is not True and 0 <= seconds <= _MOST_SECONDS:
+        return round(seconds * 10**9)
+    raise InvalidInputError(
+        f"{what} = {seconds!r:.80} ({type(seconds).__name__})", hint="give seconds, from 0 to 10**9"
+    )
+
+
 def check_version(version: object) -> int:
     """Return a version as an ``int``; NumPy's integers are taken.
 
@@ -96,6 +129,17 @@ def check_version(version: object) -> int:
         It is no integer of 64 bits.
     """
     return _integer(version, "version", 1 - _INT64, "give an integer such as 1, or None for the latest")
+
+
+def check_number(number: object, what: str) -> int:
+    """Return the number of something that a record has, as an ``int``.
+
+    Raises
+    ------
+    InvalidInputError
+        It is no integer from 0 to 2**63 - 1.
+    """
+    return _integer(number, what, 0, "give it as the record has it")
 
 
 def check_limit(limit: object) -> int:

@@ -39,6 +39,7 @@ from quantumio.registry._intents import Intents
 from quantumio.registry._migrations import check_revision, migrate, revision
 from quantumio.registry._names import NamesCache
 from quantumio.registry._outbox import Outbox
+from quantumio.registry._owners import Owners
 from quantumio.registry._query import Queries
 from quantumio.registry._records import RecordQueries
 from quantumio.registry._schema import CLOCK, REPOSITORY
@@ -70,7 +71,8 @@ class SqlCatalog:
         self._collections = Collections(database, names, clock)
         self._associations = Associations(database, names, clock)
         self._outbox = Outbox(database)
-        self._intents = Intents(database, self._outbox)
+        self._owners = Owners(database)
+        self._intents = Intents(database, clock, self._owners, self._outbox)
         self._commits = Commits(database, names, clock, self._outbox)
         self._artifacts = ArtifactWriter(database)
         self._garbage = Garbage(database, clock)
@@ -179,11 +181,11 @@ class SqlCatalog:
     # -- intents
     def register_owner(self, owner: UUID, host: str, boot_id: str) -> None:
         """Make an owner of transactions known, and begin its lease; again it renews it."""
-        uninterrupted(lambda: self._intents.register_owner(owner, host, boot_id))
+        uninterrupted(lambda: self._owners.register(owner, host, boot_id))
 
     def renew_lease(self, owner: UUID) -> bool:
         """Say that an owner lives; False if it is not known."""
-        return uninterrupted(lambda: self._intents.renew_lease(owner))
+        return uninterrupted(lambda: self._owners.renew(owner))
 
     def prepare(self, group: Sequence[Transaction], owner: UUID, lease_s: float) -> list[TransactionRecord]:
         """Write intents in one short transaction; returns what the registry has then."""
@@ -211,7 +213,7 @@ class SqlCatalog:
 
     def preparing(self) -> list[TransactionRecord]:
         """Return all that are PREPARING, the oldest first."""
-        return self._intents.preparing()
+        return after_abandoned(self._intents.preparing)
 
     def quarantine(self) -> int:
         """Make all that are PREPARING QUARANTINED."""
@@ -249,7 +251,7 @@ class SqlCatalog:
 
     def outbox(self, txid: UUID | None = None) -> list[OutboxEntry]:
         """Return what is not done, the oldest first."""
-        return self._outbox.entries(txid)
+        return after_abandoned(lambda: self._outbox.entries(txid))
 
     def record_artifacts(self, artifacts: Mapping[UUID, Sequence[Artifact]]) -> None:
         """Add or update artifacts of committed datasets by (dataset, destination)."""

@@ -2,36 +2,36 @@
 
 The order is that of the commit protocol: the clock first (one lock, no deadlock, no skipped numbers), then
 one question per table for all that the group must know, then each member's own verdict, then one executemany
-per table for those that pass.
+per table for those that pass, and for the rows of those that end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
 import sqlalchemy as sa
 
-from quantumio.errors import CommitUnknownError, DestinationError, InvalidInputError
+from quantumio.errors import CommitUnknownError, DestinationError
 from quantumio.model import (
     CommitOutcome,
     Committed,
     CommitUnknown,
     DataId,
     DatasetRef,
-    FollowUp,
-    FollowUpKind,
     Transaction,
     TransactionState,
 )
+from quantumio.registry._arguments import check_uuid
 from quantumio.registry._clock import Clock
 from quantumio.registry._commit_rows import Inserts
 from quantumio.registry._engine import Database
 from quantumio.registry._failures import CommitLost
+from quantumio.registry._latest import LatestVersions
 from quantumio.registry._names import Names, NamesCache
 from quantumio.registry._outbox import Outbox
 from quantumio.registry._schema import DATASET, TXN
-from quantumio.registry._verdict import KnownTransaction, LatestVersions, Verdicts, has_good_key
+from quantumio.registry._verdict import Standing, Verdicts, has_good_key
 
 __all__ = ["Commits"]
 
@@ -43,14 +43,15 @@ class Commits:
 
     def __init__(self, database: Database, cache: NamesCache, clock: Clock, outbox: Outbox) -> None:
         self._database = database
-        self._outbox = outbox
         self._cache = cache
         self._clock = clock
-        self._inserts = Inserts(database)
+        self._inserts = Inserts(database, outbox)
         self._latest = LatestVersions(database)
 
     def flip(self, group: Sequence[Transaction], owner: UUID | None) -> list[CommitOutcome]:
         """Decide a group; the owner has claimed what is to follow."""
+        if owner is not None:
+            check_uuid(owner, "owner")
         if not group:
             return []
         try:
@@ -58,8 +59,8 @@ class Commits:
         except DestinationError as error:
             if not isinstance(error.__cause__, sa.exc.IntegrityError):
                 raise
-        # Something of the group was committed before (a repeated call, a plan that ran twice). That is rare:
-        # only then is it worth asking for every id.
+        # A dataset of the group was committed by another transaction before (a plan that ran twice). That is
+        # rare: only then is it worth asking for every id.
         return self._attempt(group, owner, thorough=True)
 
     def _attempt(
@@ -70,30 +71,21 @@ class Commits:
             with self._database.write(doing) as connection:
                 edit = self._clock.advance(connection, steps=len(group))
                 names = self._cache.within(connection, edit)
-                verdicts = Verdicts(names, edit, first_seq=edit.seq - len(group) + 1)
+                verdicts = Verdicts(names, edit, group, first_seq=edit.seq - len(group) + 1)
                 self._ask(connection, names, verdicts, group, thorough=thorough)
                 outcomes = [verdicts.decide(transaction) for transaction in group]
                 if verdicts.new_runs:
                     edit = self._clock.advance(connection, steps=0, names=True)
-                self._inserts.write(connection, verdicts)
-                self._follow(connection, verdicts, owner)
+                self._inserts.write(connection, verdicts, owner)
         except CommitLost as lost:
             raise CommitUnknownError(
                 f"the registry failed in the commit of {len(group)} contexts: {lost}",
-                hint="ask for the outcome of each before writing again",
+                hint="take each over, or ask for its outcome, before writing again",
                 outcome=CommitUnknown(txid=group[0].txid, reason=str(lost)),
             ) from lost
         if verdicts.new_runs:
             self._cache.learn(names.with_collections(verdicts.new_runs.values(), edit.edits))
         return outcomes
-
-    def _follow(self, connection: sa.Connection, verdicts: Verdicts, owner: UUID | None) -> None:
-        """Put into the outbox what is to follow, and what is to be removed."""
-        follow_ups = {transaction.txid: transaction.follow_ups for transaction, _ in verdicts.transactions}
-        for transaction, _ in verdicts.ended:
-            if transaction.txid in verdicts.known:
-                follow_ups[transaction.txid] = _clean_up(transaction)
-        self._outbox.add(connection, follow_ups, owner)
 
     def _ask(
         self,
@@ -106,9 +98,13 @@ class Commits:
     ) -> None:
         """Read all that the verdicts need, under the clock."""
         wanted = {txid for one in group for txid in (one.txid, *one.requires)}
-        verdicts.known = self._known(connection, wanted)
-        committed_before = [one.txid for one in group if _is_committed(verdicts.known.get(one.txid))]
-        verdicts.settled = self._committed(connection, names, committed_before)
+        verdicts.standings = standings = _standings(connection, wanted)
+        committed_before = [
+            one.txid
+            for one in group
+            if one.txid in standings and standings[one.txid].state == TransactionState.COMMITTED
+        ]
+        verdicts.outcomes.update(self._committed(connection, names, committed_before))
         keyed = {
             (transaction.run, transaction.key)
             for transaction in group
@@ -122,15 +118,6 @@ class Commits:
             ids = [output.ref.id for transaction in group for output in transaction.outputs]
             verdicts.taken = {id_.int for id_ in _existing(connection, ids)}
         verdicts.latest = self._latest.ask(connection, names, verdicts.keys(group))
-
-    def _known(self, connection: sa.Connection, txids: Iterable[UUID]) -> dict[UUID, KnownTransaction]:
-        known: dict[UUID, KnownTransaction] = {}
-        wanted = sorted(txids)
-        for start in range(0, len(wanted), _CHUNK):
-            statement = _KNOWN.where(TXN.c.txid.in_(wanted[start : start + _CHUNK]))
-            for txid, state, epoch, reason in connection.execute(statement):
-                known[txid] = KnownTransaction(TransactionState(state), epoch, reason)
-        return known
 
     def _winners(
         self, connection: sa.Connection, keyed: Iterable[tuple[str, str | None]]
@@ -147,8 +134,7 @@ class Commits:
     # -- what became of a transaction
     def outcome(self, txid: UUID) -> CommitOutcome | None:
         """Return `Committed`, or None if it is not committed."""
-        if not isinstance(txid, UUID):
-            raise InvalidInputError(f"{txid!r:.80} is no transaction", hint="give its UUID")
+        check_uuid(txid, "transaction")
         self._database.prove_durable()
 
         def read(connection: sa.Connection) -> Committed | None:
@@ -172,17 +158,20 @@ class Commits:
         return found
 
 
-_KNOWN = sa.select(TXN.c.txid, TXN.c.state, TXN.c.epoch, TXN.c.reason).with_for_update()
+# Whoever decides takes the clock first; the rows are locked against a `prepare`, in its order.
+_STANDINGS = (
+    sa.select(TXN.c.txid, TXN.c.state, TXN.c.epoch, TXN.c.reason).order_by(TXN.c.txid).with_for_update()
+)
 
 
-def _is_committed(known: KnownTransaction | None) -> bool:
-    return known is not None and known.state is TransactionState.COMMITTED
-
-
-def _clean_up(transaction: Transaction) -> tuple[FollowUp, ...]:
-    """Return what is to be removed of a transaction that will not become visible."""
-    names = dict.fromkeys(one.destination for output in transaction.outputs for one in output.artifacts)
-    return tuple(FollowUp(kind=FollowUpKind.CLEAN, destination=name) for name in names)
+def _standings(connection: sa.Connection, txids: Collection[UUID]) -> dict[UUID, Standing]:
+    found: dict[UUID, Standing] = {}
+    wanted = sorted(txids)
+    for start in range(0, len(wanted), _CHUNK):
+        statement = _STANDINGS.where(TXN.c.txid.in_(wanted[start : start + _CHUNK]))
+        for txid, state, epoch, reason in connection.execute(statement):
+            found[txid] = Standing(state, epoch, reason)
+    return found
 
 
 _VISIBLE = sa.and_(TXN.c.state == sa.literal_column("'COMMITTED'"), TXN.c.removed_seq.is_(None))

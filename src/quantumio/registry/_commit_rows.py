@@ -8,9 +8,10 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from quantumio.errors import InternalError
-from quantumio.model import Artifact
+from quantumio.model import DIRECT, Artifact, FollowUp, FollowUpKind, Transaction
 from quantumio.ports import CollectionKind
 from quantumio.registry._engine import Database
+from quantumio.registry._outbox import Outbox
 from quantumio.registry._prepared import Prepared
 from quantumio.registry._schema import (
     ARTIFACT,
@@ -37,9 +38,7 @@ _TXN_COLUMNS: Final = (
     "created_at",
     "decided_at",
 )
-_PREPARED_COLUMNS: Final = ("state", "owner", "key", "manifest", "commit_seq", "decided_at")
-_ENDED_COLUMNS: Final = ("state", "reason", "owner", "decided_at")
-_OBJECT_COLUMNS: Final = ("store", "path", "txid", "gen", "sha256", "nbytes")
+_OBJECT_COLUMNS: Final = ("store", "path", "txid", "sha256", "nbytes")
 _ARTIFACT_COLUMNS: Final = (
     "dataset_id",
     "store",
@@ -65,17 +64,6 @@ def insert_statement(database: Database, table: sa.Table, columns: tuple[str, ..
     return in_order(statement, columns)
 
 
-def update_statement(database: Database, table: sa.Table, columns: tuple[str, ...], key: str) -> Prepared:
-    """Return an UPDATE of the row of a key, whose values come in the order of ``columns``, the key last."""
-    statement = (
-        sa.update(table)
-        .where(table.c[key] == sa.bindparam(f"where_{key}"))
-        .values({name: sa.bindparam(name) for name in columns})
-    )
-    prepared = database.prepare(statement)
-    return in_order(prepared, (*sorted(columns, key=list(table.c.keys()).index), f"where_{key}"))
-
-
 def in_order(statement: Prepared, columns: tuple[str, ...]) -> Prepared:
     """Assure that a statement takes its values in this order."""
     if statement.order != columns:
@@ -93,13 +81,17 @@ class ArtifactWriter:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._uuid_in = database.rules.uuid_in
-        held = database.rules.insert(OBJECT).values({name: sa.bindparam(name) for name in _OBJECT_COLUMNS})
+        made_by = sa.bindparam("made_by", type_=TXN.c.txid.type)
+        generation = sa.select(TXN.c.gen).where(TXN.c.txid == made_by).scalar_subquery()
+        values: dict[str, Any] = {name: sa.bindparam(name) for name in _OBJECT_COLUMNS}
+        held = database.rules.insert(OBJECT).values({**values, "gen": generation})
         held = held.on_conflict_do_update(
             index_elements=["store", "path"],
             set_={"sha256": held.excluded.sha256, "nbytes": held.excluded.nbytes},
             where=OBJECT.c.sha256 == sa.literal_column("''"),
         )
-        self._object = in_order(database.prepare(held), _OBJECT_COLUMNS)
+        order = (*_OBJECT_COLUMNS[:3], "made_by", *_OBJECT_COLUMNS[3:])
+        self._object = in_order(database.prepare(held), order)
         self._insert = {update: self._statement(update=update) for update in (False, True)}
 
     def _statement(self, *, update: bool) -> Prepared:
@@ -126,7 +118,7 @@ class ArtifactWriter:
         return in_order(self._database.prepare(insert), order)
 
     def rows(
-        self, dataset_id: Any, txid: Any, position: int, artifact: Artifact, generation: int = 0
+        self, dataset_id: Any, txid: Any, position: int, artifact: Artifact
     ) -> tuple[tuple[Any, ...] | None, tuple[Any, ...]]:
         """Return the row of the object (None for rows in a table) and that of the artifact."""
         store, path = artifact.destination, artifact.path
@@ -138,7 +130,7 @@ class ArtifactWriter:
                 store,
                 path,
                 txid,
-                generation,
+                txid,
                 artifact.digest if is_whole else _OF_MEMBERS,
                 artifact.nbytes if is_whole else 0,
             )
@@ -189,13 +181,16 @@ class ArtifactWriter:
 
 
 class Inserts:
-    """Writes what the verdicts accepted."""
+    """Writes what the verdicts accepted, and what they ended."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, outbox: Outbox) -> None:
         self._database = database
+        self._outbox = outbox
         self._txn = insert_statement(database, TXN, _TXN_COLUMNS)
-        self._prepared = update_statement(database, TXN, _PREPARED_COLUMNS, "txid")
-        self._ended = update_statement(database, TXN, _ENDED_COLUMNS, "txid")
+        self._committed = self._transition(
+            ("run", "key", "commit_seq", "decided_at"), state="COMMITTED", cleared=("lease_ns", "manifest")
+        )
+        self._ended = self._transition(("reason", "decided_at"), state="ABORTED")
         self._required = insert_statement(database, TXN_REQUIRES, ("txid", "upstream"))
         self._input = insert_statement(database, TXN_INPUT, ("txid", "dataset_id"))
         self._collection = insert_statement(database, COLLECTION, ("id", "name", "kind", "added_seq"))
@@ -203,69 +198,65 @@ class Inserts:
         self._groups: dict[tuple[str, ...], Prepared] = {}
         self._artifacts = ArtifactWriter(database)
 
-    def write(self, connection: sa.Connection, verdicts: Verdicts) -> None:
+    def _transition(self, columns: tuple[str, ...], *, state: str, cleared: tuple[str, ...] = ()) -> Prepared:
+        """Return an UPDATE of what is PREPARING at an epoch, whose values come as columns, txid, epoch."""
+        statement = (
+            sa.update(TXN)
+            .where(
+                TXN.c.txid == sa.bindparam("of_txid", type_=TXN.c.txid.type),
+                TXN.c.epoch == sa.bindparam("at_epoch", type_=TXN.c.epoch.type),
+                TXN.c.state == sa.literal_column("'PREPARING'"),
+            )
+            .values({name: sa.bindparam(name) for name in columns})
+            .values({name: sa.null() for name in ("owner", *cleared)})
+            .values(state=sa.literal_column(f"'{state}'"))
+        )
+        return in_order(self._database.prepare(statement), (*columns, "of_txid", "at_epoch"))
+
+    def write(self, connection: sa.Connection, verdicts: Verdicts, owner: UUID | None) -> None:
         """Write all of it, tables in the order of their references."""
-        many = self._database.execute_many
-        uuid_in = self._database.rules.uuid_in
         runs = [
             (run.id, run.name, str(CollectionKind.RUN), verdicts.edit.seq)
             for run in verdicts.new_runs.values()
         ]
-        many(connection, self._collection, runs)
-        decided = verdicts.edit.decided_ns
-        new = [(txn, seq) for txn, seq in verdicts.transactions if txn.txid not in verdicts.known]
-        prepared = [(txn, seq) for txn, seq in verdicts.transactions if txn.txid in verdicts.known]
-        many(
-            connection,
-            self._txn,
-            [
-                (
-                    uuid_in(txn.txid),
-                    txn.run,
-                    "COMMITTED",
-                    txn.epoch,
-                    txn.generation,
-                    txn.key,
-                    seq,
-                    decided,
-                    decided,
-                )
-                for txn, seq in new
-            ],
-        )
-        many(
-            connection,
-            self._prepared,
-            [("COMMITTED", None, txn.key, None, seq, decided, uuid_in(txn.txid)) for txn, seq in prepared],
-        )
-        many(
-            connection,
-            self._ended,
-            [
-                ("ABORTED", reason, None, decided, uuid_in(txn.txid))
-                for txn, reason in verdicts.ended
-                if txn.txid in verdicts.known
-            ],
-        )
-        many(
-            connection,
-            self._required,
-            [
-                (uuid_in(txn.txid), uuid_in(upstream))
-                for txn, _ in verdicts.transactions
-                for upstream in dict.fromkeys(txn.requires)
-            ],
-        )
-        many(
-            connection,
-            self._input,
-            [
-                (uuid_in(txn.txid), uuid_in(dataset_id))
-                for txn, _ in verdicts.transactions
-                for dataset_id in dict.fromkeys(txn.inputs)
-            ],
-        )
-        self._write_datasets(connection, verdicts, uuid_in)
+        self._database.execute_many(connection, self._collection, runs)
+        self._write_transactions(connection, verdicts)
+        self._write_origins(connection, verdicts)
+        self._write_datasets(connection, verdicts, self._database.rules.uuid_in)
+        self._write_follow_ups(connection, verdicts, owner)
+
+    def _write_transactions(self, connection: sa.Connection, verdicts: Verdicts) -> None:
+        uuid_in = self._database.rules.uuid_in
+        now = verdicts.edit.decided_ns
+        new: list[tuple[Any, ...]] = []
+        prepared: list[tuple[Any, ...]] = []
+        for txn, seq in verdicts.transactions:
+            txid = uuid_in(txn.txid)
+            if txn.txid in verdicts.standings:
+                prepared.append((txn.run, txn.key, seq, now, txid, txn.epoch))
+            else:
+                new.append((txid, txn.run, "COMMITTED", txn.epoch, txn.generation, txn.key, seq, now, now))
+        ended = [(reason, now, uuid_in(txn.txid), txn.epoch) for txn, reason in verdicts.ended]
+        self._database.execute_many(connection, self._txn, new)
+        for statement, rows in ((self._committed, prepared), (self._ended, ended)):
+            if self._database.execute_many(connection, statement, rows) != len(rows):
+                raise InternalError("a transaction changed its state under the clock")
+
+    def _write_origins(self, connection: sa.Connection, verdicts: Verdicts) -> None:
+        uuid_in = self._database.rules.uuid_in
+        requires: list[tuple[Any, Any]] = []
+        inputs: list[tuple[Any, Any]] = []
+        for txn, _ in verdicts.transactions:
+            txid = uuid_in(txn.txid)
+            requires += [(txid, uuid_in(upstream)) for upstream in dict.fromkeys(txn.requires)]
+            inputs += [(txid, uuid_in(dataset_id)) for dataset_id in dict.fromkeys(txn.inputs)]
+        self._database.execute_many(connection, self._required, requires)
+        self._database.execute_many(connection, self._input, inputs)
+
+    def _write_follow_ups(self, connection: sa.Connection, verdicts: Verdicts, owner: UUID | None) -> None:
+        follow_ups = {txn.txid: txn.follow_ups for txn, _ in verdicts.transactions}
+        follow_ups |= {txn.txid: _clean_up(txn) for txn, _ in verdicts.ended}
+        self._outbox.add(connection, follow_ups, owner)
 
     def _write_datasets(self, connection: sa.Connection, verdicts: Verdicts, uuid_in: Any) -> None:
         datasets: list[tuple[Any, ...]] = []
@@ -293,3 +284,10 @@ class Inserts:
             columns = ("id", "run_id", "type_id", *group.columns.values(), "v", "txid", "n", "commit_seq")
             known = self._groups[group.dimensions] = insert_statement(self._database, group.dataset, columns)
         return known
+
+
+def _clean_up(transaction: Transaction) -> tuple[FollowUp, ...]:
+    """Return what is to be removed of a transaction that will not become visible."""
+    names = dict.fromkeys(one.destination for output in transaction.outputs for one in output.artifacts)
+    names.pop(DIRECT, None)  # files that stay where they were: nobody has placed them
+    return tuple(FollowUp(kind=FollowUpKind.CLEAN, destination=name) for name in names)

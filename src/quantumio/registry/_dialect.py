@@ -101,7 +101,10 @@ class Rules(Protocol):
         """Return the greater of two numbers, as SQL."""
 
     def now(self) -> sa.ColumnElement[int]:
-        """Return the time by the database's own clock, ns since 1970-01-01 UTC, as SQL."""
+        """Return the time by the database's own clock, ns since 1970-01-01 UTC, as SQL.
+
+        It is evaluated once in a statement, so that an index can be asked with it.
+        """
 
     def insert(self, table: sa.Table) -> Any:
         """Return an INSERT that knows ``ON CONFLICT``."""
@@ -123,6 +126,10 @@ class Rules(Protocol):
 
     def like(self, column: sa.ColumnElement[str], pattern: str) -> sa.ColumnElement[bool]:
         r"""Match ``%`` and ``_``, case-sensitive; a backslash takes the next character as it is."""
+
+
+def _once(expression: str) -> sa.ColumnElement[int]:
+    return sa.select(sa.literal_column(expression, BIG_INTEGER)).scalar_subquery()
 
 
 def _parameter(name: str, value: str | None) -> sa.BindParameter[str]:
@@ -161,9 +168,7 @@ class SqliteRules:
 
     def now(self) -> sa.ColumnElement[int]:
         # to the millisecond; unixepoch('subsec') is not known to every SQLite that Python brings
-        return sa.literal_column(
-            "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000000", BIG_INTEGER
-        )
+        return _once("CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000000")
 
     def insert(self, table: sa.Table) -> Any:
         return sqlite.insert(table)
@@ -225,9 +230,7 @@ class PostgresqlRules:
 
     def now(self) -> sa.ColumnElement[int]:
         # clock_timestamp, not now(): that stands still within a transaction, which may have waited for a lock
-        return sa.literal_column(
-            "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT) * 1000", BIG_INTEGER
-        )
+        return _once("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT) * 1000")
 
     def insert(self, table: sa.Table) -> Any:
         return postgresql.insert(table)

@@ -171,10 +171,9 @@ class Database:
         return self._reading(lambda connection: run_prepared(connection, statement, values))
 
     @staticmethod
-    def execute_many(connection: sa.Connection, statement: Prepared, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Run a prepared statement for rows whose values are in its order already."""
-        if rows:
-            connection.exec_driver_sql(statement.sql, list(rows))
+    def execute_many(connection: sa.Connection, statement: Prepared, rows: Sequence[tuple[Any, ...]]) -> int:
+        """Run a prepared statement for rows whose values are in its order already; return how many it hit."""
+        return connection.exec_driver_sql(statement.sql, list(rows)).rowcount if rows else 0
 
     def snapshot(self, work: Callable[[Fetch], _T]) -> _T:
         """Run prepared statements that all see the same moment."""

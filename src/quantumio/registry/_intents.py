@@ -1,9 +1,15 @@
-"""Intents: transactions that are on their way, who carries them, and how they end before they are visible."""
+"""Intents: transactions that are on their way, who carries them, and how they end before they are visible.
+
+All that decides about a transaction (taking it over, ending it, opening it again) takes the clock first, as
+the flip does: it waits until a flip that is under way has ended, also one whose client has lost it, and also
+where the registry has no row of the transaction yet. To prepare takes no clock: it changes only what its own
+owner carries, and locks rows in the order of their ids, so that processes prepare side by side.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -13,63 +19,49 @@ from attrs import evolve
 from quantumio.errors import DestinationError, ErrorKind, InvalidInputError
 from quantumio.model import FollowUp, Transaction, TransactionRecord, TransactionState
 from quantumio.ports import LEASE_OVER
+from quantumio.registry._arguments import check_number, check_seconds, check_uuid, is_text
+from quantumio.registry._clock import Clock
 from quantumio.registry._engine import Database
 from quantumio.registry._outbox import Outbox
+from quantumio.registry._owners import Owners
 from quantumio.registry._schema import OWNER, TXN
+from quantumio.registry._verdict import has_good_key
 from quantumio.system import environment
 
 __all__ = ["Intents"]
 
-_PREPARING = TXN.c.state == sa.literal_column("'PREPARING'")
+_PREPARING = TXN.c.state == sa.literal_column("'PREPARING'")  # spelled out: the index is partial
+_REPLACED = ("run", "key", "lease_ns", "manifest")
 
 
 class Intents:
     """The rows of transactions before their commit. Every change is one statement that names its epoch."""
 
-    def __init__(self, database: Database, outbox: Outbox) -> None:
+    def __init__(self, database: Database, clock: Clock, owners: Owners, outbox: Outbox) -> None:
         self._database = database
+        self._clock = clock
+        self._owners = owners
         self._outbox = outbox
-        self._now = database.rules.now()
-        self._is_over = sa.and_(OWNER.c.heartbeat_at + TXN.c.lease_ns < self._now)
-        self._records = (
-            sa.select(
-                TXN.c.txid,
-                TXN.c.state,
-                TXN.c.epoch,
-                TXN.c.gen,
-                TXN.c.manifest,
-                TXN.c.reason,
-                TXN.c.owner,
-                OWNER.c.host,
-                OWNER.c.boot_id,
-                self._is_over.label("lease_over"),
-            )
-            .select_from(TXN.outerjoin(OWNER, OWNER.c.id == TXN.c.owner))
-            .order_by(TXN.c.created_at, TXN.c.txid)
-        )
-        self._standing = sa.select(TXN.c.txid, TXN.c.state, TXN.c.epoch, TXN.c.gen, TXN.c.owner)
+        self._is_over = OWNER.c.heartbeat_at + TXN.c.lease_ns < database.rules.now()
+        self._standings = sa.select(
+            TXN.c.txid,
+            TXN.c.state,
+            TXN.c.epoch,
+            TXN.c.gen,
+            TXN.c.reason,
+            TXN.c.owner,
+            OWNER.c.host,
+            OWNER.c.boot_id,
+            self._is_over.label("lease_over"),
+        ).select_from(TXN.outerjoin(OWNER, OWNER.c.id == TXN.c.owner))
+        self._records = self._standings.add_columns(TXN.c.manifest).order_by(TXN.c.created_at, TXN.c.txid)
 
-    # -- owners
-    def register_owner(self, owner: UUID, host: str, boot_id: str) -> None:
-        """Make an owner known; again it renews its lease."""
-        statement = self._database.rules.insert(OWNER).values(
-            id=owner, host=host, boot_id=boot_id, heartbeat_at=self._now
-        )
-        statement = statement.on_conflict_do_update(
-            index_elements=["id"], set_={"heartbeat_at": statement.excluded.heartbeat_at}
-        )
-        with self._database.edit("registering an owner of transactions") as connection:
-            connection.execute(statement)
-
-    def renew_lease(self, owner: UUID) -> bool:
-        """Say that an owner lives."""
-        statement = sa.update(OWNER).where(OWNER.c.id == owner).values(heartbeat_at=self._now)
-        with self._database.edit("renewing a lease") as connection:
-            return bool(connection.execute(statement).rowcount)
-
-    # -- intents
+    # -- before the first byte
     def prepare(self, group: Sequence[Transaction], owner: UUID, lease_s: float) -> list[TransactionRecord]:
         """Write the intents of a group."""
+        check_uuid(owner, "owner")
+        lease_ns = check_seconds(lease_s, "lease_s")
+        self._database.check_writable()
         if not group:
             return []
         created = environment.now_ns()
@@ -79,10 +71,10 @@ class Intents:
                 "run": one.run,
                 "epoch": one.epoch,
                 "gen": one.generation,
-                "key": one.key,
+                "key": one.key if has_good_key(one) else None,  # the flip refuses it, and names it
                 "manifest": one.to_json(),
                 "owner": owner,
-                "lease_ns": round(lease_s * 1e9),
+                "lease_ns": lease_ns,
                 "created_at": created,
                 "state": "PREPARING",
             }
@@ -92,58 +84,61 @@ class Intents:
         insert = insert.values({name: sa.bindparam(name) for name in rows[0]})
         insert = insert.on_conflict_do_update(
             index_elements=["txid"],
-            set_={"manifest": insert.excluded.manifest, "lease_ns": insert.excluded.lease_ns},
+            set_={name: insert.excluded[name] for name in _REPLACED},
             where=sa.and_(_PREPARING, TXN.c.owner == owner, TXN.c.epoch == insert.excluded.epoch),
         )
-        by_txid = {one.txid: one for one in group}
         with self._database.edit(f"preparing {len(group)} contexts") as connection:
+            self._owners.check(connection, owner)
             connection.execute(insert, rows)
-            standing = list(connection.execute(self._standing.where(TXN.c.txid.in_(by_txid))))
-            taken = {
-                row.txid: TransactionRecord(
-                    txid=row.txid,
-                    state=TransactionState.PREPARING,
-                    epoch=row.epoch,
-                    generation=row.gen,
-                    transaction=evolve(by_txid[row.txid], generation=row.gen),
-                    owner=owner,
-                )
-                for row in standing
-                if (row.state, row.owner, row.epoch) == ("PREPARING", owner, by_txid[row.txid].epoch)
-            }
-            if others := by_txid.keys() - taken.keys():
-                for record in self._select(connection, self._records.where(TXN.c.txid.in_(others))):
-                    taken[record.txid] = record
-        return [taken[one.txid] for one in group]
+            found = self._found(connection, {one.txid: one for one in group}, owner)
+        return [found[one.txid] for one in group]
 
+    def _found(
+        self, connection: sa.Connection, group: Mapping[UUID, Transaction], owner: UUID
+    ) -> dict[UUID, TransactionRecord]:
+        """Return the records of a group; manifests that this owner has just given are not read again."""
+        found = {}
+        for row in connection.execute(self._standings.where(TXN.c.txid.in_(list(group)))).all():
+            given = group[row.txid]
+            if (row.state, row.epoch, row.owner) == (TransactionState.PREPARING, given.epoch, owner):
+                found[row.txid] = _record(row, evolve(given, generation=row.gen))
+            else:
+                (found[row.txid],) = self._select(connection, self._records.where(TXN.c.txid == row.txid))
+        return found
+
+    # -- who carries it
     def take_over(self, txid: UUID, owner: UUID, epoch: int) -> TransactionRecord | None:
         """Own a transaction that is PREPARING at this epoch."""
-        where = sa.and_(_PREPARING, TXN.c.epoch == epoch)
-        return self._own(txid, owner, where, {"epoch": epoch + 1})
+        return self._own(txid, owner, epoch, _PREPARING, {})
 
     def reopen(self, txid: UUID, owner: UUID, epoch: int) -> TransactionRecord | None:
         """Open a transaction again that was ended over the silence of its owner."""
-        where = sa.and_(TXN.c.state == "ABORTED", TXN.c.reason == LEASE_OVER, TXN.c.epoch == epoch)
-        changes = {
-            "epoch": epoch + 1,
+        ended = sa.and_(TXN.c.state == TransactionState.ABORTED, TXN.c.reason == LEASE_OVER)
+        opened = {
             "gen": TXN.c.gen + 1,
-            "state": "PREPARING",
+            "state": TransactionState.PREPARING,
             "reason": None,
             "decided_at": None,
         }
-        return self._own(txid, owner, where, changes)
+        return self._own(txid, owner, epoch, ended, opened)
 
     def _own(
-        self, txid: UUID, owner: UUID, where: sa.ColumnElement[bool], changes: dict[str, Any]
+        self, txid: UUID, owner: UUID, epoch: int, where: sa.ColumnElement[bool], changes: dict[str, Any]
     ) -> TransactionRecord | None:
-        statement = sa.update(TXN).where(TXN.c.txid == txid, where).values(owner=owner, **changes)
+        check_uuid(owner, "owner")
+        statement = _at_epoch(txid, epoch).where(where).values(owner=owner, epoch=TXN.c.epoch + 1, **changes)
         with self._database.edit(f"taking transaction {txid} over") as connection:
+            self._clock.advance(connection, steps=0)
+            self._owners.check(connection, owner)
             connection.execute(statement)
             records = self._select(connection, self._records.where(TXN.c.txid == txid))
         return records[0] if records else None
 
+    # -- the end
     def abort(self, txid: UUID, epoch: int, reason: str, follow_ups: Sequence[FollowUp]) -> bool:
         """End a transaction that is PREPARING at this epoch."""
+        if not is_text(reason):
+            raise InvalidInputError(f"reason = {reason!r:.80} is no reason", hint="give a text")
         return self._end(txid, epoch, reason, follow_ups, sa.true())
 
     def reap(self, txid: UUID, epoch: int, follow_ups: Sequence[FollowUp]) -> bool:
@@ -159,13 +154,13 @@ class Intents:
         follow_ups: Sequence[FollowUp],
         also: sa.ColumnElement[bool],
     ) -> bool:
-        statement = (
-            sa.update(TXN)
-            .where(TXN.c.txid == txid, _PREPARING, TXN.c.epoch == epoch, also)
-            .values(state="ABORTED", reason=reason, owner=None, decided_at=environment.now_ns())
-        )
+        statement = _at_epoch(txid, epoch).where(_PREPARING, also)
         with self._database.edit(f"ending transaction {txid}") as connection:
-            ended = bool(connection.execute(statement).rowcount)
+            edit = self._clock.advance(connection, steps=0)
+            aborted = statement.values(
+                state=TransactionState.ABORTED, reason=reason, owner=None, decided_at=edit.decided_ns
+            )
+            ended = bool(connection.execute(aborted).rowcount)
             if ended:
                 self._outbox.add(connection, {txid: follow_ups}, None)
         return ended
@@ -175,17 +170,20 @@ class Intents:
         statement = (
             sa.update(TXN)
             .where(_PREPARING)
-            .values(state="QUARANTINED", reason="the registry was put back from a backup", owner=None)
+            .values(
+                state=TransactionState.QUARANTINED,
+                reason="the registry was put back from a backup",
+                owner=None,
+            )
         )
         with self._database.edit("setting transactions aside") as connection:
+            self._clock.advance(connection, steps=0)
             return int(connection.execute(statement).rowcount)
 
     # -- looking
     def transaction(self, txid: UUID) -> TransactionRecord | None:
         """Return what is known of a transaction for certain."""
-        if not isinstance(txid, UUID):
-            raise InvalidInputError(f"{txid!r:.80} is no transaction", hint="give its UUID")
-        self._database.prove_durable()
+        check_uuid(txid, "transaction")
         records = self._read(self._records.where(TXN.c.txid == txid))
         return records[0] if records else None
 
@@ -194,20 +192,26 @@ class Intents:
         return self._read(self._records.where(_PREPARING))
 
     def _read(self, statement: sa.Select[Any]) -> list[TransactionRecord]:
+        self._database.prove_durable()
         return self._database.read(lambda connection: self._select(connection, statement))
 
     @staticmethod
     def _select(connection: sa.Connection, statement: sa.Select[Any]) -> list[TransactionRecord]:
-        return [_record(row) for row in connection.execute(statement)]
+        return [_record(row, _transaction(row)) for row in connection.execute(statement)]
 
 
-def _record(row: Any) -> TransactionRecord:
+def _at_epoch(txid: UUID, epoch: int) -> sa.Update:
+    check_uuid(txid, "transaction")
+    return sa.update(TXN).where(TXN.c.txid == txid, TXN.c.epoch == check_number(epoch, "epoch"))
+
+
+def _record(row: Any, transaction: Transaction | None) -> TransactionRecord:
     return TransactionRecord(
         txid=row.txid,
         state=TransactionState(row.state),
         epoch=row.epoch,
         generation=row.gen,
-        transaction=None if row.manifest is None else _transaction(row),
+        transaction=transaction,
         reason=row.reason,
         owner=row.owner,
         owner_host=row.host,
@@ -216,7 +220,9 @@ def _record(row: Any) -> TransactionRecord:
     )
 
 
-def _transaction(row: Any) -> Transaction:
+def _transaction(row: Any) -> Transaction | None:
+    if row.manifest is None:
+        return None
     try:
         transaction = Transaction.from_wire(json.loads(row.manifest))
     except (ValueError, KeyError, TypeError, AssertionError) as error:

@@ -9,6 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from quantumio.model import FollowUp, FollowUpKind, OutboxEntry
+from quantumio.registry._arguments import check_limit, check_number, check_seconds, check_uuid
 from quantumio.registry._engine import Database
 from quantumio.registry._schema import OUTBOX, OWNER
 
@@ -69,17 +70,19 @@ class Outbox:
 
     def claim(self, owner: UUID, limit: int, claim_s: float) -> list[OutboxEntry]:
         """Claim entries that are due, the oldest first."""
+        check_uuid(owner, "owner")
+        most, claim_ns = check_limit(limit), check_seconds(claim_s, "claim_s")
         due = (
             sa.select(OUTBOX.c.id)
             .where(OUTBOX.c.not_before <= self._now)
             .order_by(OUTBOX.c.id)
-            .limit(limit)
+            .limit(most)
             .with_for_update(skip_locked=True)
         )
         claimed = (
             sa.update(OUTBOX)
             .where(OUTBOX.c.id.in_(due))
-            .values(claimed_by=owner, not_before=self._now + round(claim_s * 1e9))
+            .values(claimed_by=owner, not_before=self._now + claim_ns)
             .returning(OUTBOX.c.id)
         )
         with self._database.edit("claiming what is to follow commits") as connection:
@@ -89,6 +92,7 @@ class Outbox:
 
     def release_claims(self, owner: UUID) -> None:
         """Make due what an owner has claimed."""
+        check_uuid(owner, "owner")
         statement = (
             sa.update(OUTBOX)
             .where(OUTBOX.c.claimed_by == owner)
@@ -110,12 +114,19 @@ class Outbox:
     def finish(self, done: Mapping[UUID, Collection[FollowUp]]) -> None:
         """Remove entries: they are done."""
         rows = [
-            {"wanted_txid": txid, "wanted_kind": str(one.kind), "wanted_destination": one.destination}
+            {
+                "wanted_txid": check_uuid(txid, "transaction"),
+                "wanted_kind": str(one.kind),
+                "wanted_destination": one.destination,
+            }
             for txid, follow_ups in done.items()
             for one in follow_ups
         ]
+        self._database.check_writable()
         if not rows:
             return
+        # In one order everywhere: two processes that note the same ones do not wait for each other.
+        rows.sort(key=lambda row: (row["wanted_txid"], row["wanted_kind"], row["wanted_destination"]))
         statement = sa.delete(OUTBOX).where(
             OUTBOX.c.txid == sa.bindparam("wanted_txid"),
             OUTBOX.c.kind == sa.bindparam("wanted_kind"),
@@ -126,13 +137,14 @@ class Outbox:
 
     def postpone(self, entry_id: int, delay_s: float) -> None:
         """Give a claim up; due again after the delay."""
+        delay_ns = check_seconds(delay_s, "delay_s")
         statement = (
             sa.update(OUTBOX)
-            .where(OUTBOX.c.id == entry_id)
+            .where(OUTBOX.c.id == check_number(entry_id, "entry_id"))
             .values(
                 claimed_by=None,
                 attempts=OUTBOX.c.attempts + 1,
-                not_before=self._now + round(delay_s * 1e9),
+                not_before=self._now + delay_ns,
             )
         )
         with self._database.edit("postponing what is to follow a commit") as connection:
@@ -140,7 +152,10 @@ class Outbox:
 
     def entries(self, txid: UUID | None) -> list[OutboxEntry]:
         """Return what is not done, the oldest first."""
-        statement = self._entries if txid is None else self._entries.where(OUTBOX.c.txid == txid)
+        statement = self._entries
+        if txid is not None:
+            statement = statement.where(OUTBOX.c.txid == check_uuid(txid, "transaction"))
+        self._database.prove_durable()
 
         def read(connection: sa.Connection) -> Sequence[Any]:
             return connection.execute(statement).all()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Final, NamedTuple
 from uuid import UUID
 
-import sqlalchemy as sa
 from attrs import evolve, frozen
 
 from quantumio.errors import ErrorKind
@@ -24,26 +23,9 @@ from quantumio.model import (
 )
 from quantumio.ports import LEASE_OVER, CollectionKind
 from quantumio.registry._arguments import is_text
-from quantumio.registry._engine import Database
 from quantumio.registry._names import Collection, Edit, Names, TypeEntry
-from quantumio.registry._prepared import Prepared
-from quantumio.registry._universe_schema import GroupTables
 
-__all__ = [
-    "REUSED",
-    "Accepted",
-    "Key",
-    "KnownTransaction",
-    "LatestVersions",
-    "Verdicts",
-    "Version",
-    "has_good_key",
-]
-
-CONFLICT = "conflict"
-FAILED = "failed"
-REUSED = "reused"
-"""Reasons of transactions that a flip ends."""
+__all__ = ["Accepted", "Key", "Standing", "Verdicts", "Version", "has_good_key"]
 
 _MOST_KEY_BYTES = 1024
 Key = tuple[str, int, tuple[DataIdValue, ...]]
@@ -60,6 +42,18 @@ class Version:
 
 
 _NONE = Version(0, 0, None)
+_CONFLICT: Final = "conflict"
+_FAILED: Final = "failed"
+_REUSED: Final = "reused"
+_UPSTREAM: Final = "upstream"
+
+
+class Standing(NamedTuple):
+    """What the registry says of a transaction under the clock; where it says nothing there is none."""
+
+    state: str
+    epoch: int
+    reason: str | None
 
 
 def has_good_key(transaction: Transaction) -> bool:
@@ -80,15 +74,6 @@ class Accepted:
     seq: int
 
 
-@frozen
-class KnownTransaction:
-    """What the registry has of a transaction: a member of the group, or what a member requires."""
-
-    state: TransactionState
-    epoch: int
-    reason: str | None
-
-
 class _Refused(Exception):
     def __init__(self, outcome: CommitOutcome) -> None:
         super().__init__()
@@ -96,21 +81,27 @@ class _Refused(Exception):
 
 
 class Verdicts:
-    """Decides members in order; each sees the versions that those before it made."""
+    """Decides members in order; each sees the versions that those before it made.
 
-    def __init__(self, names: Names, edit: Edit, *, first_seq: int) -> None:
+    What was read under the clock is put into `standings`, `outcomes` (of members that are committed
+    already), `winners`, `taken` and `latest`; what is to be written is in `transactions`, `accepted`,
+    `ended` and `new_runs` afterwards.
+    """
+
+    def __init__(self, names: Names, edit: Edit, group: Sequence[Transaction], *, first_seq: int) -> None:
         self._names = names
         self._next_seq = first_seq
+        self._group = frozenset([transaction.txid.int for transaction in group])
         self.edit = edit
+        self.standings: Mapping[UUID, Standing] = {}
         self.winners: dict[tuple[str, str], Committed] = {}
-        self.settled: dict[UUID, Committed] = {}
+        self.outcomes: dict[UUID, CommitOutcome] = {}
         self.taken: set[int] = set()  # ids as integers: cheaper to hash
         self.latest: dict[Key, Version] = {}
         self.new_runs: dict[str, Collection] = {}
         self.accepted: list[Accepted] = []
         self.transactions: list[tuple[Transaction, int]] = []
-        self.known: dict[UUID, KnownTransaction] = {}
-        self.ended: list[tuple[Transaction, str]] = []
+        self.ended: list[tuple[Transaction, str]] = []  # with the reason
         self._keys: dict[int, tuple[TypeEntry, Key]] = {}
 
     # -- keys
@@ -149,70 +140,104 @@ class Verdicts:
 
     # -- verdicts
     def decide(self, transaction: Transaction) -> CommitOutcome:
-        """Decide one member; what it makes visible is in `accepted` afterwards, why it is not in `ended`."""
-        if (settled := self.settled.get(transaction.txid)) is not None:
-            return settled
-        if (stopped := self._stopped(transaction)) is not None:
-            return stopped
-        outcome = self._judge(transaction)
-        if isinstance(outcome, CommitConflict):
-            self.ended.append((transaction, CONFLICT))
-        elif isinstance(outcome, CommitFailed):
-            self.ended.append((transaction, FAILED))
-        elif isinstance(outcome, Committed) and outcome.reused:
-            self.ended.append((transaction, REUSED))
+        """Decide one member; a member that is there twice is decided once."""
+        known = self.outcomes.get(transaction.txid)
+        if known is None or isinstance(known, CommitParked):
+            known = self.outcomes[transaction.txid] = self._decide(transaction)
+        return known
+
+    def _decide(self, transaction: Transaction) -> CommitOutcome:
+        standing = self.standings.get(transaction.txid)
+        if standing is None:
+            return self._examine(transaction)
+        if standing.state != TransactionState.PREPARING or standing.epoch != transaction.epoch:
+            return self._refuse(transaction, standing)
+        outcome = self._examine(transaction)
+        if (reason := _end(outcome)) is not None:
+            self.ended.append((transaction, reason))
         return outcome
 
-    def _stopped(self, transaction: Transaction) -> CommitOutcome | None:
-        """Return the outcome of a member whose intent does not allow its commit (any more)."""
+    def _refuse(self, transaction: Transaction, standing: Standing) -> CommitOutcome:
+        """Say why a member cannot become visible, whatever it holds."""
         txid = transaction.txid
-        known = self.known.get(txid)
-        if known is None:
-            return None  # it has placed nothing that an intent would have to name
-        if known.state is TransactionState.ABORTED and known.reason != LEASE_OVER:
-            return CommitFailed(txid=txid, kind=ErrorKind.ABORTED, message=f"it was ended: {known.reason}")
-        if known.state is not TransactionState.PREPARING or known.epoch != transaction.epoch:
-            why = known.reason or f"somebody else has taken it over ({known.state}, epoch {known.epoch})"
-            return CommitParked(txid=txid, reason=f"it may not become visible as it is: {why}")
-        return None
+        match standing.state:
+            case TransactionState.PREPARING:
+                reason = f"somebody else has taken it over (its epoch is {standing.epoch} now)"
+                return CommitParked(txid=txid, reason=reason)
+            case TransactionState.QUARANTINED:
+                reason = "the registry was put back from a backup: whether it was committed is not known"
+                return CommitParked(txid=txid, reason=f"it is in quarantine: {reason}")
+            case TransactionState.COMMITTED:  # and its outcome is not known: it is there no more
+                message = f"transaction {txid} was committed and has been removed since"
+                return CommitFailed(txid=txid, kind=ErrorKind.EXISTS, message=message)
+            case _:
+                return self._refuse_aborted(transaction, standing.reason)
 
-    def _check_upstream(self, transaction: Transaction) -> CommitOutcome | None:
-        """Return the outcome of a member that requires what is not visible."""
-        for upstream in transaction.requires:
-            known = self.known.get(upstream)
-            if upstream in self.settled or (
-                known is not None and (known.state is TransactionState.COMMITTED or known.reason == REUSED)
-            ):
-                continue
-            what = f"an input comes from transaction {upstream}"
-            if known is not None and known.state is not TransactionState.ABORTED:
-                return CommitParked(txid=transaction.txid, reason=f"{what}, which is not decided yet")
-            if known is not None and known.reason == LEASE_OVER:
-                return CommitParked(txid=transaction.txid, reason=f"{what}, which may be opened again")
-            message = f"{what}, which did not commit"
-            return CommitFailed(txid=transaction.txid, kind=ErrorKind.UPSTREAM, message=message)
-        return None
+    def _refuse_aborted(self, transaction: Transaction, reason: str | None) -> CommitOutcome:
+        if reason == LEASE_OVER:
+            message = "it was ended because its owner was silent for too long; it may be opened again"
+            return CommitParked(txid=transaction.txid, reason=message)
+        if reason == _REUSED and (reused := self._reused(transaction)) is not None:
+            return reused
+        kind = ErrorKind.UPSTREAM if reason == _UPSTREAM else ErrorKind.ABORTED
+        message = f"transaction {transaction.txid} was aborted: {reason}"
+        return CommitFailed(txid=transaction.txid, kind=kind, message=message)
 
-    def _judge(self, transaction: Transaction) -> CommitOutcome:
-        if (missing := self._check_upstream(transaction)) is not None:
-            return missing
+    def _examine(self, transaction: Transaction) -> CommitOutcome:
         if not has_good_key(transaction):
             message = (
                 f"key = {transaction.key!r:.80} is no key: "
                 f"give a text of at most {_MOST_KEY_BYTES} bytes of UTF-8 without NUL"
             )
             return CommitFailed(txid=transaction.txid, kind=ErrorKind.NAME, message=message)
-        key = None if transaction.key is None else (transaction.run, transaction.key)
-        if key is not None and (winner := self.winners.get(key)) is not None:
-            return evolve(winner, txid=transaction.txid, reused=True)
+        if (reused := self._reused(transaction)) is not None:
+            return reused
         try:
+            self._check_upstreams(transaction)
             committed = self._accept(transaction)
         except _Refused as refused:
             return refused.outcome
-        self.settled[transaction.txid] = committed
-        if key is not None:
-            self.winners[key] = committed
+        if transaction.key is not None:
+            self.winners[transaction.run, transaction.key] = committed
         return committed
+
+    def _reused(self, transaction: Transaction) -> Committed | None:
+        if transaction.key is None:
+            return None
+        winner = self.winners.get((transaction.run, transaction.key))
+        return None if winner is None else evolve(winner, txid=transaction.txid, reused=True)
+
+    def _check_upstreams(self, transaction: Transaction) -> None:
+        for upstream in transaction.requires:
+            state = self._upstream(upstream)
+            if state is TransactionState.COMMITTED:
+                continue
+            if state is TransactionState.PREPARING:
+                reason = f"transaction {upstream}, whose outputs were read, is not committed yet"
+                raise _Refused(CommitParked(txid=transaction.txid, reason=reason))
+            what = "is not known to the registry" if state is None else "was not committed"
+            message = f"transaction {upstream}, whose outputs were read, {what}"
+            raise _Refused(CommitFailed(txid=transaction.txid, kind=ErrorKind.UPSTREAM, message=message))
+
+    def _upstream(self, txid: UUID) -> TransactionState | None:
+        """Return whether an upstream is COMMITTED, ABORTED, or (PREPARING) may be either; None: unknown.
+
+        One that was ended because an earlier attempt under its key had committed stands for that one; one
+        that was ended over the silence of its owner may be opened again.
+        """
+        match self.outcomes.get(txid), self.standings.get(txid):
+            case Committed(), _:
+                return TransactionState.COMMITTED
+            case ((CommitConflict() | CommitFailed()), _):
+                return TransactionState.ABORTED
+            case _, None:
+                return TransactionState.PREPARING if txid.int in self._group else None
+            case _, Standing(TransactionState.ABORTED, _, reason) if reason != LEASE_OVER:
+                return TransactionState.COMMITTED if reason == _REUSED else TransactionState.ABORTED
+            case _, Standing(TransactionState.COMMITTED):
+                return TransactionState.COMMITTED
+            case _:
+                return TransactionState.PREPARING
 
     def _accept(self, transaction: Transaction) -> Committed:
         for ref in transaction.unchanged:
@@ -283,6 +308,21 @@ class Verdicts:
         return collection.id
 
 
+def _end(outcome: CommitOutcome) -> str | None:
+    """Return the reason for which a member whose intent is there ends with this outcome."""
+    match outcome:
+        case Committed(reused=True):
+            return _REUSED
+        case CommitConflict():
+            return _CONFLICT
+        case CommitFailed(kind=ErrorKind.UPSTREAM):
+            return _UPSTREAM
+        case CommitFailed():
+            return _FAILED
+        case _:
+            return None
+
+
 def _conflict(
     transaction: Transaction, ref: DatasetRef, now: Version, wanted: str, kind: ErrorKind
 ) -> CommitConflict:
@@ -297,88 +337,3 @@ def _conflict(
         winner_version=now.live or None,
         kind=kind,
     )
-
-
-class LatestVersions:
-    """Asks for the latest versions of any number of keys, one statement per dimension group."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._statements: dict[tuple[str, ...], tuple[Prepared, dict[str, str]]] = {}
-
-    def ask(
-        self, connection: sa.Connection, names: Names, keys: Mapping[Key, TypeEntry]
-    ) -> dict[Key, Version]:
-        """Return the versions of those keys that have any."""
-        groups: dict[tuple[str, ...], tuple[GroupTables, list[Key]]] = {}
-        for key, entry in keys.items():
-            if key[0] in names.collections:  # a run that is not there has no versions
-                groups.setdefault(entry.group.dimensions, (entry.group, []))[1].append(key)
-        found: dict[Key, Version] = {}
-        for group, wanted in groups.values():
-            statement, types = self._statement(group)
-            rows = (
-                [index, names.collections[run].id, type_id, *values]
-                for index, (run, type_id, values) in enumerate(wanted)
-            )
-            value = self._database.rules.rows_value(rows, types)
-            result = connection.exec_driver_sql(statement.sql, statement.values({"wanted": value})).all()
-            for index, version, txid, removed in result:
-                if version is not None:
-                    found[wanted[index]] = self._version(
-                        connection, names, group, wanted[index], version, txid, removed
-                    )
-        return found
-
-    def _version(
-        self,
-        connection: sa.Connection,
-        names: Names,
-        group: GroupTables,
-        key: Key,
-        top: int,
-        txid: Any,
-        removed: Any,
-    ) -> Version:
-        if removed is None:
-            return Version(top, top, self._database.rules.uuid_out(txid))
-        run, type_id, values = key
-        table = group.dataset
-        here = zip(group.columns.values(), values, strict=True)
-        row = connection.execute(
-            sa.select(table.c.v, table.c.txid)
-            .where(
-                table.c.run_id == names.collections[run].id,
-                table.c.type_id == type_id,
-                *(table.c[column] == value for column, value in here),
-                table.c.removed_seq.is_(None),
-            )
-            .order_by(table.c.v.desc())
-            .limit(1)
-        ).first()
-        return Version(top, 0, None) if row is None else Version(top, row.v, row.txid)
-
-    def _statement(self, group: GroupTables) -> tuple[Prepared, dict[str, str]]:
-        if (known := self._statements.get(group.dimensions)) is None:
-            types = {"i": "int", "run_id": "int", "type_id": "int"}
-            types |= {group.columns[name]: kind for name, kind in group.types.items()}
-            known = self._statements[group.dimensions] = self._make(group, types), types
-        return known
-
-    def _make(self, group: GroupTables, types: Mapping[str, str]) -> Prepared:
-        wanted = self._database.rules.rows("wanted", types)
-        table, other = group.dataset, group.dataset.alias("other")
-        columns = ("run_id", "type_id", *group.columns.values())
-        top = (
-            sa.select(sa.func.max(other.c.v))
-            .where(*(other.c[column] == wanted.c[column] for column in columns))
-            .correlate(wanted)
-            .scalar_subquery()
-        )
-        same = sa.and_(*(table.c[column] == wanted.c[column] for column in columns), table.c.v == top)
-        # An outer join: the few wanted keys are looked up, never the many rows scanned.
-        return self._database.prepare(
-            sa.select(wanted.c.i, table.c.v, table.c.txid, table.c.removed_seq).select_from(
-                wanted.outerjoin(table, same)
-            )
-        )

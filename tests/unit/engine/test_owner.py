@@ -11,8 +11,8 @@ from quantumio.system import environment
 
 
 class Registry:
-    def __init__(self, *, fails=False):
-        self.fails, self.calls = fails, []
+    def __init__(self, *, fails=False, knows=True):
+        self.fails, self.knows, self.calls = fails, knows, []
 
     def register_owner(self, owner, host, boot_id):
         self.calls.append((owner, host, boot_id))
@@ -21,6 +21,7 @@ class Registry:
 
     def renew_lease(self, owner):
         self.calls.append(owner)
+        return self.knows
 
 
 def is_dead(tmp_path, owner, host=None, boot_id=None):
@@ -40,6 +41,14 @@ def test_owner_lives_until_it_lets_go(tmp_path):
     owner.release()
     owner.release()
     assert is_dead(tmp_path / "owners", owner.id)
+
+
+def test_registry_from_a_backup_learns_of_the_owner_anew(tmp_path):
+    registry, owner = Registry(knows=False), _owner.Owner(tmp_path)
+    owner.register(registry)
+    owner.renew(registry)
+    assert registry.calls == [registry.calls[0], owner.id, registry.calls[0]]
+    owner.release()
 
 
 def test_owner_that_the_registry_did_not_take_is_none(tmp_path):

@@ -4,6 +4,8 @@ Tests that take `catalog` run on SQLite and on PostgreSQL: one code path, one se
 """
 
 import shutil
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -113,12 +115,30 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         yield Place(url, tmp_path / "lock")
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """A place without a registry, on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        yield Place(f"sqlite:///{tmp_path / 'registry.sqlite3'}", tmp_path / "lock")
+        return
+    with Database(request.getfixturevalue("postgresql_url"), None) as url:
+        yield Place(url, tmp_path / "lock")
+
+
 @pytest.fixture
 def catalog(place: Place) -> Iterator[SqlCatalog]:
     """An open registry with the dataset types of this file."""
     opened = place.open()
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def owner(catalog: SqlCatalog) -> uuid.UUID:
+    """A registered owner of transactions."""
+    identity = environment.uuid7()
+    catalog.register_owner(identity, "node7", "boot-1")
+    return identity
 
 
 @pytest.fixture
@@ -156,6 +176,14 @@ def make_transaction(
         for number, data_id in enumerate(data_ids)
     )
     return Transaction(txid=txid, run=run, key=key, outputs=outputs, **options)
+
+
+def until(condition: Callable[[], object], *, timeout_s: float = 120.0) -> None:
+    """Wait until a condition holds that only the database's clock, or another thread, can bring about."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        threading.Event().wait(0.01)
 
 
 def visit(number: int, detector: int = 0, instrument: str = "ST8") -> dict[str, Any]:

@@ -1,221 +1,308 @@
-"""Intents: who may go on with a transaction, and how it ends before it is visible."""
+"""Intents: owners and leases, taking over, ending and opening again."""
 
-import threading
-import time
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
 
+import attrs
 import pytest
-from attrs import evolve
+import sqlalchemy as sa
 
-from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.errors import ErrorKind, InvalidInputError, StateError
 from quantumio.model import (
-    CommitConflict,
     CommitFailed,
     CommitParked,
     Committed,
-    FollowUp,
-    FollowUpKind,
-    TransactionState,
 )
-from quantumio.ports import LEASE_OVER
+from quantumio.ports import LEASE_OVER, DatasetQuery
 from quantumio.registry import SqlCatalog
+from quantumio.registry._schema import TXN
 from quantumio.system import environment
-from tests.unit.registry.conftest import CALEXP, Place, make_transaction, visit
+from tests.unit.registry.conftest import CALEXP, NOTE, artifact, make_transaction, until, visit
+from tests.unit.registry.intents import (
+    CLEAN,
+    LONG_S,
+    SHORT_S,
+    end_by_lease,
+    flip,
+    follow_ups,
+    generations,
+    known,
+    new_owner,
+    prepare,
+    standing,
+)
 
-CLEAN = FollowUp(kind=FollowUpKind.CLEAN, destination="local")
-EXPORT = FollowUp(kind=FollowUpKind.EXPORT, destination="local")
-
-
-@pytest.fixture
-def owner(catalog: SqlCatalog):
-    return owner_of(catalog)
-
-
-def owner_of(catalog: SqlCatalog, host: str = "here"):
-    identity = environment.uuid7()
-    catalog.register_owner(identity, host, "boot")
-    return identity
-
-
-def prepared(catalog, owner, number=1, *, lease_s=60.0, **options):
-    transaction = make_transaction(CALEXP, [visit(number)], **options)
-    (record,) = catalog.prepare([transaction], owner, lease_s)
-    assert (record.state, record.owner, record.epoch) == (TransactionState.PREPARING, owner, 0)
-    return transaction
+# -- prepare
 
 
-def wait_until(condition) -> None:
-    for _ in range(400):
-        if condition():
-            return
-        time.sleep(0.05)
-    pytest.fail("it did not come")
-
-
-def test_intent_keeps_the_manifest_and_is_gone_with_the_commit(catalog, owner):
-    transaction = evolve(prepared(catalog, owner), follow_ups=(EXPORT,))
-    (found,) = catalog.preparing()
-    assert found.transaction == evolve(transaction, follow_ups=())
-    assert (found.owner_host, found.owner_boot_id, found.lease_over) == ("here", "boot", False)
-    (outcome,) = catalog.flip([transaction], owner)
-    assert isinstance(outcome, Committed)
-    record = catalog.transaction(transaction.txid)
-    assert (record.state, record.owner, record.transaction) == (TransactionState.COMMITTED, None, None)
-    assert catalog.preparing() == []
-    assert catalog.outcome(transaction.txid) == outcome
-    assert catalog.flip([transaction], owner) == [outcome]
-
-
-def test_group_is_prepared_and_flipped_together(catalog, owner):
-    group = [make_transaction(CALEXP, [visit(number)]) for number in range(64)]
-    records = catalog.prepare(group, owner, 60.0)
+def test_prepared_transactions_are_known_and_not_visible(catalog: SqlCatalog, owner: UUID) -> None:
+    group = [make_transaction(CALEXP, [visit(number)], key=f"k{number}") for number in range(20)]
+    records = catalog.prepare(group, owner, LONG_S)
     assert [record.txid for record in records] == [one.txid for one in group]
-    assert catalog.prepare([], owner, 60.0) == []
-    outcomes = catalog.flip(group, owner)
-    assert {type(outcome) for outcome in outcomes} == {Committed}
+    for one, record in zip(group, records, strict=True):
+        assert record == known(catalog, one.txid)
+        assert record.transaction == one
+        assert (record.owner, record.owner_host, record.owner_boot_id) == (owner, "node7", "boot-1")
+        assert not record.lease_over
+        assert catalog.outcome(one.txid) is None
+    assert catalog.preparing() == records
+    assert catalog.count(DatasetQuery()) == 0
+    assert catalog.collections() == []
 
 
-def test_intent_again_renews_the_manifest_of_the_same_owner_alone(catalog, owner):
-    transaction = prepared(catalog, owner)
-    more = evolve(transaction, outputs=(), journaled=True)
-    (record,) = catalog.prepare([more], owner, 60.0)
-    assert record.transaction == more
-    other = owner_of(catalog)
-    (record,) = catalog.prepare([transaction], other, 60.0)
-    assert (record.owner, record.transaction) == (owner, more)
-
-
-def test_who_takes_over_fences_who_had_it(catalog, owner):
-    transaction = prepared(catalog, owner)
-    other = owner_of(catalog)
-    record = catalog.take_over(transaction.txid, other, 0)
-    assert (record.owner, record.epoch) == (other, 1)
-    late = catalog.take_over(transaction.txid, owner, 0)
-    assert (late.owner, late.epoch) == (other, 1)
-    (outcome,) = catalog.flip([transaction], owner)
-    assert isinstance(outcome, CommitParked)
-    assert not catalog.abort(transaction.txid, 0, "aborted")
-    (outcome,) = catalog.flip([evolve(transaction, epoch=1)], other)
-    assert isinstance(outcome, Committed)
-    assert catalog.take_over(transaction.txid, owner, 1).state is TransactionState.COMMITTED
-    assert not catalog.abort(transaction.txid, 1, "aborted")
-    assert catalog.take_over(environment.uuid7(), owner, 0) is None
-
-
-def test_what_was_ended_never_becomes_visible(catalog, owner):
-    transaction = prepared(catalog, owner)
-    assert catalog.abort(transaction.txid, 0, "aborted", [CLEAN])
-    assert not catalog.abort(transaction.txid, 0, "aborted", [CLEAN])
-    (outcome,) = catalog.flip([transaction], owner)
-    assert isinstance(outcome, CommitFailed)
-    assert outcome.kind is ErrorKind.ABORTED
-    assert [(one.txid, one.follow_up) for one in catalog.outbox()] == [(transaction.txid, CLEAN)]
-    assert catalog.reopen(transaction.txid, owner, 0).state is TransactionState.ABORTED
-    (record,) = catalog.prepare([transaction], owner, 60.0)
-    assert (record.state, record.reason) == (TransactionState.ABORTED, "aborted")
-
-
-def test_lease_is_over_when_its_owner_is_silent_and_may_be_opened_again(catalog, owner):
-    transaction = prepared(catalog, owner, lease_s=0.2)
-    kept = prepared(catalog, owner, 2, lease_s=600.0)
-    wait_until(lambda: catalog.transaction(transaction.txid).lease_over)
-    assert not catalog.reap(kept.txid, 0)
-    assert not catalog.reap(transaction.txid, 1)
-    assert catalog.renew_lease(owner)
-    assert not catalog.reap(transaction.txid, 0)
-    wait_until(lambda: catalog.transaction(transaction.txid).lease_over)
-    assert catalog.reap(transaction.txid, 0, [CLEAN])
-    assert catalog.transaction(transaction.txid).reason == LEASE_OVER
-    (outcome,) = catalog.flip([transaction], owner)
-    assert isinstance(outcome, CommitParked)
-    again = catalog.reopen(transaction.txid, owner, 0)
-    assert (again.state, again.epoch, again.generation, again.owner) == (
-        TransactionState.PREPARING,
-        1,
-        1,
-        owner,
+def test_oldest_intents_are_listed_first(catalog: SqlCatalog, owner: UUID) -> None:
+    transactions = [make_transaction(NOTE, [{}]) for _ in range(3)]
+    for one in reversed(transactions):
+        prepare(catalog, one, owner)
+    times = [sa.select(TXN.c.created_at).where(TXN.c.txid == one.txid) for one in transactions]
+    created = catalog._database.read(
+        lambda connection: [connection.execute(time).scalar_one() for time in times]
     )
-    assert (again.transaction.epoch, again.transaction.generation) == (1, 1)
-    (outcome,) = catalog.flip([evolve(transaction, epoch=1, generation=1)], owner)
-    assert isinstance(outcome, Committed)
+    expected = sorted(zip(created, [one.txid for one in transactions], strict=True))
+    assert [record.txid for record in catalog.preparing()] == [txid for _, txid in expected]
+
+
+def test_manifest_is_replaced_by_its_owner_at_its_epoch_alone(catalog: SqlCatalog, owner: UUID) -> None:
+    first = make_transaction(CALEXP, [visit(1)])
+    prepare(catalog, first, owner)
+    second = attrs.evolve(first, journaled=True, follow_ups=(CLEAN,))
+    prepare(catalog, second, owner)
+    assert known(catalog, first.txid).transaction == second
+    (record,) = catalog.prepare([attrs.evolve(first, run="other")], new_owner(catalog), LONG_S)
+    assert (record.owner, record.transaction) == (owner, second)
+    (record,) = catalog.prepare([attrs.evolve(first, epoch=4)], owner, LONG_S)
+    assert (record.epoch, record.transaction) == (0, second)
+
+
+def test_decided_transactions_stay_as_they_are(catalog: SqlCatalog, owner: UUID) -> None:
+    committed, aborted, new = (make_transaction(CALEXP, [visit(number)]) for number in range(3))
+    (outcome,) = flip(catalog, committed)
+    prepare(catalog, aborted, owner)
+    assert catalog.abort(aborted.txid, 0, "user")
+    records = catalog.prepare([aborted, committed, new], owner, LONG_S)
+    assert [str(record.state) for record in records] == ["ABORTED", "COMMITTED", "PREPARING"]
+    assert [record.owner for record in records] == [None, None, owner]
+    assert records[0].transaction == aborted
+    assert records[1].transaction is None
+    assert catalog.outcome(committed.txid) == outcome
+
+
+def test_owner_must_be_registered(catalog: SqlCatalog, owner: UUID) -> None:
+    stranger, transaction = environment.uuid7(), make_transaction(CALEXP, [visit(1)])
+    with pytest.raises(StateError, match="does not know the owner"):
+        catalog.prepare([transaction], stranger, LONG_S)
+    assert catalog.transaction(transaction.txid) is None
+    prepare(catalog, transaction, owner)
+    with pytest.raises(StateError, match="does not know the owner"):
+        catalog.take_over(transaction.txid, stranger, 0)
+    assert standing(catalog, transaction.txid) == ("PREPARING", None, 0, 0)
+
+
+def test_key_that_no_registry_takes_disturbs_nobody_else(catalog: SqlCatalog, owner: UUID) -> None:
+    bad = make_transaction(CALEXP, [visit(1)], key="a\0b")
+    good = make_transaction(CALEXP, [visit(2)])
+    assert {record.state for record in catalog.prepare([bad, good], owner, LONG_S)} == {"PREPARING"}
+    refused, committed = flip(catalog, bad, good)
+    assert (type(refused), refused.kind) == (CommitFailed, ErrorKind.NAME)
+    assert isinstance(committed, Committed)
+    assert standing(catalog, bad.txid) == ("ABORTED", "failed", 0, 0)
+
+
+def test_no_group_is_nothing(catalog: SqlCatalog, owner: UUID) -> None:
+    assert catalog.prepare([], owner, LONG_S) == []
+
+
+# -- leases
+
+
+def test_lease_is_over_when_its_owner_is_silent_by_the_clock_of_the_database(
+    catalog: SqlCatalog, owner: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short, long = make_transaction(CALEXP, [visit(1)]), make_transaction(CALEXP, [visit(2)])
+    prepare(catalog, long, owner)
+    prepare(catalog, short, owner, SHORT_S)
+    monkeypatch.setattr(environment, "now_ns", lambda: 5)  # the clock of this machine says nothing
+    until(lambda: known(catalog, short.txid).lease_over)
+    assert not known(catalog, long.txid).lease_over
+    assert [record.lease_over for record in catalog.preparing()] == [False, True]
+    assert not catalog.reap(long.txid, 0, [CLEAN])
+    assert standing(catalog, long.txid) == ("PREPARING", None, 0, 0)
+    assert catalog.reap(short.txid, 0, [CLEAN])
+    assert standing(catalog, short.txid) == ("ABORTED", LEASE_OVER, 0, 0)
+    assert follow_ups(catalog, short.txid) == [CLEAN]
+    assert follow_ups(catalog, long.txid) == []
+
+
+def test_owner_who_is_heard_of_again_keeps_its_transactions(catalog: SqlCatalog, owner: UUID) -> None:
+    transaction = make_transaction(CALEXP, [visit(1)])
+    prepare(catalog, transaction, owner, SHORT_S)
+    until(lambda: known(catalog, transaction.txid).lease_over)
+    (record,) = catalog.prepare([transaction], owner, LONG_S)
+    assert not record.lease_over
+    (record,) = catalog.prepare([transaction], owner, SHORT_S)
+    until(lambda: known(catalog, transaction.txid).lease_over)
+    before = beat(catalog, owner)
+    assert catalog.renew_lease(owner)
+    assert beat(catalog, owner) > before
+    catalog.register_owner(owner, "node8", "boot-2")
+    assert known(catalog, transaction.txid).owner_host == "node8"
     assert not catalog.renew_lease(environment.uuid7())
 
 
-def test_flip_that_refuses_a_member_ends_it_and_says_what_is_to_be_removed(catalog, owner):
-    first = prepared(catalog, owner, key="quantum")
-    loser = prepared(catalog, owner, expect=0)
-    again = prepared(catalog, owner, 2, key="quantum")
-    group = [evolve(first, follow_ups=(EXPORT,)), loser, again]
-    outcomes = catalog.flip(group, owner)
-    assert [type(outcome) for outcome in outcomes] == [Committed, CommitConflict, Committed]
-    assert outcomes[2].reused
-    reasons = [catalog.transaction(one.txid).reason for one in group]
-    assert reasons == [None, "conflict", "reused"]
-    left = {(one.txid, one.follow_up, one.is_due) for one in catalog.outbox()}
-    assert left == {(first.txid, EXPORT, False), (loser.txid, CLEAN, False), (again.txid, CLEAN, False)}
+def beat(catalog: SqlCatalog, owner: UUID) -> int:
+    statement = sa.text("SELECT heartbeat_at FROM owner WHERE id = :id")
+    id_ = catalog._database.rules.uuid_in(owner)
+    return int(catalog._database.read(lambda one: one.execute(statement, {"id": id_}).scalar_one()))
 
 
-def test_what_requires_another_waits_for_it_or_fails_with_it(catalog, owner):
-    upstream, other = prepared(catalog, owner), prepared(catalog, owner, 2)
-    waiting = evolve(prepared(catalog, owner, 3), requires=(upstream.txid, other.txid))
-    assert isinstance(catalog.flip([waiting], owner)[0], CommitParked)
-    assert isinstance(catalog.flip([upstream], owner)[0], Committed)
-    assert isinstance(catalog.flip([waiting], owner)[0], CommitParked)
-    outcomes = catalog.flip([other, waiting], owner)
-    assert [type(outcome) for outcome in outcomes] == [Committed, Committed]
-
-    ended = prepared(catalog, owner, 4)
-    assert catalog.abort(ended.txid, 0, "aborted")
-    for required in (ended.txid, environment.uuid7()):
-        dependent = evolve(prepared(catalog, owner, 5), requires=(required,))
-        (outcome,) = catalog.flip([dependent], owner)
-        assert isinstance(outcome, CommitFailed)
-        assert outcome.kind is ErrorKind.UPSTREAM
-        assert catalog.transaction(dependent.txid).state is TransactionState.ABORTED
+def test_reaper_needs_the_epoch_too(catalog: SqlCatalog, owner: UUID) -> None:
+    transaction = make_transaction(CALEXP, [visit(1)])
+    prepare(catalog, transaction, owner, 0)
+    until(lambda: known(catalog, transaction.txid).lease_over)
+    assert not catalog.reap(transaction.txid, 1)
+    assert catalog.reap(transaction.txid, 0)
+    assert not catalog.reap(transaction.txid, 0)
+    assert not known(catalog, transaction.txid).lease_over
 
 
-def test_what_requires_a_reused_one_commits(catalog, owner):
-    first, again = prepared(catalog, owner, key="q"), prepared(catalog, owner, 2, key="q")
-    catalog.flip([first, again], owner)
-    dependent = evolve(prepared(catalog, owner, 3), requires=(again.txid,))
-    assert isinstance(catalog.flip([dependent], owner)[0], Committed)
+# -- taking over, ending, opening again
 
 
-def test_registry_from_a_backup_sets_aside_what_was_on_its_way(catalog, owner):
-    transaction = prepared(catalog, owner)
-    assert catalog.quarantine() == 1
+def test_who_takes_over_fences_the_one_who_had_it(catalog: SqlCatalog, owner: UUID) -> None:
+    other, transaction = new_owner(catalog), make_transaction(CALEXP, [visit(1)])
+    prepare(catalog, transaction, owner)
+    record = catalog.take_over(transaction.txid, other, 0)
+    assert record is not None
+    assert (record.state, record.owner, record.epoch) == ("PREPARING", other, 1)
+    mine = record.transaction
+    assert mine == attrs.evolve(transaction, epoch=1)
+    assert not catalog.abort(transaction.txid, 0, "user", [CLEAN])
+    (parked,) = flip(catalog, transaction)
+    assert isinstance(parked, CommitParked)
+    assert "taken it over" in parked.reason
+    assert catalog.outbox() == []
+    assert isinstance(flip(catalog, mine)[0], Committed)
+    assert standing(catalog, transaction.txid) == ("COMMITTED", None, 1, 0)
+
+
+def test_take_over_of_what_is_not_to_be_had_says_what_it_is(catalog: SqlCatalog, owner: UUID) -> None:
+    assert catalog.take_over(environment.uuid7(), owner, 0) is None
+    assert catalog.reopen(environment.uuid7(), owner, 0) is None
+    committed, preparing = make_transaction(CALEXP, [visit(1)]), make_transaction(CALEXP, [visit(2)])
+    flip(catalog, committed)
+    record = catalog.take_over(committed.txid, owner, 0)
+    assert record == known(catalog, committed.txid)
+    assert (str(record.state), record.epoch) == ("COMMITTED", 0)
+    prepare(catalog, preparing, owner)
+    record = catalog.take_over(preparing.txid, new_owner(catalog), 3)
+    assert record is not None
+    assert (record.owner, record.epoch) == (owner, 0)
+
+
+def test_aborted_transaction_is_never_visible(catalog: SqlCatalog, owner: UUID) -> None:
+    transaction = make_transaction(CALEXP, [visit(1)])
+    prepare(catalog, transaction, owner)
+    assert catalog.abort(transaction.txid, 0, "user", [CLEAN])
+    record = known(catalog, transaction.txid)
+    assert (str(record.state), record.reason, record.owner) == ("ABORTED", "user", None)
+    assert record.transaction == transaction
+    (failed,) = flip(catalog, transaction)
+    assert (type(failed), failed.kind) == (CommitFailed, ErrorKind.ABORTED)
+    assert failed.message.endswith("was aborted: user")
+    assert not catalog.abort(transaction.txid, 0, "again")
+    record = catalog.reopen(transaction.txid, owner, 0)
+    assert record is not None
+    assert str(record.state) == "ABORTED"
     assert catalog.preparing() == []
-    assert not catalog.abort(transaction.txid, 0, "aborted")
-    assert isinstance(catalog.flip([transaction], owner)[0], CommitParked)
-    assert catalog.transaction(transaction.txid).state is TransactionState.QUARANTINED
+    assert follow_ups(catalog, transaction.txid) == [CLEAN]
+    assert catalog.count(DatasetQuery()) == 0
 
 
-@pytest.mark.parametrize("wrong", [None, "x", 5])
-def test_what_is_no_transaction_is_refused(catalog, wrong):
+def test_transaction_whose_lease_was_over_is_opened_again_under_new_names(
+    catalog: SqlCatalog, owner: UUID
+) -> None:
+    transaction = make_transaction(CALEXP, [visit(1)], journaled=True)
+    end_by_lease(catalog, transaction)
+    (parked,) = flip(catalog, transaction)
+    assert isinstance(parked, CommitParked)
+    assert "may be opened again" in parked.reason
+    assert str(catalog.reopen(transaction.txid, owner, 5).state) == "ABORTED"  # type: ignore[union-attr]
+    record = catalog.reopen(transaction.txid, owner, 0)
+    assert record is not None
+    assert (record.owner, record.reason) == (owner, None)
+    assert standing(catalog, transaction.txid) == ("PREPARING", None, 1, 1)
+    assert record.transaction == attrs.evolve(transaction, epoch=1, generation=1)
+    prepare(catalog, record.transaction, owner)
+    (committed,) = flip(catalog, record.transaction)
+    assert isinstance(committed, Committed)
+    assert standing(catalog, transaction.txid) == ("COMMITTED", None, 1, 1)
+    assert generations(catalog) == [1]
+
+
+def test_objects_that_are_recorded_later_are_of_the_generation_that_was_committed(
+    catalog: SqlCatalog, owner: UUID
+) -> None:
+    transaction = make_transaction(CALEXP, [visit(1)])
+    end_by_lease(catalog, transaction)
+    record = catalog.reopen(transaction.txid, owner, 0)
+    assert record is not None
+    assert record.transaction is not None
+    (committed,) = flip(catalog, record.transaction)
+    catalog.record_artifacts({committed.refs[0].id: [artifact("copy.fits", store="archive")]})
+    assert generations(catalog) == [1, 1]
+
+
+def test_quarantined_transactions_are_left_alone(catalog: SqlCatalog, owner: UUID) -> None:
+    group = [make_transaction(CALEXP, [visit(number)]) for number in range(2)]
+    catalog.prepare(group, owner, 0)
+    assert catalog.quarantine() == 2
+    assert catalog.quarantine() == 0
+    assert catalog.preparing() == []
+    one = group[0]
+    (parked,) = flip(catalog, one)
+    assert isinstance(parked, CommitParked)
+    assert "quarantine" in parked.reason
+    assert not catalog.abort(one.txid, 0, "user")
+    assert not catalog.reap(one.txid, 0)
+    record = catalog.take_over(one.txid, owner, 0)
+    assert record is not None
+    assert (str(record.state), record.epoch) == ("QUARANTINED", 0)
+    assert str(catalog.prepare([one], owner, LONG_S)[0].state) == "QUARANTINED"
+
+
+# -- arguments
+
+ID = environment.uuid7()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda catalog: catalog.register_owner("me", "host", "boot"),
+        lambda catalog: catalog.register_owner(ID, None, "boot"),
+        lambda catalog: catalog.register_owner(ID, "host", "\ud800"),
+        lambda catalog: catalog.renew_lease(5),
+        lambda catalog: catalog.prepare([], "me", 1.0),
+        lambda catalog: catalog.prepare([], ID, -1),
+        lambda catalog: catalog.prepare([], ID, float("nan")),
+        lambda catalog: catalog.prepare([], ID, True),
+        lambda catalog: catalog.prepare([], ID, "1"),
+        lambda catalog: catalog.take_over(str(ID), ID, 0),
+        lambda catalog: catalog.take_over(ID, str(ID), 0),
+        lambda catalog: catalog.take_over(ID, ID, None),
+        lambda catalog: catalog.reopen(ID, ID, -1),
+        lambda catalog: catalog.abort(ID, 0, None),
+        lambda catalog: catalog.abort(ID, 0, "a\0b"),
+        lambda catalog: catalog.abort(ID, 2**63, "user"),
+        lambda catalog: catalog.reap(None, 0),
+        lambda catalog: catalog.transaction("x"),
+        lambda catalog: catalog.outcome("x"),
+        lambda catalog: catalog.flip([make_transaction(CALEXP, [visit(1)])], "me"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_refused(
+    sqlite_catalog: SqlCatalog, call: Callable[[Any], object]
+) -> None:
     with pytest.raises(InvalidInputError):
-        catalog.transaction(wrong)
-    assert catalog.transaction(environment.uuid7()) is None
-
-
-def test_fence_and_flip_that_race_have_one_winner(place: Place, catalog: SqlCatalog, owner):
-    other_catalog = place.open()
-    other = owner_of(other_catalog, "there")
-    for number in range(20):
-        transaction = prepared(catalog, owner, number)
-        results = {}
-        start = threading.Barrier(2)
-
-        def fence(transaction=transaction, results=results, start=start):
-            start.wait(10)
-            results["record"] = other_catalog.take_over(transaction.txid, other, 0)
-
-        thread = threading.Thread(target=fence)
-        thread.start()
-        start.wait(10)
-        (outcome,) = catalog.flip([transaction], owner)
-        thread.join(30)
-        if isinstance(outcome, Committed):
-            assert results["record"].state is TransactionState.COMMITTED
-        else:
-            assert isinstance(outcome, CommitParked)
-            assert (results["record"].owner, results["record"].epoch) == (other, 1)
-    other_catalog.close()
+        call(sqlite_catalog)

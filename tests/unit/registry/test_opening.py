@@ -118,6 +118,31 @@ def test_registry_of_an_older_schema_asks_for_upgrade_and_works_after_it(
     catalog.close()
 
 
+def test_registry_of_the_first_schema_is_upgraded_with_all_that_is_in_it(
+    empty_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest = alembic.command.upgrade
+    with monkeypatch.context() as patch:
+        patch.setattr(alembic.command, "upgrade", lambda config, _: newest(config, REVISIONS[0]))
+        old = empty_place.create()
+    old.register_dataset_type(CALEXP)
+    (committed,) = old.flip([make_transaction(CALEXP, [visit(1)])])
+    assert isinstance(committed, Committed)
+    old.close()
+    with pytest.raises(StateError, match="older schema"):
+        empty_place.open()
+    upgrade(empty_place.url, lock_path=empty_place.lock_path)
+    opened, owner = empty_place.open(), environment.uuid7()
+    assert opened.outcome(committed.txid) == committed
+    new = make_transaction(CALEXP, [visit(1)])
+    opened.register_owner(owner, "host", "boot")
+    opened.prepare([new], owner, 60.0)
+    (second,) = opened.flip([new])
+    assert isinstance(second, Committed)
+    assert second.refs[0].version == 2
+    opened.close()
+
+
 def test_upgrade_of_a_current_registry_changes_nothing(place: Place) -> None:
     upgrade(place.url, lock_path=place.lock_path)
     opened = place.open()
@@ -149,6 +174,18 @@ def changes(catalog: SqlCatalog) -> list[object]:
         lambda: catalog.certify("x", [], Timespan(0, 1)),
         lambda: catalog.decertify("x", "calexp", Timespan(0, 1)),
         lambda: catalog.record_artifacts({}),
+        lambda: catalog.register_owner(environment.uuid7(), "host", "boot"),
+        lambda: catalog.renew_lease(environment.uuid7()),
+        lambda: catalog.prepare([], environment.uuid7(), 1.0),
+        lambda: catalog.take_over(environment.uuid7(), environment.uuid7(), 0),
+        lambda: catalog.reopen(environment.uuid7(), environment.uuid7(), 0),
+        lambda: catalog.abort(environment.uuid7(), 0, "user"),
+        lambda: catalog.reap(environment.uuid7(), 0),
+        lambda: catalog.quarantine(),
+        lambda: catalog.claim(environment.uuid7(), 1, 1.0),
+        lambda: catalog.release_claims(environment.uuid7()),
+        lambda: catalog.finish_follow_ups({}),
+        lambda: catalog.postpone(1, 1.0),
         lambda: catalog.amend_artifact(environment.uuid7(), artifact("a"), artifact("b")),
     ]
 

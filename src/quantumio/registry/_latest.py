@@ -1,0 +1,101 @@
+"""The latest versions of keys, asked for under the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from quantumio.registry._engine import Database
+from quantumio.registry._names import Names, TypeEntry
+from quantumio.registry._prepared import Prepared
+from quantumio.registry._universe_schema import GroupTables
+from quantumio.registry._verdict import Key, Version
+
+__all__ = ["LatestVersions"]
+
+
+class LatestVersions:
+    """Asks for the latest versions of any number of keys, one statement per dimension group."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._statements: dict[tuple[str, ...], tuple[Prepared, dict[str, str]]] = {}
+
+    def ask(
+        self, connection: sa.Connection, names: Names, keys: Mapping[Key, TypeEntry]
+    ) -> dict[Key, Version]:
+        """Return the versions of those keys that have any."""
+        groups: dict[tuple[str, ...], tuple[GroupTables, list[Key]]] = {}
+        for key, entry in keys.items():
+            if key[0] in names.collections:  # a run that is not there has no versions
+                groups.setdefault(entry.group.dimensions, (entry.group, []))[1].append(key)
+        found: dict[Key, Version] = {}
+        for group, wanted in groups.values():
+            statement, types = self._statement(group)
+            rows = (
+                [index, names.collections[run].id, type_id, *values]
+                for index, (run, type_id, values) in enumerate(wanted)
+            )
+            value = self._database.rules.rows_value(rows, types)
+            result = connection.exec_driver_sql(statement.sql, statement.values({"wanted": value})).all()
+            for index, version, txid, removed in result:
+                if version is not None:
+                    found[wanted[index]] = self._version(
+                        connection, names, group, wanted[index], version, txid, removed
+                    )
+        return found
+
+    def _version(
+        self,
+        connection: sa.Connection,
+        names: Names,
+        group: GroupTables,
+        key: Key,
+        top: int,
+        txid: Any,
+        removed: Any,
+    ) -> Version:
+        if removed is None:
+            return Version(top, top, self._database.rules.uuid_out(txid))
+        run, type_id, values = key
+        table = group.dataset
+        here = zip(group.columns.values(), values, strict=True)
+        row = connection.execute(
+            sa.select(table.c.v, table.c.txid)
+            .where(
+                table.c.run_id == names.collections[run].id,
+                table.c.type_id == type_id,
+                *(table.c[column] == value for column, value in here),
+                table.c.removed_seq.is_(None),
+            )
+            .order_by(table.c.v.desc())
+            .limit(1)
+        ).first()
+        return Version(top, 0, None) if row is None else Version(top, row.v, row.txid)
+
+    def _statement(self, group: GroupTables) -> tuple[Prepared, dict[str, str]]:
+        if (known := self._statements.get(group.dimensions)) is None:
+            types = {"i": "int", "run_id": "int", "type_id": "int"}
+            types |= {group.columns[name]: kind for name, kind in group.types.items()}
+            known = self._statements[group.dimensions] = self._make(group, types), types
+        return known
+
+    def _make(self, group: GroupTables, types: Mapping[str, str]) -> Prepared:
+        wanted = self._database.rules.rows("wanted", types)
+        table, other = group.dataset, group.dataset.alias("other")
+        columns = ("run_id", "type_id", *group.columns.values())
+        top = (
+            sa.select(sa.func.max(other.c.v))
+            .where(*(other.c[column] == wanted.c[column] for column in columns))
+            .correlate(wanted)
+            .scalar_subquery()
+        )
+        same = sa.and_(*(table.c[column] == wanted.c[column] for column in columns), table.c.v == top)
+        # An outer join: the few wanted keys are looked up, never the many rows scanned.
+        return self._database.prepare(
+            sa.select(wanted.c.i, table.c.v, table.c.txid, table.c.removed_seq).select_from(
+                wanted.outerjoin(table, same)
+            )
+        )
