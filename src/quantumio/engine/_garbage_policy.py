@@ -85,14 +85,12 @@ def judge(name: ObjectName | None, record: ObjectRecord, grace_s: float) -> Garb
         return GarbageVerdict.FOREIGN
     if record.is_referenced or (record.trashed_s is not None and record.trashed_s < grace_s):
         return GarbageVerdict.NAMED
-    if record.state is TransactionState.QUARANTINED:
-        return GarbageVerdict.UNDECIDED
-    if name.generation is None:  # a pack: dead unless an intent names it
-        return GarbageVerdict.DEAD if record.state is None else GarbageVerdict.UNDECIDED
+    if record.state in (TransactionState.PREPARING, TransactionState.QUARANTINED):
+        return GarbageVerdict.UNDECIDED  # whatever the generation: there is time once it is decided
+    if name.generation is None:
+        return GarbageVerdict.DEAD  # a pack that no intent names
     if record.generation is None or name.generation > record.generation:
         return GarbageVerdict.UNKNOWN
-    if record.state is TransactionState.PREPARING and name.generation == record.generation:
-        return GarbageVerdict.UNDECIDED
     return GarbageVerdict.DEAD  # aborted, of an earlier generation, or committed without it
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import threading
 import uuid
 from pathlib import Path
 
@@ -203,7 +204,7 @@ def test_leftovers_of_ended_transactions_go_and_nothing_else(night):
     aborted = night.leave(f"stats/r/{night.transaction('ABORTED')}.0.0.json")
     beside = night.leave(f"stats/r/{night.transaction('COMMITTED')}.0.5.json")
     earlier = night.leave(f"stats/r/{night.transaction('COMMITTED', again=True)}.0.0.json")
-    superseded = night.leave(f"stats/r/{night.transaction('PREPARING', again=True)}.0.0.json")
+    superseded = night.leave(f"stats/r/{night.transaction('ABORTED', again=True)}.0.0.json")
     report = night.gc_twice()
     assert not any(path.exists() for path in (aborted, beside, earlier, superseded))
     assert kept.exists()
@@ -220,13 +221,15 @@ def test_what_is_on_its_way_stays(night, state):
     assert count(report, GarbageVerdict.UNDECIDED) == 1
 
 
-def test_what_was_set_aside_stays_in_every_generation(night):
-    path = night.leave(f"stats/r/{night.transaction('QUARANTINED', again=True)}.0.0.json")
+@pytest.mark.parametrize("state", ["PREPARING", "QUARANTINED"])
+@pytest.mark.parametrize("generation", [0, 1, 2])
+def test_what_is_on_its_way_stays_in_every_generation(night, state, generation):
+    path = night.leave(f"stats/r/{night.transaction(state, again=True)}.{generation}.0.json")
     assert count(night.gc_twice(), GarbageVerdict.UNDECIDED) == 1
     assert path.exists()
 
 
-@pytest.mark.parametrize("state", ["ABORTED", "COMMITTED", "PREPARING"])
+@pytest.mark.parametrize("state", ["ABORTED", "COMMITTED"])
 def test_generation_that_the_registry_does_not_know_is_told_and_stays(night, state):
     """The registry was put back from a backup: since then the transaction was opened again."""
     path = night.leave(f"stats/r/{night.transaction(state)}.1.0.json")
@@ -612,6 +615,31 @@ def test_session_is_noted_by_whoever_places_and_known_to_the_registry(make_night
     night.butler.drain()
     assert len(sessions("data")) == 2
     assert night.catalog.known_owners(sessions("data")) == sessions("data")
+
+
+def test_store_that_is_slow_does_not_hold_up_the_sessions_of_others(make_night, monkeypatch):
+    night = make_night({"destinations": {"slow": {"kind": "files", "root": "slow"}}})
+    note, waits, go_on, calls = FilesDestination.note_session, threading.Event(), threading.Event(), []
+
+    def slowly(self, session):
+        calls.append(self.name)
+        if self.name == "slow":
+            waits.set()
+            assert go_on.wait(60)
+        note(self, session)
+
+    monkeypatch.setattr(FilesDestination, "note_session", slowly)
+    sessions = night.repository.runtime.sessions
+    slow = night.repository.destinations.get("slow")
+    threads = [threading.Thread(target=sessions.note, args=(slow,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert waits.wait(60)
+    night.commit()
+    go_on.set()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(calls) == ["local", "slow"], "each is told once"
 
 
 def test_repair_notes_its_session(make_night):
