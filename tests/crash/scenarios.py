@@ -116,6 +116,10 @@ def little_memory(repository):
     make(repository, runtime={"max_buffer_bytes": 150})
 
 
+def packs(repository):
+    make(repository, runtime={"pack_fewest": 3})
+
+
 def level3(repository):
     level3 = {"kind": "database", "url": "sqlite:///level3.db"}
     make(
@@ -180,6 +184,12 @@ def journaled_rows(repository, acknowledge):
     with opened(repository) as butler:
         commit(butler, "rows", ack="journaled")
         acknowledge("journaled rows")
+
+
+def journaled_pack(repository, acknowledge):
+    with opened(repository) as butler:
+        commit(butler, "many", ack="journaled")
+        acknowledge("journaled many")
 
 
 def small_outputs(repository, acknowledge):

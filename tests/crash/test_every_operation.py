@@ -19,6 +19,8 @@ CASES = [
     ("depends", scenarios.depends, scenarios.local, scenarios.check),
     ("conflict", scenarios.conflict_in_a_group, scenarios.local, scenarios.check),
     ("small outputs", scenarios.small_outputs, scenarios.local, scenarios.check),
+    ("pack", scenarios.small_outputs, scenarios.packs, scenarios.check),
+    ("journaled pack", scenarios.journaled_pack, scenarios.packs, scenarios.check),
     ("reads", scenarios.reads_the_first, scenarios.local, scenarios.check),
     ("immediate", scenarios.one_commit, scenarios.immediate, scenarios.check),
     ("key", scenarios.keyed, scenarios.local, scenarios.check_key),

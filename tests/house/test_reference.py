@@ -7,10 +7,13 @@ import importlib
 import re
 import tomllib
 
+import attrs
 import click
 import pytest
 
 from quantumio import errors
+from quantumio.engine import RuntimeSettings
+from quantumio.model import parse_bytes
 from tests.house import source
 
 REFERENCE = source.reference_text()
@@ -178,3 +181,20 @@ def test_every_documented_parameter_of_a_function_is_one():
                 if name not in names:
                     found.append(f"{path.relative_to(source.PROJECT_ROOT)}:{node.lineno} documents {name!r}")
     assert not found
+
+
+def test_every_setting_of_the_runtime_is_in_the_reference_with_its_default():
+    text = (source.REFERENCE / "settings.md").read_text(encoding="utf-8")
+    documented = {
+        cells[0].strip("` "): cells[1].strip("` ")
+        for cells in (line.strip("|").split("|") for line in text.splitlines() if line.startswith("| `"))
+    }
+    fields = attrs.fields(RuntimeSettings)
+    assert list(documented) == [field.name for field in fields]
+    for field in fields:
+        if isinstance(field.default, bool):
+            assert documented[field.name] == str(field.default).lower()
+        elif field.name == "pack_bytes":
+            assert parse_bytes(documented[field.name].strip('"'), "pack_bytes") == field.default
+        elif field.default is not attrs.NOTHING:
+            assert float(documented[field.name]) == field.default

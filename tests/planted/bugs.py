@@ -463,3 +463,33 @@ def refused_name_counts_as_written():
     from quantumio.destinations.objects import ObjectsDestination
 
     ObjectsDestination._verify = lambda self, placement, found, *, certain: None
+
+
+# -- packs
+
+
+@bug("tests/acceptance/test_packs.py", "-k", "one_file")
+def offsets_in_packs_are_those_of_the_headers():
+
+    from quantumio.engine import _flush
+
+    pack = _flush.pack
+
+    def shifted(members):
+        packed = pack(members)
+        return attrs.evolve(packed, offsets=tuple(offset - 30 for offset in packed.offsets))
+
+    _flush.pack = shifted
+
+
+@bug("tests/acceptance/test_packs.py", "-k", "lost")
+def packs_are_left_behind():
+    from quantumio.engine._flush import Flusher
+
+    remove = Flusher._remove_at
+
+    def remove_others(self, name, outputs):
+        if others := [output for output in outputs if output.pack is None]:
+            remove(self, name, others)
+
+    Flusher._remove_at = remove_others

@@ -183,7 +183,7 @@ def _read_artifact(
         rows = destination.read(artifact.path, artifact.load_id)
         return _from_rows(repository.formats.delegate(storage_class), rows, columns)
     assert isinstance(destination, ObjectDestination)
-    data = destination.read(artifact.path)
+    data = destination.read(artifact.path, artifact.byte_range)
     if hashlib.sha256(data).hexdigest() != artifact.digest:
         raise DestinationError(
             f"{destination.url(artifact.path)} does not hold the bytes that were written",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from urllib.parse import quote
 from uuid import UUID
 
 from attrs import frozen
@@ -61,7 +62,8 @@ class Location:
     Attributes
     ----------
     destination, url
-        Where, for people and programs; never with a secret.
+        Where, for people and programs; never with a secret. Of one of several datasets in a pack (a ZIP
+        file), the file and after ``#`` the name in it.
     format
         Name of its format; ``rows`` in a database.
     size, digest
@@ -101,7 +103,8 @@ def locations(repository: Repository, stored: StoredDataset) -> list[Location]:
             if isinstance(destination, ExportingDestination):
                 ending = repository.formats.format(artifact.format).extension
                 return destination.export_url(human_path(stored.ref, ending))
-            return destination.url(path)
+            member = "" if artifact.member is None else f"#{quote(artifact.member)}"
+            return destination.url(path) + member
         except (DestinationError, NotFoundError, InvalidInputError):
             return path  # it cannot be opened here and now; the relative path is what is known
 

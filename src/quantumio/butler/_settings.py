@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
-from attrs import field, frozen
+from attrs import field, fields, frozen
 
 from quantumio.engine import LOCAL, RuntimeSettings, as_targets
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
@@ -34,7 +34,7 @@ POLICY_VARIABLE: Final = "QUANTUMIO_POLICY"
 _DEFAULT_BUFFER_SHARE: Final = 0.25
 _DEFAULT_BUFFER_MAX: Final = 4 << 30
 _TABLES: Final = {"repository", "runtime", "destinations", "policies", "rules", "dimensions"}
-_RUNTIME_KEYS: Final = {"max_buffer_bytes", "put_timeout_s", "encoders", "verify_borrowed"}
+_RUNTIME_KEYS: Final = {attribute.name for attribute in fields(RuntimeSettings)}
 _RULE_KEYS: Final = {
     "datasets",
     "runs",
@@ -210,18 +210,26 @@ def _runtime(table: Mapping[str, object], origin: str) -> RuntimeSettings:
     where = f"[runtime] of {origin}"
     _known(table, _RUNTIME_KEYS, where)
     default = min(int(environment.memory_limit_bytes() * _DEFAULT_BUFFER_SHARE), _DEFAULT_BUFFER_MAX)
-    encoders = table.get("encoders", 2)
-    if not isinstance(encoders, int) or isinstance(encoders, bool) or encoders < 1:
-        raise _wrong(f"{where}: encoders = {encoders!r}", "give a number from 1 on")
     return RuntimeSettings(
         max_buffer_bytes=parse_bytes(table.get("max_buffer_bytes", default), f"{where}: max_buffer_bytes"),
         put_timeout_s=_seconds(table, "put_timeout_s", where, default=60.0),
-        encoders=encoders,
+        encoders=_count(table, "encoders", where, default=2),
         verify_borrowed=_boolean(table, "verify_borrowed", where, default=True),
         lease_s=_seconds(table, "lease_s", where, default=600.0, least=1.0),
         journaled_lease_s=_seconds(table, "journaled_lease_s", where, default=7 * 86400.0, least=1.0),
         allow_volatile_journal=_boolean(table, "allow_volatile_journal", where, default=False),
+        pack_bytes=0
+        if table.get("pack_bytes") == 0
+        else parse_bytes(table.get("pack_bytes", 1 << 16), f"{where}: pack_bytes"),
+        pack_fewest=_count(table, "pack_fewest", where, default=16),
     )
+
+
+def _count(table: Mapping[str, object], key: str, where: str, *, default: int) -> int:
+    value = table.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise _wrong(f"{where}: {key} = {value!r}", "give a number from 1 on")
+    return value
 
 
 def _seconds(

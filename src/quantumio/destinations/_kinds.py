@@ -39,6 +39,8 @@ class DestinationKind:
         Checks settings without opening.
     is_table
         Whether it takes rows instead of objects.
+    takes_packs
+        Whether one object may hold several small outputs.
     local_root
         Tells the local directory that a destination manages, None if there is none.
     """
@@ -47,6 +49,7 @@ class DestinationKind:
     open: Callable[[DestinationSettings, Opening], ObjectDestination | TableDestination]
     check: Callable[[DestinationSettings], None]
     is_table: bool
+    takes_packs: bool
     local_root: Callable[[DestinationSettings, Opening], Path | None]
 
 
@@ -54,8 +57,9 @@ def destination_kind(settings: DestinationSettings) -> DestinationKind:
     """Return the kind of a destination, loading its module and nothing else.
 
     The entry point ``kind = "module:open_destination"`` names a function of settings and `Opening`. Its
-    module may have ``check_settings(settings)``, which raises `InvalidInputError`, ``IS_TABLE = True``, and
-    ``local_root(settings, opening)``, which tells the local directory that it manages, or None.
+    module may have ``check_settings(settings)``, which raises `InvalidInputError`, ``IS_TABLE = True``,
+    ``TAKES_PACKS = True``, and ``local_root(settings, opening)``, which tells the local directory that it
+    manages, or None.
 
     Raises
     ------
@@ -78,6 +82,7 @@ def destination_kind(settings: DestinationSettings) -> DestinationKind:
         open=cast(Callable[[DestinationSettings, Opening], ObjectDestination | TableDestination], function),
         check=getattr(module, "check_settings", _accept),
         is_table=bool(getattr(module, "IS_TABLE", False)),
+        takes_packs=bool(getattr(module, "TAKES_PACKS", False)),
         local_root=getattr(module, "local_root", _nowhere),
     )
 

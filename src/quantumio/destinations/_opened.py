@@ -117,6 +117,10 @@ class OpenedDestinations:
         """Whether it is a table destination, without opening it."""
         return name != DIRECT and destination_kind(self._named(name)).is_table
 
+    def takes_packs(self, name: str) -> bool:
+        """Whether one object there may hold several small outputs, without opening it."""
+        return name != DIRECT and destination_kind(self._named(name)).takes_packs
+
     def close(self) -> None:
         """Close those that are open; idempotent. What closing one raises does not keep the others open."""
         with self._lock:

@@ -33,7 +33,9 @@ from quantumio.model import DestinationSettings
 from quantumio.ports import Placement, StoredObject
 from quantumio.system import files
 
-__all__ = ["FilesDestination", "check_settings", "open_destination"]
+__all__ = ["TAKES_PACKS", "FilesDestination", "check_settings", "open_destination"]
+
+TAKES_PACKS: Final = True
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -23,7 +23,9 @@ from quantumio.model import DestinationSettings
 from quantumio.ports import Placement, StoredObject
 from quantumio.system import environment, files
 
-__all__ = ["MemoryDestination", "check_settings", "open_destination"]
+__all__ = ["TAKES_PACKS", "MemoryDestination", "check_settings", "open_destination"]
+
+TAKES_PACKS: Final = True
 
 
 @frozen(kw_only=True)

@@ -46,7 +46,9 @@ from quantumio.model import DestinationSettings
 from quantumio.ports import Placement, StoredObject
 from quantumio.system import environment, files
 
-__all__ = ["ObjectsDestination", "check_settings", "open_destination"]
+__all__ = ["TAKES_PACKS", "ObjectsDestination", "check_settings", "open_destination"]
+
+TAKES_PACKS: Final = True
 
 T = TypeVar("T")
 R = TypeVar("R")

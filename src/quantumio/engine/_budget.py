@@ -43,6 +43,7 @@ class ByteBudget:
         self._lock = threading.RLock()  # an abandoned context may be collected under it
         self._waiters = Waiters()
         self._closed = False
+        self._when_gone = self._give_back  # one object for all charges
 
     @property
     def used_bytes(self) -> int:
@@ -71,7 +72,7 @@ class ByteBudget:
             if not self._fits(nbytes):
                 return None
             charge = Charge()
-            self._charges[weakref.ref(charge, self._give_back)] = nbytes
+            self._charges[weakref.ref(charge, self._when_gone)] = nbytes
             self._used += nbytes
             return charge
 
@@ -79,7 +80,7 @@ class ByteBudget:
         """Return a charge of no bytes yet, for what came from elsewhere."""
         with self._lock:
             charge = Charge()
-            self._charges[weakref.ref(charge, self._give_back)] = 0
+            self._charges[weakref.ref(charge, self._when_gone)] = 0
             return charge
 
     def charge(self, nbytes: int, timeout_s: float, what: str) -> Charge:
@@ -135,7 +136,7 @@ class ByteBudget:
     def charge_more(self, charge: Charge, nbytes: int) -> None:
         """Charge what an admitted output needs on its way (its encoded form), without limit."""
         with self._lock:
-            self._charges[weakref.ref(charge, self._give_back)] += nbytes
+            self._charges[weakref.ref(charge, self._when_gone)] += nbytes
             self._used += nbytes
 
     def release(self, charge: Charge) -> None:

@@ -19,6 +19,8 @@ from quantumio.engine._journal_entry import JournalEntry
 from quantumio.engine._journal_manifest import JournalTarget
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._output import Output
+from quantumio.engine._packs import PackRules, assign_packs
+from quantumio.engine._policy import ROWS
 from quantumio.errors import ErrorKind, QuantumioError, StateError
 from quantumio.model import (
     CommitConflict,
@@ -71,6 +73,7 @@ class Carrier:
         committer: Committer,
         journal: Journal,
         ledger: ErrorLedger,
+        packs: PackRules,
     ) -> None:
         self._journal = journal
         self._catalog = catalog
@@ -78,10 +81,13 @@ class Carrier:
         self._flusher = flusher
         self._committer = committer
         self._ledger = ledger
+        self._packs = packs
 
     # -- sealed to decided
     async def decide(self, context: Context) -> CommitOutcome:
         """Bring a context to its outcome; nobody is told yet."""
+        if not context.is_restored:  # else the journal keeps what was planned
+            assign_packs(context.persistent_outputs, self._destinations, self._packs)
         if context.wants_journal and (failed := await self.journal(context)):
             return failed
         if failed := await self._upstream_failure(context):
@@ -251,12 +257,12 @@ class Carrier:
     # -- what is to be done after
     def _follow_ups(self, outputs: Sequence[Output]) -> tuple[FollowUp, ...]:
         found: dict[FollowUp, None] = {}
-        for output in outputs:
-            for target in output.resolution.targets:
+        for resolution in {id(output.resolution): output.resolution for output in outputs}.values():
+            for target in resolution.targets:
                 name = target.destination
                 if not target.required:
                     found[FollowUp(kind=FollowUpKind.REPLICATE, destination=name)] = None
-                elif name in output.load_ids:
+                elif resolution.formats[name] is ROWS:
                     found[FollowUp(kind=FollowUpKind.FLIP_TABLE, destination=name)] = None
                 elif isinstance(self._destinations.get(name), ExportingDestination):
                     found[FollowUp(kind=FollowUpKind.EXPORT, destination=name)] = None
@@ -266,13 +272,14 @@ class Carrier:
         """Reveal rows, export and bring best-effort copies; failures go to the ledger, False if any."""
         outputs = context.persistent_outputs
         left: set[str] = set()
+        follow_ups = self._follow_ups(outputs)
         reach("settle.before")
         for kind, step in (
             (FollowUpKind.FLIP_TABLE, self._flusher.reveal),
             (FollowUpKind.EXPORT, self._flusher.export),
             (FollowUpKind.REPLICATE, self._bring_copies),
         ):
-            wanted = {one for one in self._follow_ups(outputs) if one.kind is kind}
+            wanted = {one for one in follow_ups if one.kind is kind}
             failed = await self._followed(context, partial(step, outputs))
             left |= failed
             done = {one for one in wanted if "" not in failed and one.destination not in failed}

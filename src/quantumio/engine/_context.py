@@ -96,6 +96,8 @@ class Context:
         Whether the registry may know of it: then nothing may be removed before it was asked again.
     wants_journal, entry
         Whether its bytes go to the journal; its place there, None without.
+    is_restored
+        Whether a journal brought it here, with what was planned for its outputs.
     """
 
     def __init__(
@@ -129,6 +131,7 @@ class Context:
         self.generation = 0 if txid is None else 1 + int(environment.random_token(4), 16)
         self.asked_registry = False
         self.wants_journal = False
+        self.is_restored = False
         self.entry: JournalEntry | None = None
         self._name = f"{self.txid}.{self.generation}"
         self._outputs: dict[tuple[str, DataId], Output] = {}
@@ -151,6 +154,7 @@ class Context:
             txid=transaction.txid,
         )
         context.state = ContextState.SEALED
+        context.is_restored = True
         context.entry = entry
         context.epoch, context.generation = transaction.epoch, transaction.generation
         context._name = f"{transaction.txid}.{transaction.generation}"

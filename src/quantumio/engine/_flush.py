@@ -12,7 +12,8 @@ import anyio.lowlevel
 import anyio.to_thread
 from typing_extensions import TypeIs
 
-from quantumio.engine._output import Output
+from quantumio.engine._output import Encoded, Output
+from quantumio.engine._packs import pack
 from quantumio.engine._policy import ROWS
 from quantumio.engine._sessions import StoreSessions
 from quantumio.engine._shared_trips import SharedTrips
@@ -208,23 +209,29 @@ class Flusher:
 
     def _place(self, destination: ObjectDestination, outputs: Sequence[Output]) -> None:
         name = destination.name
-        placements, artifacts = [], []
+        by_path: defaultdict[str, list[tuple[Output, Encoded]]] = defaultdict(list)
         for output in outputs:
             choice = output.resolution.formats[name]
             encoded = _attempt(output, name, output.encode, choice)
-            path = output.attempts[name] = output.path(choice)
+            path = output.pack_path if name in output.packed_at else output.path(choice)
+            output.attempts[name] = path
+            by_path[path].append((output, encoded))
+        placements: list[Placement] = []
+        artifacts: list[tuple[Output, Artifact]] = []
+        for path, members in by_path.items():
+            first, encoded = members[0]
+            offsets: Sequence[int | None] = (None,)
+            if name in first.packed_at:
+                names = [output.path(output.resolution.formats[name]) for output, _ in members]
+                packed = pack([*zip(names, (encoded for _, encoded in members), strict=True)])
+                encoded, offsets = packed.encoded, packed.offsets
             placements.append(
                 Placement(path=path, chunks=encoded.chunks, nbytes=encoded.nbytes, digest=encoded.digest)
             )
-            artifacts.append(
-                Artifact(
-                    destination=name,
-                    path=path,
-                    format=choice.name,
-                    digest=encoded.digest,
-                    nbytes=encoded.nbytes,
-                )
-            )
+            artifacts += [
+                (output, output.placed(name, own, offset))
+                for (output, own), offset in zip(members, offsets, strict=True)
+            ]
         reach("flush.place.before")
         try:
             _attempt(outputs[0], name, destination.place, placements)
@@ -235,7 +242,7 @@ class Flusher:
                     del output.attempts[name]  # better unreferenced files of ours than one of theirs removed
             raise
         reach("flush.place.after")
-        for output, artifact in zip(outputs, artifacts, strict=True):
+        for output, artifact in artifacts:
             output.artifacts[name] = artifact
 
     def _load(self, destination: TableDestination, output: Output) -> None:
@@ -340,7 +347,7 @@ class Flusher:
             for output in outputs:
                 _attempt(output, name, destination.remove_load, output.attempts[name], output.load_ids[name])
         else:
-            paths = [output.attempts[name] for output in outputs]
+            paths = list({output.attempts[name]: None for output in outputs})
             _attempt(outputs[0], name, destination.remove, paths)
         reach("flush.remove.after")
 
@@ -417,11 +424,15 @@ def _missing(output: Output, required: bool) -> Iterator[Target]:
 
 def _trips(outputs: Sequence[Output]) -> Iterator[Sequence[Output]]:
     small = []
+    packs: defaultdict[int, list[Output]] = defaultdict(list)
     for output in outputs:
-        if output.charged_bytes >= _LARGE:
+        if output.pack is not None:
+            packs[output.pack].append(output)
+        elif output.charged_bytes >= _LARGE:
             yield [output]
         else:
             small.append(output)
+    yield from packs.values()
     for start in range(0, len(small), _GROUP):
         yield small[start : start + _GROUP]
 

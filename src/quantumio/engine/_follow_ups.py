@@ -126,7 +126,7 @@ class FollowUps:
             try:
                 source = self._destinations.get(artifact.destination)
                 assert isinstance(source, ObjectDestination)
-                data = source.read(artifact.path)
+                data = source.read(artifact.path, artifact.byte_range)
             except QuantumioError as error:
                 failures.append(str(error))
                 continue
@@ -205,4 +205,4 @@ class FollowUps:
                 assert artifact.load_id is not None
                 destination.remove_load(artifact.path, artifact.load_id)
         else:
-            destination.remove([artifact.path for artifact in here])
+            destination.remove(list({artifact.path: None for artifact in here}))

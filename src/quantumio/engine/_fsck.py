@@ -282,7 +282,7 @@ class Fsck:
         assert isinstance(destination, ObjectDestination)
         self._sessions.note(destination)
         path = artifact.path
-        if broken.trouble is FsckTrouble.MISSING:
+        if artifact.member is None and broken.trouble is FsckTrouble.MISSING:
             try:
                 _place(destination, artifact, path, data)
             except DestinationError as error:
@@ -293,7 +293,7 @@ class Fsck:
             path = self._new_path(artifact)
         if path != artifact.path:
             _place(destination, artifact, path, data)
-        after = evolve(artifact, path=path, state=ArtifactState.OK)
+        after = evolve(artifact, path=path, state=ArtifactState.OK, member=None, offset=None)
         if after != artifact and not self._catalog.amend_artifact(stored.ref.id, artifact, after):
             if path != artifact.path:
                 destination.remove([path])  # its name is known to nobody else
@@ -303,8 +303,9 @@ class Fsck:
 
     def _new_path(self, artifact: Artifact) -> str:
         ending = self._formats.format(artifact.format).extension
-        stem = artifact.path.removesuffix(ending)
-        ending = ending if stem != artifact.path else ""
+        own = artifact.member or artifact.path
+        stem = own.removesuffix(ending)
+        ending = ending if stem != own else ""
         return f"{_MENDED.sub('', stem)}.fsck-{environment.random_token()}{ending}"
 
     def _show(self, destination: ObjectDestination, ref: DatasetRef, artifact: Artifact) -> str:

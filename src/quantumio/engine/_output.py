@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 from uuid import UUID
 
 from attrs import evolve, frozen
@@ -12,7 +13,6 @@ from attrs import evolve, frozen
 from quantumio.engine._budget import ByteBudget, Charge
 from quantumio.engine._ownership import Snapshot
 from quantumio.engine._policy import ROWS
-from quantumio.engine._pool import BufferPool, PooledCopies
 from quantumio.engine._progress import Progress
 from quantumio.errors import InternalError
 from quantumio.model import (
@@ -31,6 +31,14 @@ from quantumio.ports import Chunks, Formats, StorageClassDelegate
 from quantumio.system import environment
 
 __all__ = ["Encoded", "Output", "OutputReleased"]
+
+_PACKS: Final = "_packs"
+"""Directory of packs: no dataset type has such a name."""
+
+_NOWHERE: Final[frozenset[str]] = frozenset()
+
+_PACK_MARK: Final = "p"
+"""Before the number of a pack, where outputs of their own have their number."""
 
 
 @frozen(kw_only=True)
@@ -74,6 +82,8 @@ class Output:
         Destination to the path or table that may hold something of it.
     artifacts
         Destination to what is placed there for certain.
+    pack, packed_at
+        Number of the pack of its context that it is in, None if in none; the destinations where it is.
     """
 
     def __init__(
@@ -99,6 +109,8 @@ class Output:
         self.load_ids = load_ids
         self.attempts: dict[str, str] = {}
         self.artifacts: dict[str, Artifact] = {}
+        self.pack: int | None = None
+        self.packed_at = _NOWHERE
         self.snapshot_bytes = self.charged_bytes = nbytes
         self._snapshot = snapshot
         self._delegate = delegate
@@ -119,7 +131,6 @@ class Output:
         resolution: Resolution,
         formats: Formats,
         budget: ByteBudget,
-        pool: BufferPool,
         encoded: Mapping[FormatChoice, Encoded],
     ) -> Output:
         """Make an output of what a journal kept of it: its encoded forms, and where they are to go."""
@@ -128,7 +139,7 @@ class Output:
         output = cls(
             record.ref,
             name=name,
-            snapshot=Snapshot(None, Ownership.ENCODE, PooledCopies(pool)),
+            snapshot=Snapshot(None, Ownership.ENCODE),
             nbytes=0,  # its bytes are mapped from the journal's files
             expect=record.expect,
             resolution=resolution,
@@ -139,6 +150,9 @@ class Output:
             load_ids=load_ids,
         )
         output._encoded.update(encoded)
+        for artifact in record.artifacts:
+            if artifact.member is not None:
+                output.pack_in(_pack_number(artifact.path), output.packed_at | {artifact.destination})
         return output
 
     @property
@@ -270,23 +284,44 @@ class Output:
 
     def plan(self, name: str) -> Artifact:
         """Say where its bytes, or rows, will be at a destination: what an intent tells the registry."""
+        return self._artifact(name, "", 0, ArtifactState.PENDING)
+
+    def placed(self, name: str, encoded: Encoded, offset: int | None = None) -> Artifact:
+        """Say where its bytes are at a destination; with the offset in its pack, if it is in one there."""
+        return self._artifact(name, encoded.digest, encoded.nbytes, ArtifactState.OK, offset)
+
+    def _artifact(
+        self, name: str, digest: str, nbytes: int, state: ArtifactState, offset: int | None = None
+    ) -> Artifact:
         choice = self.resolution.formats[name]
-        load_id = self.load_ids.get(name)
         path = self.ref.dataset_type.name if choice is ROWS else self.path(choice)
+        is_packed = name in self.packed_at
         return Artifact(
             destination=name,
-            path=path,
+            path=self.pack_path if is_packed else path,
             format=choice.name,
-            digest="",
-            nbytes=0,
-            load_id=load_id,
-            state=ArtifactState.PENDING,
+            digest=digest,
+            nbytes=nbytes,
+            load_id=self.load_ids.get(name),
+            state=state,
+            member=path if is_packed else None,
+            offset=offset,
         )
 
     def path(self, choice: FormatChoice) -> str:
-        """Return where its bytes will be in every managed store, relative to the root."""
+        """Return where its bytes will be in every managed store, relative to the root, or in its pack."""
         extension = self._formats.format(choice.name).extension
         return f"{self.ref.dataset_type.name}/{self.ref.run}/{self.name}{extension}"
+
+    def pack_in(self, pack: int, destinations: frozenset[str]) -> None:
+        """Have it share an object with other outputs of its context at these destinations."""
+        self.pack, self.packed_at = pack, destinations
+
+    @property
+    def pack_path(self) -> str:
+        """Where its pack will be in every managed store, relative to the root."""
+        transaction = self.name.rpartition(".")[0]
+        return f"{_PACKS}/{self.ref.run}/{transaction}.{_PACK_MARK}{self.pack}.zip"
 
     def move_to(self, generation: str) -> None:
         """Place it anew, under other names: what was placed was ended, and is removed by who ended it."""
@@ -372,3 +407,8 @@ class Output:
             self._encoded.clear()
             self._snapshot.release()
             self._budget.release(self._charge)
+
+
+def _pack_number(path: str) -> int:
+    """Return the number of a pack, from its path."""
+    return int(path.rsplit(".", 2)[1].removeprefix(_PACK_MARK))

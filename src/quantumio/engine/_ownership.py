@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import xxhash
-from attrs import define, field
+from attrs import define
 
 from quantumio.engine._pool import BufferPool, PooledCopies
 from quantumio.errors import ErrorKind, InvalidInputError, MutatedAfterPut
@@ -56,11 +57,11 @@ class Snapshot:
 
     value: object
     ownership: Ownership
-    _copies: PooledCopies
+    _copies: PooledCopies | None = None
     is_lent: bool = False
-    _watched: list[np.ndarray] = field(factory=list)
-    _frozen: list[np.ndarray] = field(factory=list)
-    _digests: list[bytes] = field(factory=list)
+    _watched: Sequence[np.ndarray] = ()
+    _frozen: Sequence[np.ndarray] = ()
+    _digests: Sequence[bytes] = ()
 
     def watch(self) -> None:
         """Take the digests that `verify` compares with; `verify` must not be called before.
@@ -68,7 +69,8 @@ class Snapshot:
         The last thing that a put does with the value: reading so much memory drives the interpreter out of
         the processor's caches, so that whatever follows is slow.
         """
-        self._digests = [_digest(array) for array in self._watched]
+        if self._watched:
+            self._digests = [_digest(array) for array in self._watched]
 
     def verify(self, ref: DatasetRef) -> None:
         """Show that the caller's memory still holds what was put.
@@ -87,16 +89,18 @@ class Snapshot:
 
     def share(self) -> object:
         """Return the value itself, read-only where it has arrays; its memory is never used again."""
-        self._copies.keep()
+        if self._copies is not None:
+            self._copies.keep()
         return self.value
 
     def release(self) -> None:
         """Let go of the value."""
         self.value = None
-        self._watched.clear()
-        self._digests.clear()
+        self._watched = self._digests = ()
         thaw(self._frozen)
-        self._copies.release()
+        self._frozen = ()
+        if self._copies is not None:
+            self._copies.release()
 
 
 def take_snapshot(
@@ -114,9 +118,9 @@ def take_snapshot(
     InvalidInputError
         A part of the object has no canonical form.
     """
-    copies = PooledCopies(pool)
     if delegate.is_immutable(value):
-        return Snapshot(value, ownership, copies)
+        return Snapshot(value, ownership)
+    copies = PooledCopies(pool)
     watched: list[np.ndarray] = []
     frozen: list[np.ndarray] = []
     is_lent = ownership in (Ownership.FREEZE, Ownership.BORROW)
@@ -202,8 +206,7 @@ def freeze(array: np.ndarray) -> list[np.ndarray]:
     return writeable
 
 
-def thaw(frozen: list[np.ndarray]) -> None:
+def thaw(frozen: Sequence[np.ndarray]) -> None:
     """Make arrays writeable again that `freeze` made read-only: their source is released."""
     for one in reversed(frozen):  # a view can be writeable only after what it is a view of
         one.flags.writeable = True
-    frozen.clear()

@@ -25,6 +25,7 @@ from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._loop_thread import Job, LoopThread
 from quantumio.engine._output import Output
 from quantumio.engine._owner import Owner
+from quantumio.engine._packs import PackRules
 from quantumio.engine._plan_scope import PlanScope
 from quantumio.engine._policy import ROWS, PolicyResolver
 from quantumio.engine._pool import BufferPool
@@ -100,6 +101,9 @@ class RuntimeSettings:
         second for what is in its journal.
     allow_volatile_journal
         Whether the journal may be on a file system that lives in memory alone.
+    pack_bytes, pack_fewest
+        Outputs up to this size share an object with others of their context, where it has at least so many;
+        ``pack_bytes = 0`` gives each its own.
     """
 
     max_buffer_bytes: int
@@ -109,6 +113,8 @@ class RuntimeSettings:
     lease_s: float = 600.0
     journaled_lease_s: float = 7 * 86400.0
     allow_volatile_journal: bool = False
+    pack_bytes: int = 1 << 16
+    pack_fewest: int = 16
 
 
 @frozen(kw_only=True)
@@ -216,6 +222,7 @@ class Runtime:
             committer=self._committer,
             journal=self.journal,
             ledger=self.ledger,
+            packs=PackRules(largest_bytes=self.settings.pack_bytes, fewest=self.settings.pack_fewest),
         )
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._committer.run)
@@ -647,7 +654,6 @@ class Runtime:
                     resolution=_resolution(manifest.targets[number]),
                     formats=self.formats,
                     budget=self.budget,
-                    pool=self.pool,
                     encoded={
                         blob.format: entry.read(blob) for blob in manifest.blobs if blob.output == number
                     },
@@ -760,7 +766,7 @@ def _name_of(record: OutputRecord, transaction: Transaction, number: int) -> str
     """Return the name under which an output was planned, so that it is never placed twice."""
     for artifact in record.artifacts:
         if artifact.load_id is None:
-            stem = artifact.path.rpartition("/")[2]
+            stem = (artifact.member or artifact.path).rpartition("/")[2]
             return ".".join(stem.split(".")[:3])
     return f"{transaction.txid}.{transaction.generation}.{number}"
 

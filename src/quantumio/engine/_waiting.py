@@ -9,6 +9,7 @@ that are one instruction: those of deques, of queues in C, and of ``with`` on lo
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -51,6 +52,9 @@ class LoopCaller:
         self._soon(function, *arguments)
 
 
+_changing = threading.RLock()  # an interrupt's handler may wait, too
+
+
 class Waiters:
     """Threads and event loops that wait until a condition holds.
 
@@ -59,11 +63,19 @@ class Waiters:
     """
 
     def __init__(self) -> None:
-        self._wakers: list[Callable[[], object]] = []
+        self._wakers: tuple[Callable[[], object], ...] = ()  # every output has one, and few are waited for
+
+    def _add(self, wake: Callable[[], object]) -> None:
+        with _changing:
+            self._wakers = (*self._wakers, wake)
+
+    def _remove(self, wake: Callable[[], object]) -> None:
+        with _changing:
+            self._wakers = tuple(other for other in self._wakers if other is not wake)
 
     def wake(self) -> None:
         """Have everybody who waits look again."""
-        for wake in tuple(self._wakers):
+        for wake in self._wakers:
             with suppress(RuntimeError):  # that loop has ended; nobody waits there any more
                 wake()
 
@@ -77,7 +89,7 @@ class Waiters:
             signal.put(None)
 
         deadline = None if timeout_s is None else environment.monotonic() + timeout_s
-        self._wakers.append(wake)
+        self._add(wake)
         try:
             while not is_over():
                 remaining = None if deadline is None else deadline - environment.monotonic()
@@ -86,7 +98,7 @@ class Waiters:
                 with suppress(Empty):
                     signal.get(timeout=None if remaining is None else min(remaining, _LONGEST_WAIT_S))
         finally:
-            self._wakers.remove(wake)
+            self._remove(wake)
         return True
 
     async def wait_async(self, is_over: Callable[[], bool], timeout_s: float | None = None) -> bool:
@@ -102,14 +114,14 @@ class Waiters:
         def wake() -> None:
             caller.call(event.set)
 
-        self._wakers.append(wake)
+        self._add(wake)
         try:
             with anyio.move_on_after(timeout_s):
                 while not is_over():
                     await event.wait()
                     event = anyio.Event()
         finally:
-            self._wakers.remove(wake)
+            self._remove(wake)
         return is_over()
 
 

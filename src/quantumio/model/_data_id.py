@@ -52,6 +52,10 @@ class DataId(Mapping[str, DataIdValue]):
     def __str__(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self._values.items())
 
+    def to_wire(self) -> dict[str, DataIdValue]:
+        """Return a dictionary, which JSON can hold."""
+        return dict(self._values)
+
     def subset(self, names: Iterable[str]) -> DataId:
         """Return the part of it over these dimensions, in their order.
 

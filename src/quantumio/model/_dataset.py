@@ -161,7 +161,7 @@ class DatasetRef:
             "version": _WIRE_VERSION,
             "id": str(self.id),
             "dataset_type": self.dataset_type.to_wire(),
-            "data_id": dict(self.data_id),
+            "data_id": self.data_id.to_wire(),
             "run": self.run,
             "dataset_version": self.version,
         }
@@ -207,7 +207,7 @@ class Artifact:
     destination
         Name of the destination; ``direct`` for files that stay where they were when ingested.
     path
-        Relative to the destination's root (``direct``: an absolute URL; rows: the table).
+        Of the object, relative to the destination's root (``direct``: an absolute URL; rows: the table).
     format
         Name of the format; ``rows`` at a table destination.
     digest
@@ -218,6 +218,9 @@ class Artifact:
         Tag of the rows at a table destination, else None.
     state
         What is known of it.
+    member, offset
+        Where the object is a pack that holds several datasets: the name of this one in it, and where its
+        bytes begin; else None.
     """
 
     destination: str
@@ -227,6 +230,13 @@ class Artifact:
     nbytes: int
     load_id: UUID | None = None
     state: ArtifactState = ArtifactState.OK
+    member: str | None = None
+    offset: int | None = None
+
+    @property
+    def byte_range(self) -> tuple[int, int] | None:
+        """Offset and length of the bytes within the object; None if they are all of it."""
+        return None if self.offset is None else (self.offset, self.nbytes)
 
     def to_wire(self) -> dict[str, object]:
         """Return a JSON-able mapping that `from_wire` reads in this and later versions."""
@@ -238,6 +248,8 @@ class Artifact:
             "nbytes": self.nbytes,
             "load_id": None if self.load_id is None else str(self.load_id),
             "state": str(self.state),
+            "member": self.member,
+            "offset": self.offset,
         }
 
     @classmethod
@@ -252,6 +264,8 @@ class Artifact:
             nbytes=wire["nbytes"],
             load_id=None if load_id is None else UUID(load_id),
             state=ArtifactState(wire["state"]),
+            member=wire.get("member"),
+            offset=wire.get("offset"),
         )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from quantumio.model._commit import Expectation
 from quantumio.model._dataset import Artifact, DatasetRef, check_wire_version
@@ -23,6 +24,8 @@ __all__ = [
 ]
 
 _WIRE_VERSION: Final = 1
+
+_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @frozen(kw_only=True)
@@ -172,6 +175,17 @@ class Transaction:
             "generation": self.generation,
             "journaled": self.journaled,
         }
+
+    def to_json(self) -> str:
+        """Return `to_wire` as JSON text.
+
+        One output after the other: the dictionaries of thousands at the same time would have the garbage
+        collector walk through all that the process has.
+        """
+        wire = evolve(self, outputs=()).to_wire()
+        del wire["outputs"]
+        outputs = ",".join([_json(output.to_wire()) for output in self.outputs])
+        return f'{_json(wire)[:-1]},"outputs":[{outputs}]}}'
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Transaction:

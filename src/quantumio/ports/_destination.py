@@ -312,5 +312,8 @@ class Destinations(Protocol):
     def is_table(self, name: str) -> bool:
         """Whether it is a table destination, without opening it."""
 
+    def takes_packs(self, name: str) -> bool:
+        """Whether one object there may hold several small outputs, without opening it."""
+
     def close(self) -> None:
         """Close those that are open."""

@@ -45,6 +45,9 @@ _ARTIFACT_COLUMNS: Final = (
     "store",
     "position",
     "table_name",
+    "member",
+    "offset",
+    "length",
     "format",
     "digest",
     "nbytes",
@@ -52,6 +55,8 @@ _ARTIFACT_COLUMNS: Final = (
     "state",
 )
 _ARTIFACT_KEYS: Final = ("dataset_id", "store")
+_OF_MEMBERS: Final = "-"
+"""Stands for the digest of a pack: its members have theirs."""
 
 
 def insert_statement(database: Database, table: sa.Table, columns: tuple[str, ...]) -> Prepared:
@@ -128,7 +133,15 @@ class ArtifactWriter:
         load_id = artifact.load_id
         state = str(artifact.state)
         if load_id is None:
-            held = (store, path, txid, generation, artifact.digest, artifact.nbytes)
+            is_whole = artifact.member is None
+            held = (
+                store,
+                path,
+                txid,
+                generation,
+                artifact.digest if is_whole else _OF_MEMBERS,
+                artifact.nbytes if is_whole else 0,
+            )
             return held, (
                 dataset_id,
                 store,
@@ -136,6 +149,9 @@ class ArtifactWriter:
                 store,
                 path,
                 None,
+                artifact.member,
+                artifact.offset,
+                None if is_whole else artifact.nbytes,
                 artifact.format,
                 artifact.digest,
                 artifact.nbytes,
@@ -149,6 +165,9 @@ class ArtifactWriter:
             None,
             None,
             path,
+            None,
+            None,
+            None,
             artifact.format,
             artifact.digest,
             artifact.nbytes,
@@ -164,7 +183,8 @@ class ArtifactWriter:
         update: bool = False,
     ) -> None:
         """Write what `rows` returned."""
-        self._database.execute_many(connection, self._object, [held for held, _ in rows if held is not None])
+        objects = dict.fromkeys(held for held, _ in rows if held is not None)  # a pack is one
+        self._database.execute_many(connection, self._object, list(objects))
         self._database.execute_many(connection, self._insert[update], [row for _, row in rows])
 
 

@@ -271,7 +271,7 @@ def stored_dataset(names: Names, parts: list[Any], uuid_out: Callable[[Any], UUI
         ref=DatasetRef(
             uuid_out(head[0]),
             entry.type,
-            DataId(dict(zip(entry.group.dimensions, head[15:], strict=True))),
+            DataId(dict(zip(entry.group.dimensions, head[17:], strict=True))),
             names.collections_by_id[head[1]].name,
             head[3],
         ),
@@ -291,6 +291,8 @@ def _artifact(row: Any, uuid_out: Callable[[Any], UUID]) -> Artifact:
         nbytes=row[12],
         load_id=None if row[13] is None else uuid_out(row[13]),
         state=_STATES[row[14]],
+        member=row[15],
+        offset=row[16],
     )
 
 

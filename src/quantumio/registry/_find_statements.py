@@ -30,6 +30,8 @@ ARTIFACT_COLUMNS: Final = (
     ARTIFACT.c.nbytes,
     ARTIFACT.c.load_id,
     ARTIFACT.c.state,
+    ARTIFACT.c.member,
+    ARTIFACT.c.offset,
 )
 _HEAD: Final = ("id", "run_id", "type_id", "v", "txid", "commit_seq")
 

@@ -47,6 +47,7 @@ class Intents:
             .select_from(TXN.outerjoin(OWNER, OWNER.c.id == TXN.c.owner))
             .order_by(TXN.c.created_at, TXN.c.txid)
         )
+        self._standing = sa.select(TXN.c.txid, TXN.c.state, TXN.c.epoch, TXN.c.gen, TXN.c.owner)
 
     # -- owners
     def register_owner(self, owner: UUID, host: str, boot_id: str) -> None:
@@ -79,7 +80,7 @@ class Intents:
                 "epoch": one.epoch,
                 "gen": one.generation,
                 "key": one.key,
-                "manifest": json.dumps(one.to_wire(), separators=(",", ":")),
+                "manifest": one.to_json(),
                 "owner": owner,
                 "lease_ns": round(lease_s * 1e9),
                 "created_at": created,
@@ -94,11 +95,26 @@ class Intents:
             set_={"manifest": insert.excluded.manifest, "lease_ns": insert.excluded.lease_ns},
             where=sa.and_(_PREPARING, TXN.c.owner == owner, TXN.c.epoch == insert.excluded.epoch),
         )
+        by_txid = {one.txid: one for one in group}
         with self._database.edit(f"preparing {len(group)} contexts") as connection:
             connection.execute(insert, rows)
-            records = self._select(connection, self._records.where(TXN.c.txid.in_([r["txid"] for r in rows])))
-        by_txid = {record.txid: record for record in records}
-        return [by_txid[one.txid] for one in group]
+            standing = list(connection.execute(self._standing.where(TXN.c.txid.in_(by_txid))))
+            taken = {
+                row.txid: TransactionRecord(
+                    txid=row.txid,
+                    state=TransactionState.PREPARING,
+                    epoch=row.epoch,
+                    generation=row.gen,
+                    transaction=evolve(by_txid[row.txid], generation=row.gen),
+                    owner=owner,
+                )
+                for row in standing
+                if (row.state, row.owner, row.epoch) == ("PREPARING", owner, by_txid[row.txid].epoch)
+            }
+            if others := by_txid.keys() - taken.keys():
+                for record in self._select(connection, self._records.where(TXN.c.txid.in_(others))):
+                    taken[record.txid] = record
+        return [taken[one.txid] for one in group]
 
     def take_over(self, txid: UUID, owner: UUID, epoch: int) -> TransactionRecord | None:
         """Own a transaction that is PREPARING at this epoch."""

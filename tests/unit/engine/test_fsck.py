@@ -493,9 +493,12 @@ def test_objects_are_put_back_into_a_real_object_store(tmp_path, s3_server, s3_b
         "insecure": True,
     }
     root = tmp_path / "night"
-    with Butler.create(
-        root, {"destinations": {"archive": archive}, "rules": [{"to": ["local", "archive"]}]}
-    ) as b:
+    config = {
+        "destinations": {"archive": archive},
+        "rules": [{"to": ["local", "archive"]}],
+        "runtime": {"pack_bytes": 0},
+    }
+    with Butler.create(root, config) as b:
         b.register_dataset_type(DATASET_TYPES[1])
     with open_(root) as butler, butler.context() as context:
         for visit in range(40):

@@ -91,7 +91,7 @@ async def test_loop_wakes_for_a_moment_of_another_thread():
             tasks.start_soon(wait, moment)
         tasks.start_soon(anyio.to_thread.run_sync, reach)
     assert set(woken) == {Moment.COMMITTED, Moment.RELEASED, Moment.SETTLED}
-    assert progress._waiters._wakers == []
+    assert progress._waiters._wakers == ()
 
 
 @anyio_test
@@ -117,14 +117,14 @@ async def test_other_moments_do_not_end_the_waiting():
 async def test_cancelled_and_timed_out_waiters_leave_no_waker_behind():
     progress = Progress()
     assert not await progress.wait_async(Moment.SETTLED, 0.01)
-    assert progress._waiters._wakers == []
+    assert progress._waiters._wakers == ()
     async with anyio.create_task_group() as tasks:
         for _ in range(5):
             tasks.start_soon(progress.wait_async, Moment.SETTLED)
         await anyio.wait_all_tasks_blocked()
         assert len(progress._waiters._wakers) == 5
         tasks.cancel_scope.cancel()
-    assert progress._waiters._wakers == []
+    assert progress._waiters._wakers == ()
     progress.reach(Moment.SETTLED)
     assert await progress.wait_async(Moment.SETTLED)
 
@@ -166,7 +166,7 @@ def test_loop_that_ended_while_it_waited_harms_nobody(library):
         asyncio.run(leave_a_waker())
     else:
         trio.run(leave_a_waker)
-    progress._waiters._wakers.append(stale[0])
+    progress._waiters._add(stale[0])
     results = []
     thread = threading.Thread(target=lambda: results.append(progress.wait(Moment.SETTLED, 30)))
     thread.start()
@@ -213,4 +213,4 @@ async def test_no_wake_up_is_lost_while_moments_come_from_many_threads():
                 thread.start()
         for thread in threads:
             thread.join()
-        assert progress._waiters._wakers == []
+        assert progress._waiters._wakers == ()
