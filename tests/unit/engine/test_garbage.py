@@ -17,7 +17,8 @@ from quantumio.destinations.files import FilesDestination
 from quantumio.engine import GarbageCollector, GarbageKind, GarbageTally
 from quantumio.engine._garbage_policy import GarbageVerdict, parse_name, uuid_time_ns
 from quantumio.errors import DestinationError, ErrorKind, InternalError, InvalidInputError, StateError
-from quantumio.model import Artifact, DatasetRef, OutputRecord, Transaction
+from quantumio.model import Artifact, DataId, DatasetRef, OutputRecord, Transaction
+from quantumio.ports import StoredObject
 from quantumio.registry._schema import GC_CANDIDATE, TRASH
 from quantumio.system import environment
 from quantumio.testing import collect_garbage_at_once
@@ -161,14 +162,13 @@ def count(report, what, destination="local") -> int:
         ("a/b/c/{id}.12.0.fits.gz", 12),
         ("stats/r/{id}.0.3", 0),
         ("stats/r/{id}.1.3.fsck-0123456789abcdef.json", 1),
-        ("_packs/{id}.zip", None),
+        ("_packs/u/ada/{id}.3.p12.zip", 3),
     ],
 )
 def test_names_of_ours_are_read(path, generation):
     id_ = environment.uuid7()
     name = parse_name(path.format(id=id_))
-    assert (name.id, name.generation) == (id_, generation)
-    assert name.txid == (None if generation is None else id_)
+    assert (name.txid, name.generation) == (id_, generation)
 
 
 @pytest.mark.parametrize(
@@ -180,9 +180,8 @@ def test_names_of_ours_are_read(path, generation):
         "stats/{id}.0.1.d/more.json",
         "stats/r/{id}.٣.1.json",
         "stats/r/00000000-0000-4000-8000-000000000000.0.1.json",
-        "packs/{id}.zip",
-        "_packs/deeper/{id}.zip",
-        "_packs/{id}.zip.tmp",
+        "_packs/{id}.zip",
+        "_packs/r/{id}.0.q0.zip",
         "readme.txt",
     ],
 )
@@ -280,28 +279,25 @@ def test_damaged_file_that_was_repaired_goes(make_night):
     assert night.butler.fsck(2).is_whole
 
 
-def test_pack_goes_when_no_intent_and_no_dataset_names_it(night):
-    path = f"_packs/{id_of(10)}.zip"
-    pack = night.leave(path)
-    place = Artifact(destination="local", path=path, format="json", digest="", nbytes=4)
-    ref = DatasetRef(environment.uuid7(), STATS, {"instrument": "ST8", "visit": 1}, "r")
-    outputs = (OutputRecord(ref=ref, expect=None, artifacts=(place,)),)
-    txid = night.transaction("PREPARING", outputs=outputs)
-    assert count(night.gc_twice(), GarbageVerdict.UNDECIDED) == 1
-    assert pack.exists()
-    night.catalog.abort(txid, 0, "user")
-    night.gc_twice()
-    assert not pack.exists()
+def test_pack_of_an_ended_transaction_goes_and_one_that_datasets_have_stays(night):
+    with night.butler.context() as context:
+        for visit in range(16):
+            context.put({"visit": visit}, "stats", visit=visit)
+    (pack,) = (night.data / "_packs").rglob("*.zip")
+    night.age(pack)
+    dead = night.leave(f"_packs/r/{night.transaction('ABORTED')}.0.p0.zip")
+    waiting = night.leave(f"_packs/r/{night.transaction('PREPARING')}.0.p1.zip")
+    report = night.gc_twice()
+    assert [path.exists() for path in (pack, dead, waiting)] == [True, False, True]
+    assert count(report, GarbageVerdict.UNDECIDED) == 1
+    assert night.butler.get("stats", visit=7) == {"visit": 7}
 
 
-def test_pack_of_what_was_set_aside_stays(night):
-    path = f"_packs/{id_of(10)}.zip"
-    pack = night.leave(path)
-    place = Artifact(destination="local", path=path, format="json", digest="", nbytes=4)
-    ref = DatasetRef(environment.uuid7(), STATS, {"instrument": "ST8", "visit": 1}, "r")
-    night.transaction("QUARANTINED", outputs=(OutputRecord(ref=ref, expect=None, artifacts=(place,)),))
-    night.gc_twice()
-    assert pack.exists()
+def test_upload_that_was_begun_is_told(night, monkeypatch):
+    """What a real S3 server lists is tested with the destinations."""
+    begun = StoredObject(path="stats/r/begun.fits", nbytes=0, modified_ns=1)
+    monkeypatch.setattr(FilesDestination, "uploads", lambda self: iter([begun]))
+    assert list(told(night.gc(), GarbageKind.UPLOAD)) == ["stats/r/begun.fits"]
 
 
 # -- patience
@@ -724,7 +720,7 @@ def test_loads_of_ended_attempts_go_and_others_stay(make_night):
     level3 = night.repository.destinations.get("level3")
     loads = {state: environment.uuid7() for state in ("ABORTED", "PREPARING", "unknown")}
     table = DatasetType("table", dimensions=["visit"], storage_class="ArrowTable")
-    ref = DatasetRef(environment.uuid7(), table, {"instrument": "ST8", "visit": 2}, "r")
+    ref = DatasetRef(environment.uuid7(), table, DataId({"instrument": "ST8", "visit": 2}), "r")
     txids = {}
     for state, load_id in loads.items():
         level3.load("table", pa.table({"x": [2]}), load_id)
