@@ -361,12 +361,12 @@ def garbage_is_listed_after_the_registry_was_read():
             for path in (artifact.path for artifact in stored.artifacts)
         }
         known = records(self, store, everything)
-        by_transaction = {name.id: known[path] for path, name in everything.items()}
+        by_transaction = {name.txid: known[path] for path, name in everything.items()}
 
         def as_it_was(self, store, names):
             return {
                 path: known.get(path)
-                or attrs.evolve(by_transaction.get(name.id, ObjectRecord()), is_referenced=False)
+                or attrs.evolve(by_transaction.get(name.txid, ObjectRecord()), is_referenced=False)
                 for path, name in names.items()
                 if name is not None
             }
@@ -413,13 +413,6 @@ def sessions_are_not_looked_at():
     from quantumio.engine._garbage import GarbageCollector
 
     GarbageCollector._check_sessions = lambda self, stores, *, adopt: None
-
-
-@bug(GARBAGE, "-k", "pack_goes")
-def packs_go_while_an_intent_names_them():
-    from quantumio.registry._garbage import Garbage
-
-    Garbage._packs = lambda self, connection, stores: {}
 
 
 # -- memory

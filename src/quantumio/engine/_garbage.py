@@ -300,7 +300,7 @@ class GarbageCollector:
         if now_ns is None or one.modified_ns is None:
             return False
         latest_ns = now_ns - self._grace_s * 1e9
-        by_name = one.name is None or uuid_time_ns(one.name.id) <= latest_ns + _ROUNDED_NS
+        by_name = one.name is None or uuid_time_ns(one.name.txid) <= latest_ns + _ROUNDED_NS
         return by_name and one.modified_ns <= latest_ns
 
     # -- removing

@@ -14,9 +14,9 @@ from quantumio.ports import ObjectRecord
 
 __all__ = ["GarbageVerdict", "ObjectName", "judge", "judge_load", "parse_name", "uuid_time_ns"]
 
-_UUID7: Final = r"(?P<id>[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12})"
-_ARTIFACT: Final = re.compile(rf"(?:.*/)?{_UUID7}\.(?P<generation>\d+)\.p?\d+(?:\.[^/]*)?", re.ASCII)
-_PACK: Final = re.compile(rf"_packs/{_UUID7}\.zip", re.ASCII)
+_UUID7: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
+_NAME: Final = re.compile(rf"(?:.*/)?(?P<txid>{_UUID7})\.(?P<generation>\d+)\.p?\d+(?:\.[^/]*)?", re.ASCII)
+"""Of objects of one output, and (``p``) of packs, which hold several outputs of one transaction."""
 
 
 class GarbageVerdict(StrEnum):
@@ -36,32 +36,16 @@ class GarbageVerdict(StrEnum):
 
 @frozen(kw_only=True)
 class ObjectName:
-    """What the name of an object tells.
+    """What the name of an object tells: its transaction, and which generation of that has placed it."""
 
-    Attributes
-    ----------
-    id
-        Of its transaction; of a pack, its own.
-    generation
-        Of the transaction when it was placed; None for a pack, which may hold outputs of several.
-    """
-
-    id: UUID
-    generation: int | None
-
-    @property
-    def txid(self) -> UUID | None:
-        """Its transaction; None for a pack."""
-        return None if self.generation is None else self.id
+    txid: UUID
+    generation: int
 
 
 def parse_name(path: str) -> ObjectName | None:
-    """Read the name of an object: ``.../<txid>.<generation>.<n>.<ext>``, or a pack; None if it is neither."""
-    if match := _PACK.fullmatch(path):
-        return ObjectName(id=UUID(match["id"]), generation=None)
-    if match := _ARTIFACT.fullmatch(path):
-        return ObjectName(id=UUID(match["id"]), generation=int(match["generation"]))
-    return None
+    """Read the name of an object, ``.../<txid>.<generation>.<n>.<ext>``; None if it has no such name."""
+    match = _NAME.fullmatch(path)
+    return match and ObjectName(txid=UUID(match["txid"]), generation=int(match["generation"]))
 
 
 def uuid_time_ns(id_: UUID) -> int:
@@ -85,14 +69,10 @@ def judge(name: ObjectName | None, record: ObjectRecord, grace_s: float) -> Garb
         return GarbageVerdict.FOREIGN
     if record.is_referenced or (record.trashed_s is not None and record.trashed_s < grace_s):
         return GarbageVerdict.NAMED
-    if record.state is TransactionState.QUARANTINED:
-        return GarbageVerdict.UNDECIDED
-    if name.generation is None:  # a pack: dead unless an intent names it
-        return GarbageVerdict.DEAD if record.state is None else GarbageVerdict.UNDECIDED
+    if record.state in (TransactionState.PREPARING, TransactionState.QUARANTINED):
+        return GarbageVerdict.UNDECIDED  # whatever the generation: there is time once it is decided
     if record.generation is None or name.generation > record.generation:
         return GarbageVerdict.UNKNOWN
-    if record.state is TransactionState.PREPARING and name.generation == record.generation:
-        return GarbageVerdict.UNDECIDED
     return GarbageVerdict.DEAD  # aborted, of an earlier generation, or committed without it
 
 

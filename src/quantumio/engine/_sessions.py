@@ -21,6 +21,7 @@ class StoreSessions:
         self._owner = owner
         self._catalog = catalog
         self._lock = threading.Lock()
+        self._turns: dict[str, threading.Lock] = {}
         self._noted: set[str] = set()
 
     def note(self, destination: ObjectDestination | TableDestination) -> None:
@@ -31,10 +32,13 @@ class StoreSessions:
         QuantumioError
             The registry or the store cannot be reached: nothing may be placed.
         """
-        if not isinstance(destination, ManagedDestination):
+        name = destination.name
+        if name in self._noted or not isinstance(destination, ManagedDestination):
             return
         with self._lock:
-            if destination.name not in self._noted:
+            turn = self._turns.setdefault(name, threading.Lock())
+        with turn:  # a slow store does not hold up the others
+            if name not in self._noted:
                 self._owner.register(self._catalog)
                 destination.note_session(self._owner.id)
-                self._noted.add(destination.name)
+                self._noted.add(name)

@@ -24,8 +24,8 @@ class ObjectRecord:
     trashed_s
         Since when it is in the trash, in seconds by the database's clock; None if it is not.
     state, generation
-        Of the transaction that its name tells; of a pack, and of a load, that of an intent that names it.
-        None where the registry knows no such transaction.
+        Of the transaction that its name tells, and of a load, of one that has planned it. None where the
+        registry knows no such transaction.
     """
 
     is_referenced: bool = False
@@ -43,9 +43,7 @@ class GarbageCatalog(Protocol):
     def object_stores(self) -> list[str]:
         """Return the names of all destinations that any object was ever recorded for."""
 
-    def object_records(
-        self, stores: Sequence[str], objects: Mapping[str, UUID | None]
-    ) -> dict[str, ObjectRecord]:
+    def object_records(self, stores: Sequence[str], objects: Mapping[str, UUID]) -> dict[str, ObjectRecord]:
         """Return what is known of objects, all of it at one moment.
 
         Parameters
@@ -53,7 +51,7 @@ class GarbageCatalog(Protocol):
         stores
             Names under which their store is, or may be, known.
         objects
-            By path, the transaction that the name tells; None for a pack, which may have many.
+            By path, the transaction that the name tells.
         """
 
     def load_records(self, loads: Collection[UUID]) -> dict[UUID, ObjectRecord]:

@@ -307,9 +307,7 @@ class SqlCatalog:
         """Return the names of all destinations that any object was ever recorded for."""
         return self._garbage.object_stores()
 
-    def object_records(
-        self, stores: Sequence[str], objects: Mapping[str, UUID | None]
-    ) -> dict[str, ObjectRecord]:
+    def object_records(self, stores: Sequence[str], objects: Mapping[str, UUID]) -> dict[str, ObjectRecord]:
         """Return what is known of objects (transactions by path), all of it at one moment."""
         self._database.prove_durable()
         return self._garbage.object_records(stores, objects)

@@ -19,7 +19,7 @@ __all__ = ["Garbage"]
 
 _CHUNK: Final = 500
 _PLACES: Final = {"store": "str", "path": "str"}
-_UNDECIDED: Final = ("PREPARING", "QUARANTINED")
+_UNCOMMITTED: Final = ("PREPARING", "QUARANTINED", "ABORTED")
 
 
 class Garbage:
@@ -55,22 +55,16 @@ class Garbage:
 
         return self._database.read(read)
 
-    def object_records(
-        self, stores: Sequence[str], objects: Mapping[str, UUID | None]
-    ) -> dict[str, ObjectRecord]:
+    def object_records(self, stores: Sequence[str], objects: Mapping[str, UUID]) -> dict[str, ObjectRecord]:
         """Return what is known of objects, all of it at one moment."""
 
         def read(connection: sa.Connection) -> dict[str, ObjectRecord]:
-            txids = {txid for txid in objects.values() if txid is not None}
-            transactions = self._transactions(connection, txids)
-            packs = self._packs(connection, stores) if None in objects.values() else {}
+            transactions = self._transactions(connection, set(objects.values()))
             referenced = self._referenced(connection, stores, objects)
             trashed = self._trashed(connection, stores, objects)
             records = {}
             for path, txid in objects.items():
-                state, generation = packs.get(path, _NOT_KNOWN)
-                if txid is not None:
-                    state, generation = transactions.get(txid, _NOT_KNOWN)
+                state, generation = transactions.get(txid, _NOT_KNOWN)
                 records[path] = ObjectRecord(
                     is_referenced=path in referenced,
                     trashed_s=trashed.get(path),
@@ -87,7 +81,7 @@ class Garbage:
         def read(connection: sa.Connection) -> dict[UUID, ObjectRecord]:
             planned = {
                 artifact.load_id: (state, generation)
-                for state, generation, artifact in self._intents(connection, (*_UNDECIDED, "ABORTED"))
+                for state, generation, artifact in self._intents(connection)
             }
             referenced: set[UUID] = set()
             for part in _parts(loads):
@@ -136,22 +130,10 @@ class Garbage:
                 found[row.txid] = (TransactionState(row.state), row.gen)
         return found
 
-    def _packs(
-        self, connection: sa.Connection, stores: Sequence[str]
-    ) -> dict[str, tuple[TransactionState, int]]:
-        """Return what undecided transactions plan at a store: a pack is needed while one of them names it."""
-        return {
-            artifact.path: (state, generation)
-            for state, generation, artifact in self._intents(connection, _UNDECIDED)
-            if artifact.destination in stores
-        }
-
     @staticmethod
-    def _intents(
-        connection: sa.Connection, states: Sequence[str]
-    ) -> Iterator[tuple[TransactionState, int, Artifact]]:
+    def _intents(connection: sa.Connection) -> Iterator[tuple[TransactionState, int, Artifact]]:
         statement = sa.select(TXN.c.state, TXN.c.gen, TXN.c.manifest).where(
-            TXN.c.state.in_(states), TXN.c.manifest.is_not(None)
+            TXN.c.state.in_(_UNCOMMITTED), TXN.c.manifest.is_not(None)
         )
         for row in connection.execute(statement):
             for output in json.loads(row.manifest)["outputs"]:

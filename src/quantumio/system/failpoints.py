@@ -46,6 +46,7 @@ POINTS: Final = MappingProxyType(
         "decide": "who waits for a context is told its outcome",
         "settle": "what follows a commit is done: rows, exports, best-effort copies",
         "settle.record": "the registry is told of best-effort copies",
+        "gc.remove": "what is garbage for certain is removed at one destination",
     }
 )
 """What happens between each pair of points: the pair is this name with ``.before`` and ``.after``."""

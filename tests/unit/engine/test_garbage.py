@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import threading
 import uuid
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from quantumio.destinations.files import FilesDestination
 from quantumio.engine import GarbageCollector, GarbageKind, GarbageTally
 from quantumio.engine._garbage_policy import GarbageVerdict, parse_name, uuid_time_ns
 from quantumio.errors import DestinationError, ErrorKind, InternalError, InvalidInputError, StateError
-from quantumio.model import Artifact, DatasetRef, OutputRecord, Transaction
+from quantumio.model import Artifact, DataId, DatasetRef, OutputRecord, Transaction
+from quantumio.ports import StoredObject
 from quantumio.registry._schema import GC_CANDIDATE, TRASH
 from quantumio.system import environment
 from quantumio.testing import collect_garbage_at_once
@@ -160,14 +162,13 @@ def count(report, what, destination="local") -> int:
         ("a/b/c/{id}.12.0.fits.gz", 12),
         ("stats/r/{id}.0.3", 0),
         ("stats/r/{id}.1.3.fsck-0123456789abcdef.json", 1),
-        ("_packs/{id}.zip", None),
+        ("_packs/u/ada/{id}.3.p12.zip", 3),
     ],
 )
 def test_names_of_ours_are_read(path, generation):
     id_ = environment.uuid7()
     name = parse_name(path.format(id=id_))
-    assert (name.id, name.generation) == (id_, generation)
-    assert name.txid == (None if generation is None else id_)
+    assert (name.txid, name.generation) == (id_, generation)
 
 
 @pytest.mark.parametrize(
@@ -179,9 +180,8 @@ def test_names_of_ours_are_read(path, generation):
         "stats/{id}.0.1.d/more.json",
         "stats/r/{id}.٣.1.json",
         "stats/r/00000000-0000-4000-8000-000000000000.0.1.json",
-        "packs/{id}.zip",
-        "_packs/deeper/{id}.zip",
-        "_packs/{id}.zip.tmp",
+        "_packs/{id}.zip",
+        "_packs/r/{id}.0.q0.zip",
         "readme.txt",
     ],
 )
@@ -203,7 +203,7 @@ def test_leftovers_of_ended_transactions_go_and_nothing_else(night):
     aborted = night.leave(f"stats/r/{night.transaction('ABORTED')}.0.0.json")
     beside = night.leave(f"stats/r/{night.transaction('COMMITTED')}.0.5.json")
     earlier = night.leave(f"stats/r/{night.transaction('COMMITTED', again=True)}.0.0.json")
-    superseded = night.leave(f"stats/r/{night.transaction('PREPARING', again=True)}.0.0.json")
+    superseded = night.leave(f"stats/r/{night.transaction('ABORTED', again=True)}.0.0.json")
     report = night.gc_twice()
     assert not any(path.exists() for path in (aborted, beside, earlier, superseded))
     assert kept.exists()
@@ -220,13 +220,15 @@ def test_what_is_on_its_way_stays(night, state):
     assert count(report, GarbageVerdict.UNDECIDED) == 1
 
 
-def test_what_was_set_aside_stays_in_every_generation(night):
-    path = night.leave(f"stats/r/{night.transaction('QUARANTINED', again=True)}.0.0.json")
+@pytest.mark.parametrize("state", ["PREPARING", "QUARANTINED"])
+@pytest.mark.parametrize("generation", [0, 1, 2])
+def test_what_is_on_its_way_stays_in_every_generation(night, state, generation):
+    path = night.leave(f"stats/r/{night.transaction(state, again=True)}.{generation}.0.json")
     assert count(night.gc_twice(), GarbageVerdict.UNDECIDED) == 1
     assert path.exists()
 
 
-@pytest.mark.parametrize("state", ["ABORTED", "COMMITTED", "PREPARING"])
+@pytest.mark.parametrize("state", ["ABORTED", "COMMITTED"])
 def test_generation_that_the_registry_does_not_know_is_told_and_stays(night, state):
     """The registry was put back from a backup: since then the transaction was opened again."""
     path = night.leave(f"stats/r/{night.transaction(state)}.1.0.json")
@@ -277,28 +279,25 @@ def test_damaged_file_that_was_repaired_goes(make_night):
     assert night.butler.fsck(2).is_whole
 
 
-def test_pack_goes_when_no_intent_and_no_dataset_names_it(night):
-    path = f"_packs/{id_of(10)}.zip"
-    pack = night.leave(path)
-    place = Artifact(destination="local", path=path, format="json", digest="", nbytes=4)
-    ref = DatasetRef(environment.uuid7(), STATS, {"instrument": "ST8", "visit": 1}, "r")
-    outputs = (OutputRecord(ref=ref, expect=None, artifacts=(place,)),)
-    txid = night.transaction("PREPARING", outputs=outputs)
-    assert count(night.gc_twice(), GarbageVerdict.UNDECIDED) == 1
-    assert pack.exists()
-    night.catalog.abort(txid, 0, "user")
-    night.gc_twice()
-    assert not pack.exists()
+def test_pack_of_an_ended_transaction_goes_and_one_that_datasets_have_stays(night):
+    with night.butler.context() as context:
+        for visit in range(16):
+            context.put({"visit": visit}, "stats", visit=visit)
+    (pack,) = (night.data / "_packs").rglob("*.zip")
+    night.age(pack)
+    dead = night.leave(f"_packs/r/{night.transaction('ABORTED')}.0.p0.zip")
+    waiting = night.leave(f"_packs/r/{night.transaction('PREPARING')}.0.p1.zip")
+    report = night.gc_twice()
+    assert [path.exists() for path in (pack, dead, waiting)] == [True, False, True]
+    assert count(report, GarbageVerdict.UNDECIDED) == 1
+    assert night.butler.get("stats", visit=7) == {"visit": 7}
 
 
-def test_pack_of_what_was_set_aside_stays(night):
-    path = f"_packs/{id_of(10)}.zip"
-    pack = night.leave(path)
-    place = Artifact(destination="local", path=path, format="json", digest="", nbytes=4)
-    ref = DatasetRef(environment.uuid7(), STATS, {"instrument": "ST8", "visit": 1}, "r")
-    night.transaction("QUARANTINED", outputs=(OutputRecord(ref=ref, expect=None, artifacts=(place,)),))
-    night.gc_twice()
-    assert pack.exists()
+def test_upload_that_was_begun_is_told(night, monkeypatch):
+    """What a real S3 server lists is tested with the destinations."""
+    begun = StoredObject(path="stats/r/begun.fits", nbytes=0, modified_ns=1)
+    monkeypatch.setattr(FilesDestination, "uploads", lambda self: iter([begun]))
+    assert list(told(night.gc(), GarbageKind.UPLOAD)) == ["stats/r/begun.fits"]
 
 
 # -- patience
@@ -614,6 +613,31 @@ def test_session_is_noted_by_whoever_places_and_known_to_the_registry(make_night
     assert night.catalog.known_owners(sessions("data")) == sessions("data")
 
 
+def test_store_that_is_slow_does_not_hold_up_the_sessions_of_others(make_night, monkeypatch):
+    night = make_night({"destinations": {"slow": {"kind": "files", "root": "slow"}}})
+    note, waits, go_on, calls = FilesDestination.note_session, threading.Event(), threading.Event(), []
+
+    def slowly(self, session):
+        calls.append(self.name)
+        if self.name == "slow":
+            waits.set()
+            assert go_on.wait(60)
+        note(self, session)
+
+    monkeypatch.setattr(FilesDestination, "note_session", slowly)
+    sessions = night.repository.runtime.sessions
+    slow = night.repository.destinations.get("slow")
+    threads = [threading.Thread(target=sessions.note, args=(slow,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert waits.wait(60)
+    night.commit()
+    go_on.set()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(calls) == ["local", "slow"], "each is told once"
+
+
 def test_repair_notes_its_session(make_night):
     second = {"kind": "files", "root": "second"}
     night = make_night({"destinations": {"second": second}, "rules": [{"to": ["local", "second"]}]})
@@ -696,7 +720,7 @@ def test_loads_of_ended_attempts_go_and_others_stay(make_night):
     level3 = night.repository.destinations.get("level3")
     loads = {state: environment.uuid7() for state in ("ABORTED", "PREPARING", "unknown")}
     table = DatasetType("table", dimensions=["visit"], storage_class="ArrowTable")
-    ref = DatasetRef(environment.uuid7(), table, {"instrument": "ST8", "visit": 2}, "r")
+    ref = DatasetRef(environment.uuid7(), table, DataId({"instrument": "ST8", "visit": 2}), "r")
     txids = {}
     for state, load_id in loads.items():
         level3.load("table", pa.table({"x": [2]}), load_id)

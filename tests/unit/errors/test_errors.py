@@ -58,6 +58,8 @@ KINDS = [
     "forked",
     "runtime_thread",
     "newer_schema",
+    "unknown_session",
+    "too_many_removals",
     "buffer_full",
     "timeout",
     "disk_full",

@@ -148,32 +148,6 @@ def test_owners_that_were_registered_are_known(catalog):
     assert catalog.known_owners([]) == set()
 
 
-def packed(number: int, path: str, store: str = "local") -> Transaction:
-    """Plan an output in a pack."""
-    transaction = make_transaction(CALEXP, [visit(number)])
-    (output,) = transaction.outputs
-    return evolve(transaction, outputs=(evolve(output, artifacts=(artifact(path, store=store),)),))
-
-
-def test_pack_is_undecided_while_an_intent_names_it(catalog):
-    owner = environment.uuid7()
-    catalog.register_owner(owner, "host", "boot")
-    first, second, elsewhere = packed(1, "pack"), packed(2, "pack"), packed(3, "pack", "archive")
-    catalog.prepare([first, second, elsewhere], owner, 60)
-    catalog.abort(first.txid, 0, "user")
-    assert ask(catalog, {"pack": None, "dead": None}) == {"pack": "PREPARING", "dead": "None"}
-    catalog.abort(second.txid, 0, "user")
-    assert ask(catalog, {"pack": None}) == {"pack": "None"}
-    assert ask(catalog, {"pack": None}, ["archive"]) == {"pack": "PREPARING"}
-    catalog.quarantine()
-    assert ask(catalog, {"pack": None}, ["archive"]) == {"pack": "QUARANTINED"}
-
-
-def test_pack_of_which_a_dataset_has_a_part_is_referenced(catalog):
-    catalog.flip([packed(1, "pack")])
-    assert ask(catalog, {"pack": None}) == {"pack": "referenced"}
-
-
 def rows_planned(number: int) -> tuple[Transaction, uuid.UUID]:
     transaction = make_transaction(CALEXP, [visit(number)])
     (output,) = transaction.outputs
