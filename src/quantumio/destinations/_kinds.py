@@ -39,6 +39,8 @@ class DestinationKind:
         Checks settings without opening.
     is_table
         Whether it takes rows instead of objects.
+    is_in_registry
+        Tells whether a destination is in the registry's own database.
     local_root
         Tells the local directory that a destination manages, None if there is none.
     """
@@ -47,6 +49,7 @@ class DestinationKind:
     open: Callable[[DestinationSettings, Opening], ObjectDestination | TableDestination]
     check: Callable[[DestinationSettings], None]
     is_table: bool
+    is_in_registry: Callable[[DestinationSettings], bool]
     local_root: Callable[[DestinationSettings, Opening], Path | None]
 
 
@@ -54,7 +57,8 @@ def destination_kind(settings: DestinationSettings) -> DestinationKind:
     """Return the kind of a destination, loading its module and nothing else.
 
     The entry point ``kind = "module:open_destination"`` names a function of settings and `Opening`. Its
-    module may have ``check_settings(settings)``, which raises `InvalidInputError`, ``IS_TABLE = True``, and
+    module may have ``check_settings(settings)``, which raises `InvalidInputError`, ``IS_TABLE = True``,
+    ``is_in_registry(settings)``, which tells whether it is in the registry's own database, and
     ``local_root(settings, opening)``, which tells the local directory that it manages, or None.
 
     Raises
@@ -78,6 +82,7 @@ def destination_kind(settings: DestinationSettings) -> DestinationKind:
         open=cast(Callable[[DestinationSettings, Opening], ObjectDestination | TableDestination], function),
         check=getattr(module, "check_settings", _accept),
         is_table=bool(getattr(module, "IS_TABLE", False)),
+        is_in_registry=getattr(module, "is_in_registry", _elsewhere),
         local_root=getattr(module, "local_root", _nowhere),
     )
 
@@ -106,6 +111,11 @@ def _entry_point(settings: DestinationSettings) -> EntryPoint:
 
 def _accept(settings: DestinationSettings) -> None:
     """Leave everything to the opening: the kind brings no check of its own."""
+
+
+def _elsewhere(settings: DestinationSettings) -> bool:
+    """Tell that it is in no registry: the kind says nothing of it."""
+    return False
 
 
 def _nowhere(settings: DestinationSettings, opening: Opening) -> None:

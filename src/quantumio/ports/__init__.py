@@ -8,6 +8,7 @@ from quantumio.ports._destination import (
     LoadedRows,
     ObjectDestination,
     Placement,
+    RegistryTables,
     StoredObject,
     TableDestination,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "LoadedRows",
     "ObjectDestination",
     "Placement",
+    "RegistryTables",
     "StorageClassDelegate",
     "StoredObject",
     "TableDelegate",
