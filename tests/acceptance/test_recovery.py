@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 import numpy as np
 import pytest
+from astropy.table import Table
 
 from quantumio import (
     AsyncButler,
@@ -272,6 +273,35 @@ def test_context_that_was_ended_over_its_silence_goes_on_under_other_names(make_
     (location,) = butler.where_is(ctx.refs[0])
     assert f"{ctx.txid}.1." in location.url
     assert (butler.get(ctx.refs[0]) == np.arange(4)).all()
+
+
+@pytest.mark.parametrize("url", ["sqlite:///level3.db", "registry"])
+def test_rows_of_a_second_attempt_have_load_ids_of_their_own(make_butler, monkeypatch, url):
+    """Whoever still cleans up after the first attempt can never hit the rows of the second."""
+    level3 = {"kind": "database", "url": url}
+    butler = make_butler(
+        config={"destinations": {"level3": level3}, "rules": [{"to": ["local", "level3"]}]}, run="r"
+    )
+    catalog = catalog_of(butler)
+    flip, planned = type(catalog).flip, []
+
+    def silent(self, group, owner=None):
+        if not planned:
+            (record,) = self.preparing()
+            planned.extend(a for output in record.transaction.outputs for a in output.artifacts)
+            assert self.abort(record.txid, record.epoch, LEASE_OVER)
+        return flip(self, group, owner)
+
+    monkeypatch.setattr(type(catalog), "flip", silent)
+    rows = Table({"star": [1, 2, 3]})
+    with butler.context(ack="settled") as ctx:
+        ctx.put(rows, "source", visit=1, detector=0)
+    (repository,) = butler._session.repositories
+    (first,) = [artifact for artifact in planned if artifact.load_id is not None]
+    repository.destinations.get("level3").remove_load(first.path, first.load_id)
+    (second,) = [a for a in catalog.stored([ctx.refs[0].id])[ctx.refs[0].id].artifacts if a.load_id]
+    assert second.load_id != first.load_id
+    assert repository.destinations.get("level3").read(second.path, second.load_id).num_rows == 3
 
 
 def test_context_that_was_aborted_by_somebody_fails_and_leaves_nothing(make_butler, monkeypatch, tmp_path):

@@ -129,6 +129,16 @@ def level3(repository):
     )
 
 
+def level3_in_registry(repository):
+    """Rows that plain SQL sees with the very commit: nothing of them is left to be done after it."""
+    level3 = {"kind": "database", "url": "registry"}
+    make(
+        repository,
+        destinations={"level3": level3},
+        rules=[{"datasets": "table", "to": ["local", "level3"]}, {"datasets": "*", "to": "local"}],
+    )
+
+
 # ---------------------------------------------------------------------------- scenarios
 
 
@@ -405,7 +415,7 @@ def look(butler, repository, acknowledged):
         assert label in visible, f"{line}, but it is not visible"
         if level == "settled":
             look_settled(butler, label)
-    look_at_rows(repository, len(datasets.get(("table", 1), ())))
+    look_at_rows(repository, set(datasets.get(("table", 1), ())))
     return set(visible)
 
 
@@ -422,23 +432,31 @@ def look_settled(butler, label):
             assert places == {target.destination for target in explained.targets}
 
 
-def look_at_rows(repository, versions):
-    """What plain SQL reads is a part of what is visible, and whole for each version."""
-    database = repository / "level3.db"
-    if not database.exists():
-        return
+def look_at_rows(repository, datasets):
+    """What plain SQL reads is a part of what is visible, and whole for each dataset.
+
+    In the registry's own database it is all that is visible, at every moment.
+    """
+    level3 = repository / "level3.db"
+    found = rows_by_dataset(level3 if level3.exists() else repository / "registry.sqlite3", datasets)
+    assert set(found.values()) <= {ROWS}
+    assert set(found) <= {str(id_) for id_ in datasets}
+    if not level3.exists() and 'url = "registry"' in (repository / "butler.toml").read_text():
+        assert set(found) == {str(id_) for id_ in datasets}, "rows are not visible with their commit"
+
+
+def rows_by_dataset(database, datasets):
     with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         try:
             known = connection.execute("SELECT name FROM sqlite_master WHERE name = 'table'").fetchall()
         except sqlite3.OperationalError as error:
             # It died while SQLite made the file: nothing is in it, and the next writer rolls that back.
-            if versions or error.sqlite_errorname != "SQLITE_READONLY_ROLLBACK":
+            if datasets or error.sqlite_errorname != "SQLITE_READONLY_ROLLBACK":
                 raise
-            return
-        if known:
-            rows = connection.execute('SELECT version, COUNT(*) FROM "table" GROUP BY version').fetchall()
-            assert {count for _, count in rows} <= {ROWS}
-            assert {version for version, _ in rows} <= set(range(1, versions + 1))
+            return {}
+        if not known:
+            return {}
+        return dict(connection.execute('SELECT dataset_id, COUNT(*) FROM "table" GROUP BY dataset_id'))
 
 
 def check(repository, crash):
@@ -510,6 +528,7 @@ def look_for_remains(butler, repository):
     assert catalog.preparing() == []
     assert catalog.outbox() == [], catalog.outbox()
     assert Journal(repository / "journal").entries() == []
+    look_for_loads(repository)
     known = {
         unquote(urlsplit(location.url).path)
         for ref in butler.query("*", versions="all")
@@ -519,6 +538,18 @@ def look_for_remains(butler, repository):
         for path in root.rglob("*"):
             if path.is_file() and "_qio" not in path.parts and not path.name.startswith(".qio-"):
                 assert str(path) in known, f"a file without a row: {path}"
+
+
+def look_for_loads(repository):
+    """Hold that no rows are without a dataset."""
+    for database in (repository / "level3.db", repository / "registry.sqlite3"):
+        if not database.exists():
+            continue
+        with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            if connection.execute("SELECT name FROM sqlite_master WHERE name = 'qio_loads'").fetchall():
+                loads = {load for (load,) in connection.execute("SELECT qio_load FROM qio_loads")}
+                visible = {load for (load,) in connection.execute("SELECT qio_load FROM qio_visible")}
+                assert loads == visible, "rows without a dataset"
 
 
 def check_key(repository, crash):

@@ -12,6 +12,7 @@ CASES = [
     ("local", scenarios.two_commits, scenarios.local, scenarios.check),
     ("second", scenarios.with_second_copy, scenarios.second, scenarios.check),
     ("level3", scenarios.with_rows, scenarios.level3, scenarios.check),
+    ("level3 in the registry's database", scenarios.with_rows, scenarios.level3_in_registry, scenarios.check),
     ("journaled", scenarios.journaled_commits, scenarios.local, scenarios.check),
     ("journaled rows", scenarios.journaled_rows, scenarios.level3, scenarios.check),
     ("S3", scenarios.with_second_copy, scenarios.remote, scenarios.check),

@@ -254,6 +254,65 @@ def names_are_used_again_after_an_end():
     Output.move_to = lambda self, generation: None
 
 
+@bug("tests/unit/registry/test_commit.py", "-k", "many_threads")
+def clock_is_taken_last():
+    """PostgreSQL finds it: on SQLite there is one writer at a time anyway."""
+    import sqlalchemy as sa
+
+    from quantumio.registry._clock import Clock
+    from quantumio.registry._commit_rows import Inserts
+    from quantumio.registry._names import Edit
+    from quantumio.registry._schema import CLOCK
+
+    advance, write, clocks = Clock.advance, Inserts.write, []
+
+    def look(self, connection, *, steps=1, names=False):
+        clocks.append((self, steps, names))
+        row = connection.execute(sa.select(CLOCK.c.seq, CLOCK.c.edits, CLOCK.c.decided_ns)).one()
+        return Edit(row.seq + steps, row.edits + names, row.decided_ns)
+
+    def write_first(self, connection, verdicts, owner):
+        write(self, connection, verdicts, owner)
+        clock, steps, names = clocks.pop()
+        advance(clock, connection, steps=steps, names=names)
+
+    Clock.advance, Inserts.write = look, write_first
+
+
+@bug(INTENTS, "-k", "fences")
+def dataset_rows_are_written_before_the_fence_is_checked():
+    from quantumio.registry._verdict import Verdicts
+
+    refuse = Verdicts._refuse
+
+    def write_first(self, transaction, standing):
+        self._examine(transaction)  # what it accepts is written with the rows of the others
+        return refuse(self, transaction, standing)
+
+    Verdicts._refuse = write_first
+
+
+@bug(RECOVERY, "-k", "load_ids")
+def load_id_is_used_again_by_a_second_attempt():
+    from quantumio.engine._output import Output
+
+    move_to = Output.move_to
+
+    def keep(self, generation):
+        load_ids = self.load_ids
+        move_to(self, generation)
+        self.load_ids = load_ids
+
+    Output.move_to = keep
+
+
+@bug("tests/unit/registry/test_revealed_rows.py", "-k", "visible_with_their_commit")
+def rows_in_the_registry_are_not_revealed():
+    from quantumio.registry._commit_rows import Inserts
+
+    Inserts._reveal_rows = lambda self, connection, verdicts: None
+
+
 # -- what a commit may make visible
 
 

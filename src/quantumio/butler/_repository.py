@@ -288,7 +288,8 @@ def _open_repository(root: Path, *, readonly: bool) -> Repository:
     from quantumio.registry import open_registry
 
     settings = _settings(root)
-    catalog = open_registry(_registry_url(root, settings), lock_path=root / _LOCK_NAME, readonly=readonly)
+    url = _registry_url(root, settings)
+    catalog = open_registry(url, lock_path=root / _LOCK_NAME, readonly=readonly)
     try:
         formats = InstalledFormats()
         destinations = OpenedDestinations(
@@ -296,7 +297,10 @@ def _open_repository(root: Path, *, readonly: bool) -> Repository:
             repository_root=root,
             repository_id=catalog.repository_id,
             readonly=readonly,
+            registry_url=url,
+            registry_lock=root / _LOCK_NAME,
         )
+        catalog.reveal_through(destinations)
     except BaseException:
         catalog.close()
         raise

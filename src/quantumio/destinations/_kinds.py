@@ -41,6 +41,8 @@ class DestinationKind:
         Whether it takes rows instead of objects.
     takes_packs
         Whether one object may hold several small outputs.
+    is_in_registry
+        Tells whether a destination is in the registry's own database.
     local_root
         Tells the local directory that a destination manages, None if there is none.
     """
@@ -50,6 +52,7 @@ class DestinationKind:
     check: Callable[[DestinationSettings], None]
     is_table: bool
     takes_packs: bool
+    is_in_registry: Callable[[DestinationSettings], bool]
     local_root: Callable[[DestinationSettings, Opening], Path | None]
 
 
@@ -58,8 +61,8 @@ def destination_kind(settings: DestinationSettings) -> DestinationKind:
 
     The entry point ``kind = "module:open_destination"`` names a function of settings and `Opening`. Its
     module may have ``check_settings(settings)``, which raises `InvalidInputError`, ``IS_TABLE = True``,
-    ``TAKES_PACKS = True``, and ``local_root(settings, opening)``, which tells the local directory that it
-    manages, or None.
+    ``TAKES_PACKS = True``, ``is_in_registry(settings)``, which tells whether it is in the registry's own database, and
+    ``local_root(settings, opening)``, which tells the local directory that it manages, or None.
 
     Raises
     ------
@@ -83,6 +86,7 @@ def destination_kind(settings: DestinationSettings) -> DestinationKind:
         check=getattr(module, "check_settings", _accept),
         is_table=bool(getattr(module, "IS_TABLE", False)),
         takes_packs=bool(getattr(module, "TAKES_PACKS", False)),
+        is_in_registry=getattr(module, "is_in_registry", _elsewhere),
         local_root=getattr(module, "local_root", _nowhere),
     )
 
@@ -111,6 +115,11 @@ def _entry_point(settings: DestinationSettings) -> EntryPoint:
 
 def _accept(settings: DestinationSettings) -> None:
     """Leave everything to the opening: the kind brings no check of its own."""
+
+
+def _elsewhere(settings: DestinationSettings) -> bool:
+    """Tell that it is in no registry: the kind says nothing of it."""
+    return False
 
 
 def _nowhere(settings: DestinationSettings, opening: Opening) -> None:

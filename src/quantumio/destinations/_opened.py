@@ -56,6 +56,8 @@ class OpenedDestinations:
         Identity of the repository: stores of another one are refused.
     readonly
         Whether every change is refused.
+    registry_url, registry_lock
+        Where the registry is, for tables in its database.
 
     Raises
     ------
@@ -74,9 +76,17 @@ class OpenedDestinations:
         repository_root: Path | None,
         repository_id: UUID,
         readonly: bool = False,
+        registry_url: str | None = None,
+        registry_lock: Path | None = None,
     ) -> None:
         self._settings = dict(settings)
-        opening = Opening(repository_root=repository_root, repository_id=repository_id, readonly=readonly)
+        opening = Opening(
+            repository_root=repository_root,
+            repository_id=repository_id,
+            readonly=readonly,
+            registry_url=registry_url,
+            registry_lock=registry_lock,
+        )
         for name, table in self._settings.items():
             if name != table.name:
                 raise InvalidInputError(
@@ -120,6 +130,13 @@ class OpenedDestinations:
     def takes_packs(self, name: str) -> bool:
         """Whether one object there may hold several small outputs, without opening it."""
         return name != DIRECT and destination_kind(self._named(name)).takes_packs
+
+    def is_in_registry(self, name: str) -> bool:
+        """Whether it is a table destination in the registry's database, without opening it."""
+        if name == DIRECT:
+            return False
+        settings = self._named(name)
+        return destination_kind(settings).is_in_registry(settings)
 
     def close(self) -> None:
         """Close those that are open; idempotent. What closing one raises does not keep the others open."""

@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
-from attrs import frozen
+from attrs import field, frozen
 
 from quantumio.destinations._secrets import refuse_secrets
 from quantumio.errors import ErrorKind, InvalidInputError
@@ -43,12 +43,18 @@ class Opening:
     managed_roots
         Local directories of all managed stores of the repository, without symbolic links. What lies there
         is taken over by nobody: it is an object already.
+    registry_url
+        Database of the registry; None where no destination may be in it.
+    registry_lock
+        File whose lock serialises all who write the registry, where that is a file of SQLite.
     """
 
     repository_root: Path | None
     repository_id: UUID
     readonly: bool = False
     managed_roots: tuple[Path, ...] = ()
+    registry_url: str | None = field(default=None, repr=False)  # it may hold a password
+    registry_lock: Path | None = None
 
 
 class Options:
@@ -88,6 +94,10 @@ class Options:
         if value is None or (isinstance(value, str) and value and "\0" not in value):
             return value
         raise self.wrong(key, "give a text")
+
+    def given(self, key: str) -> bool:
+        """Tell whether an option is set."""
+        return key in self._options
 
     def required_text(self, key: str) -> str:
         """Return a text that must be set."""

@@ -19,16 +19,18 @@ from quantumio.destinations._sql_engine import Database
 from quantumio.destinations._sql_tables import (
     CHUNKS,
     FLOATS,
+    LOADED,
     LOADS,
     ROW,
     VISIBLE,
     Tables,
+    check_beside_registry,
     check_table_name,
     rows_table,
 )
 from quantumio.destinations._sql_values import check_values, decode, encode
 from quantumio.errors import ConflictError, DestinationError, ErrorKind, InvalidInputError, NotFoundError
-from quantumio.model import DatasetRef, check_identifier
+from quantumio.model import DataId, DatasetRef, check_identifier
 from quantumio.ports import LoadedRows
 
 __all__ = ["DatabaseDestination"]
@@ -36,7 +38,6 @@ __all__ = ["DatabaseDestination"]
 _CHUNK_ROWS: Final = 10_000
 _CHUNK_BYTES: Final = 16 << 20
 _LOADING: Final = "loading"
-_LOADED: Final = "loaded"
 
 
 class DatabaseDestination:
@@ -50,6 +51,10 @@ class DatabaseDestination:
         Where they are.
     readonly
         Whether changes are refused.
+    schema
+        Of PostgreSQL, where it is made with the first table.
+    in_registry
+        Whether the registry has its tables in the same database (`quantumio.ports.RegistryTables`).
 
     Notes
     -----
@@ -62,11 +67,20 @@ class DatabaseDestination:
 
     kind: Final = "database"
 
-    def __init__(self, name: str, database: Database, *, readonly: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        database: Database,
+        *,
+        readonly: bool = False,
+        schema: str | None = None,
+        in_registry: bool = False,
+    ) -> None:
         self._name = name
         self._database = database
         self._readonly = readonly
-        self._tables = Tables(database)
+        self._tables = Tables(database, schema=schema)
+        self._shares_names = in_registry and schema is None
 
     @property
     def name(self) -> str:
@@ -93,7 +107,7 @@ class DatabaseDestination:
 
         A database that cannot be reached now is no reason to refuse: `load` compares again.
         """
-        columns = stored_columns(check_table_name(table), _arrow(rows).schema)
+        columns = stored_columns(self._check_name(table), _arrow(rows).schema)
         if self._tables.lacks(table, columns) and self._database.exists():
             try:
                 with self._database.read(f"reading the columns of {table}") as connection:
@@ -106,7 +120,7 @@ class DatabaseDestination:
         """Write rows, tagged and verified; see `quantumio.ports.TableDestination.load`."""
         self._refuse_if_readonly("loading rows")
         arrow = _arrow(rows)
-        columns = stored_columns(check_table_name(table), arrow.schema)
+        columns = stored_columns(self._check_name(table), arrow.schema)
         check_values(table, arrow, columns)
         self._tables.ensure(table, columns)
         chunk_rows = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES * arrow.num_rows // max(1, arrow.nbytes)))
@@ -114,7 +128,7 @@ class DatabaseDestination:
         for _, values in _chunks(arrow, columns, chunk_rows):
             checksum.add(columns, values)
         state, chunk_rows = self._begin(table, arrow, load_id, chunk_rows, checksum.hexadecimal())
-        if state != _LOADED:
+        if state != LOADED:
             done = self._finished_chunks(load_id)
             for number, values in _chunks(arrow, columns, chunk_rows):
                 if number not in done:
@@ -136,14 +150,12 @@ class DatabaseDestination:
         check_table_name(table)
         if ref.version is None:
             raise InvalidInputError(f"{ref} has no version yet", hint="commit it first")
-        for dimension in ref.data_id:
-            check_identifier(dimension, "dimension")
         values = {"dataset_id": ref.id, "version": ref.version}
         if not self._database.exists():
             raise self._no_load(table, load_id)
         with self._database.read(f"looking for rows of {table}") as connection:
             self._complete_load(connection, table, load_id)
-        self._tables.know_dimensions(table, ref.data_id)
+        self.make_ready(table, ref.data_id)
         with self._database.write(f"revealing {table}") as connection:
             there = connection.execute(sa.select(VISIBLE).where(VISIBLE.c.qio_load == load_id)).one_or_none()
             if there is not None:
@@ -156,6 +168,34 @@ class DatabaseDestination:
                 return
             row = {"qio_load": load_id, "table_name": table, "run": ref.run, **values}
             self._tables.show(connection, row, ref.data_id)
+
+    def make_ready(self, table: str, data_id: DataId) -> None:
+        """Let the table show the dimensions; see `quantumio.ports.RegistryTables.make_ready`."""
+        self._refuse_if_readonly("changing a table")
+        for dimension in data_id:
+            check_identifier(dimension, "dimension")
+        self._tables.know_dimensions(table, data_id)
+
+    def reveal_in(self, transaction: object, revealed: Sequence[tuple[str, UUID, DatasetRef]]) -> None:
+        """Reveal in a transaction of the registry; see `quantumio.ports.RegistryTables.reveal_in`."""
+        self._refuse_if_readonly("revealing rows")
+        assert isinstance(transaction, sa.Connection)
+        if not self._tables.are_loaded(transaction, {load_id for _, load_id, _ in revealed}):
+            names = ", ".join(sorted({table for table, _, _ in revealed}))
+            raise DestinationError(
+                f"destination {self._name!r}: rows of {names} that were loaded are not there any more",
+                hint="find out who changes quantumio's tables",
+                kind=ErrorKind.CORRUPT,
+            )
+        for table, load_id, ref in revealed:
+            row = {
+                "qio_load": load_id,
+                "table_name": table,
+                "dataset_id": ref.id,
+                "version": ref.version,
+                "run": ref.run,
+            }
+            self._tables.show(transaction, row, ref.data_id)
 
     def remove_load(self, table: str, load_id: UUID) -> None:
         """Remove the rows of a load, visible or not; none is no error."""
@@ -214,6 +254,10 @@ class DatabaseDestination:
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields, schema.metadata))
 
     # -- inside
+
+    def _check_name(self, table: str) -> str:
+        check_table_name(table)
+        return check_beside_registry(table) if self._shares_names else table
 
     def _begin(
         self, table: str, rows: pa.Table, load_id: UUID, chunk_rows: int, checksum: str
@@ -325,7 +369,7 @@ class DatabaseDestination:
         if (actual.rows, actual.hexadecimal()) != (expected.rows, expected.hexadecimal()):
             raise self._changed(table, load_id)
         with self._database.write(f"loading {table}") as connection:
-            connection.execute(sa.update(LOADS).where(LOADS.c.qio_load == load_id).values(state=_LOADED))
+            connection.execute(sa.update(LOADS).where(LOADS.c.qio_load == load_id).values(state=LOADED))
 
     def _fetch(
         self,
@@ -357,7 +401,7 @@ class DatabaseDestination:
     def _complete_load(self, connection: sa.Connection, table: str, load_id: UUID) -> sa.Row[Any]:
         if self._tables.known(table) or self._tables.look(connection, table):
             query = sa.select(LOADS).where(
-                LOADS.c.qio_load == load_id, LOADS.c.table_name == table, LOADS.c.state == _LOADED
+                LOADS.c.qio_load == load_id, LOADS.c.table_name == table, LOADS.c.state == LOADED
             )
             found = connection.execute(query).one_or_none()
             if found is not None:

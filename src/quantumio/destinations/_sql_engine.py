@@ -79,6 +79,8 @@ class Database:
         Never to appear in a text.
     file
         Of an SQLite database, None for PostgreSQL.
+    lock
+        File whose lock serialises all who write that file; one beside it where None is given.
     readonly
         Whether the file may not be made or changed.
     """
@@ -90,12 +92,14 @@ class Database:
         *,
         secrets: Iterable[Secret] = (),
         file: Path | None = None,
+        lock: Path | None = None,
         readonly: bool = False,
     ) -> None:
         self.name = name
         self.engine = engine
         self._secrets = tuple(secrets)
         self._file = file
+        self._lock = lock
         self._readonly = readonly
 
     @property
@@ -168,7 +172,7 @@ class Database:
     def _exclusive(self) -> _Lock:
         if self._file is None:
             return nullcontext()
-        return _file_lock(self._file)
+        return _file_lock(self._file, self._lock)
 
     def _checkpoint_if_large(self, connection: sa.Connection) -> None:
         if self._file is None:
@@ -199,8 +203,8 @@ class Database:
         )
 
 
-def _file_lock(database: Path) -> files.FileLock:
-    return files.FileLock(database.with_name(f"{database.name}.lock"))
+def _file_lock(database: Path, lock: Path | None) -> files.FileLock:
+    return files.FileLock(lock or database.with_name(f"{database.name}.lock"))
 
 
 def _kind(error: BaseException) -> ErrorKind:
@@ -221,8 +225,16 @@ def _kind(error: BaseException) -> ErrorKind:
     return ErrorKind.UNREACHABLE
 
 
-def open_sqlite(name: str, path: Path, *, readonly: bool, timeout_s: float) -> Database:
-    """Prepare an SQLite database; its file is made at the first write."""
+def open_sqlite(
+    name: str, path: Path, *, readonly: bool, timeout_s: float, lock: Path | None = None
+) -> Database:
+    """Prepare an SQLite database; its file is made at the first write.
+
+    Parameters
+    ----------
+    lock
+        That of all who write the file, where it has more users than this destination.
+    """
     path = files.real_path(path)
     busy_ms = round(min(timeout_s, _LOCK_TIMEOUT_S) * 1000)
     pragmas = {"trusted_schema": 0, "busy_timeout": busy_ms}
@@ -245,7 +257,7 @@ def open_sqlite(name: str, path: Path, *, readonly: bool, timeout_s: float) -> D
             if actual != value:
                 raise sqlite3.OperationalError(f"PRAGMA {pragma} is {actual}, not {value}")
         if not readonly:
-            with _file_lock(path):  # the first change to write-ahead logging waits for nobody by itself
+            with _file_lock(path, lock):  # the first change to write-ahead logging waits for nobody by itself
                 (mode,) = raw.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
                 raise sqlite3.OperationalError(
@@ -257,7 +269,7 @@ def open_sqlite(name: str, path: Path, *, readonly: bool, timeout_s: float) -> D
         writes = connection.get_execution_options().get(_WRITES, False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
-    return Database(name, engine, file=path, readonly=readonly)
+    return Database(name, engine, file=path, lock=lock, readonly=readonly)
 
 
 def open_postgresql(

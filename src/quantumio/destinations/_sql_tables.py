@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,7 +15,18 @@ from quantumio.destinations._sql_engine import Database
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import DataId
 
-__all__ = ["CHUNKS", "COLUMNS", "FLOATS", "LOADS", "ROW", "VISIBLE", "Tables", "check_table_name"]
+__all__ = [
+    "CHUNKS",
+    "COLUMNS",
+    "FLOATS",
+    "LOADED",
+    "LOADS",
+    "ROW",
+    "VISIBLE",
+    "Tables",
+    "check_beside_registry",
+    "check_table_name",
+]
 
 
 class _Uuid(sa.types.TypeDecorator[UUID]):
@@ -99,6 +110,9 @@ _TABLES: Final = sa.Table(
 )
 
 ROW: Final = "qio_row"
+LOADED: Final = "loaded"
+"""State of a load that is there whole."""
+
 FLOATS: Final = "qio_floats"
 _DIMENSION_TYPES: Final[dict[str, sa.types.TypeEngine[Any]]] = {"int": sa.BigInteger(), "str": sa.Text()}
 _LONGEST_NAME: Final = 58  # "_rows" must still fit in the 63 bytes of PostgreSQL
@@ -126,6 +140,27 @@ def check_table_name(name: str) -> str:
     )
 
 
+_REGISTRY_PREFIXES: Final = ("calibration_", "dataset_", "record_", "tag_")
+"""Of tables that a registry makes as it grows. Those that it has already are seen where a table is made."""
+
+
+def check_beside_registry(name: str) -> str:
+    """Return the name of a table that is to stand beside the tables of a registry.
+
+    Raises
+    ------
+    InvalidInputError
+        The registry may come to have a table of this name.
+    """
+    if name.lower().startswith(_REGISTRY_PREFIXES):
+        raise InvalidInputError(
+            f"{name!r} cannot be a table in the registry's database: the registry has such names",
+            hint="choose another name for the dataset type, or another database",
+            kind=ErrorKind.NAME,
+        )
+    return name
+
+
 def rows_table(table: str) -> str:
     """Return the name of the base table, which holds the rows of all loads."""
     return f"{table}_rows"
@@ -138,10 +173,13 @@ class Tables:
     ----------
     database
         Where they are.
+    schema
+        Of PostgreSQL, made with the first table; None: it is there, and all connections look there alone.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, schema: str | None = None) -> None:
         self._database = database
+        self._schema = schema
         self._known: dict[str, dict[str, StoredColumn]] = {}
         self._shown: dict[str, dict[str, str]] = {}
 
@@ -209,6 +247,10 @@ class Tables:
                 return
         with self._database.write(f"making table {table}") as connection:
             self._database.lock_tables(connection)
+            if self._schema is not None:
+                connection.exec_driver_sql(
+                    f"CREATE SCHEMA IF NOT EXISTS {self._database.quote(self._schema)}"
+                )
             _metadata.create_all(connection)
             known = self.look(connection, table)
             missing = self.compare(table, columns, known)
@@ -248,7 +290,7 @@ class Tables:
         Parameters
         ----------
         connection
-            In a transaction that writes.
+            In a transaction that writes, of whatever database user: the schema is named.
         values
             Columns of ``qio_visible``.
         data_id
@@ -257,7 +299,14 @@ class Tables:
         dimensions = {_dimension_column(name): value for name, value in data_id.items()}
         columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in dimensions]
         row = {**values, "data_id": json.dumps(dict(data_id)), **dimensions}
-        connection.execute(sa.insert(sa.table(VISIBLE.name, *map(_unbound, VISIBLE.c), *columns)).values(row))
+        visible = sa.table(VISIBLE.name, *map(_unbound, VISIBLE.c), *columns, schema=self._schema)
+        connection.execute(sa.insert(visible).values(row))
+
+    def are_loaded(self, connection: sa.Connection, load_ids: Collection[UUID]) -> bool:
+        """Whether all these loads are there whole."""
+        loads = sa.table(LOADS.name, *map(_unbound, LOADS.c), schema=self._schema)
+        count = sa.select(sa.func.count()).where(loads.c.qio_load.in_(load_ids), loads.c.state == LOADED)
+        return int(connection.execute(count).scalar_one()) == len(load_ids)
 
     # -- changes of tables
 

@@ -266,7 +266,8 @@ class Carrier:
                 if not target.required:
                     found[FollowUp(kind=FollowUpKind.REPLICATE, destination=name)] = None
                 elif resolution.formats[name] is ROWS:
-                    found[FollowUp(kind=FollowUpKind.FLIP_TABLE, destination=name)] = None
+                    if not self._destinations.is_in_registry(name):  # there the flip itself reveals them
+                        found[FollowUp(kind=FollowUpKind.FLIP_TABLE, destination=name)] = None
                 elif isinstance(self._destinations.get(name), ExportingDestination):
                     found[FollowUp(kind=FollowUpKind.EXPORT, destination=name)] = None
         return tuple(found)
@@ -283,6 +284,8 @@ class Carrier:
             (FollowUpKind.REPLICATE, self._bring_copies),
         ):
             wanted = {one for one in follow_ups if one.kind is kind}
+            if not wanted:
+                continue
             failed = await self._followed(context, partial(step, outputs))
             left |= failed
             done = {one for one in wanted if "" not in failed and one.destination not in failed}

@@ -25,6 +25,7 @@ from quantumio.ports import (
     Formats,
     ObjectDestination,
     Placement,
+    RegistryTables,
     TableDestination,
 )
 from quantumio.system.failpoints import reach
@@ -251,6 +252,9 @@ class Flusher:
         output.attempts[destination.name] = table
         reach("flush.load.before")
         loaded = _attempt(output, destination.name, destination.load, table, rows, load_id)
+        if self._destinations.is_in_registry(destination.name):
+            assert isinstance(destination, RegistryTables)
+            _attempt(output, destination.name, destination.make_ready, table, output.ref.data_id)
         reach("flush.load.after")
         output.artifacts[destination.name] = Artifact(
             destination=destination.name,

@@ -10,6 +10,7 @@ from quantumio.ports._destination import (
     ManagedDestination,
     ObjectDestination,
     Placement,
+    RegistryTables,
     StoredObject,
     TableDestination,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "ObjectDestination",
     "ObjectRecord",
     "Placement",
+    "RegistryTables",
     "StorageClassDelegate",
     "StoredObject",
     "TableDelegate",

@@ -11,7 +11,7 @@ from attrs import frozen
 from quantumio.ports._format import Chunks
 
 if TYPE_CHECKING:
-    from quantumio.model import DatasetRef
+    from quantumio.model import DataId, DatasetRef
 
 __all__ = [
     "Destination",
@@ -22,6 +22,7 @@ __all__ = [
     "ManagedDestination",
     "ObjectDestination",
     "Placement",
+    "RegistryTables",
     "StoredObject",
     "TableDestination",
 ]
@@ -263,6 +264,33 @@ class LoadListing(Protocol):
 
 
 @runtime_checkable
+class RegistryTables(Protocol):
+    """What a table destination in the registry's own database has beside: the flip itself reveals its rows.
+
+    `Destinations.is_in_registry` tells which ones these are.
+    """
+
+    def make_ready(self, table: str, data_id: DataId) -> None:
+        """Change the table so that a flip can reveal a load of it, and need not change any table itself."""
+
+    def reveal_in(self, transaction: object, revealed: Sequence[tuple[str, UUID, DatasetRef]]) -> None:
+        """Make the rows of loads visible within a transaction of the registry, which the caller ends.
+
+        Parameters
+        ----------
+        transaction
+            The registry's connection (of SQLAlchemy).
+        revealed
+            Table, load and dataset (with its version) of each.
+
+        Raises
+        ------
+        DestinationError
+            A load is not there whole (``kind="corrupt"``).
+        """
+
+
+@runtime_checkable
 class ExportingDestination(Protocol):
     """A destination that has, beside its managed store, a tree of names for people."""
 
@@ -314,6 +342,9 @@ class Destinations(Protocol):
 
     def takes_packs(self, name: str) -> bool:
         """Whether one object there may hold several small outputs, without opening it."""
+
+    def is_in_registry(self, name: str) -> bool:
+        """Whether it is a table destination in the registry's database, and has `RegistryTables`, too."""
 
     def close(self) -> None:
         """Close those that are open."""

@@ -24,7 +24,7 @@ from quantumio.model import (
     Transaction,
     TransactionRecord,
 )
-from quantumio.ports import CollectionKind, CollectionRecord, DatasetQuery, ObjectRecord
+from quantumio.ports import CollectionKind, CollectionRecord, DatasetQuery, Destinations, ObjectRecord
 from quantumio.registry._associations import Associations
 from quantumio.registry._clock import Clock
 from quantumio.registry._collections import Collections
@@ -227,6 +227,10 @@ class SqlCatalog:
     def outcome(self, txid: UUID) -> CommitOutcome | None:
         """Return what is known for certain of a transaction: `Committed`, or None if it is not committed."""
         return after_abandoned(lambda: self._commits.outcome(txid))
+
+    def reveal_through(self, destinations: Destinations) -> None:
+        """Let flips reveal the rows at those of the destinations that are in this very database."""
+        self._commits.reveal_through(destinations)
 
     # -- follow-ups
     def claim(self, owner: UUID, limit: int, claim_s: float) -> list[OutboxEntry]:

@@ -22,6 +22,7 @@ from quantumio.model import (
     Transaction,
     TransactionState,
 )
+from quantumio.ports import Destinations
 from quantumio.registry._arguments import check_uuid
 from quantumio.registry._clock import Clock
 from quantumio.registry._commit_rows import Inserts
@@ -47,6 +48,10 @@ class Commits:
         self._clock = clock
         self._inserts = Inserts(database, outbox)
         self._latest = LatestVersions(database)
+
+    def reveal_through(self, destinations: Destinations) -> None:
+        """Reveal the rows at destinations that are in this database."""
+        self._inserts.destinations = destinations
 
     def flip(self, group: Sequence[Transaction], owner: UUID | None) -> list[CommitOutcome]:
         """Decide a group; the owner has claimed what is to follow."""

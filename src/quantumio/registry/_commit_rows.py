@@ -6,10 +6,11 @@ from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
+from attrs import evolve
 
 from quantumio.errors import InternalError
-from quantumio.model import DIRECT, Artifact, FollowUp, FollowUpKind, Transaction
-from quantumio.ports import CollectionKind
+from quantumio.model import DIRECT, Artifact, ArtifactState, DatasetRef, FollowUp, FollowUpKind, Transaction
+from quantumio.ports import CollectionKind, Destinations, RegistryTables
 from quantumio.registry._engine import Database
 from quantumio.registry._outbox import Outbox
 from quantumio.registry._prepared import Prepared
@@ -186,6 +187,7 @@ class Inserts:
     def __init__(self, database: Database, outbox: Outbox) -> None:
         self._database = database
         self._outbox = outbox
+        self.destinations: Destinations | None = None
         self._txn = insert_statement(database, TXN, _TXN_COLUMNS)
         self._committed = self._transition(
             ("run", "key", "commit_seq", "decided_at"), state="COMMITTED", cleared=("lease_ns", "manifest")
@@ -223,6 +225,7 @@ class Inserts:
         self._write_transactions(connection, verdicts)
         self._write_origins(connection, verdicts)
         self._write_datasets(connection, verdicts, self._database.rules.uuid_in)
+        self._reveal_rows(connection, verdicts)
         self._write_follow_ups(connection, verdicts, owner)
 
     def _write_transactions(self, connection: sa.Connection, verdicts: Verdicts) -> None:
@@ -252,6 +255,23 @@ class Inserts:
             inputs += [(txid, uuid_in(dataset_id)) for dataset_id in dict.fromkeys(txn.inputs)]
         self._database.execute_many(connection, self._required, requires)
         self._database.execute_many(connection, self._input, inputs)
+
+    def _reveal_rows(self, connection: sa.Connection, verdicts: Verdicts) -> None:
+        """Show the rows of tables in this database to plain SQL, with the very COMMIT of their datasets."""
+        if self.destinations is None:
+            return
+        loads: dict[str, list[tuple[str, UUID, DatasetRef]]] = {}
+        for one in verdicts.accepted:
+            for artifact in one.output.artifacts:
+                if artifact.load_id is None or artifact.state is not ArtifactState.OK:
+                    continue
+                if self.destinations.is_in_registry(artifact.destination):
+                    ref = evolve(one.output.ref, version=one.version)
+                    loads.setdefault(artifact.destination, []).append((artifact.path, artifact.load_id, ref))
+        for name, revealed in loads.items():
+            tables = self.destinations.get(name)
+            assert isinstance(tables, RegistryTables)
+            tables.reveal_in(connection, revealed)
 
     def _write_follow_ups(self, connection: sa.Connection, verdicts: Verdicts, owner: UUID | None) -> None:
         follow_ups = {txn.txid: txn.follow_ups for txn, _ in verdicts.transactions}

@@ -393,7 +393,11 @@ class Simulation:
         value = (self.now_ns() // 1_000_000) << 74 | self.chance.getrandbits(74)
         self._uuid = value = max(value, self._uuid + 1)
         return UUID(
-            int=value >> 74 << 80 | 7 << 76 | (value >> 62 & 0xFFF) << 64 | 2 << 62 | value & 0x3FFFFFFFFFFFFFFF
+            int=value >> 74 << 80
+            | 7 << 76
+            | (value >> 62 & 0xFFF) << 64
+            | 2 << 62
+            | value & 0x3FFFFFFFFFFFFFFF
         )
 
     def _later(self, seconds: float, effect: Callable[[], object]) -> None:
@@ -470,7 +474,9 @@ class Simulation:
             process = _process.get()
             return "outside" if process is None else process.host
 
-        def sync(loop: object, function: Any, *arguments: Any, timeout: float | None = None, **named: Any) -> Any:
+        def sync(
+            loop: object, function: Any, *arguments: Any, timeout: float | None = None, **named: Any
+        ) -> Any:
             async def call() -> Any:
                 with anyio.fail_after(timeout):
                     return await function(*arguments, **named)
