@@ -61,8 +61,8 @@ def destination_kind(settings: DestinationSettings) -> DestinationKind:
 
     The entry point ``kind = "module:open_destination"`` names a function of settings and `Opening`. Its
     module may have ``check_settings(settings)``, which raises `InvalidInputError`, ``IS_TABLE = True``,
-    ``TAKES_PACKS = True``, ``is_in_registry(settings)``, which tells whether it is in the registry's own database, and
-    ``local_root(settings, opening)``, which tells the local directory that it manages, or None.
+    ``TAKES_PACKS = True``, ``is_in_registry(settings)``, which tells whether it is in the registry's own
+    database, and ``local_root(settings, opening)``, which tells the local directory that it manages, or None.
 
     Raises
     ------

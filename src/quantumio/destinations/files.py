@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Final
 from uuid import UUID
 
 from attrs import evolve
@@ -21,6 +19,7 @@ from quantumio.destinations._identity import IDENTITY_PATH, check_identity, new_
 from quantumio.destinations._names import RESERVED, check_path
 from quantumio.destinations._options import Opening, Options, local_path
 from quantumio.destinations._sessions import SESSIONS, session_content, session_named, session_path
+from quantumio.destinations._writers import Writers
 from quantumio.errors import (
     ConflictError,
     DestinationError,
@@ -36,9 +35,6 @@ from quantumio.system import files
 __all__ = ["TAKES_PACKS", "FilesDestination", "check_settings", "open_destination"]
 
 TAKES_PACKS: Final = True
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 _WRITERS: Final = 8  # parallel fsyncs share commits of the file system's journal: 1.7 times the rate of one
 _FILE_MODE: Final = 0o444  # objects are immutable, whoever opens them
@@ -79,8 +75,7 @@ class FilesDestination:
         self._root = files.real_path(root)
         self._readonly = opening.readonly
         self._managed_roots = (*opening.managed_roots, self._root)
-        self._lock = threading.Lock()
-        self._workers: ThreadPoolExecutor | None = None
+        self._writers = Writers(name, _WRITERS)
         self._repository_id = opening.repository_id
         self._identify(opening)
 
@@ -96,10 +91,7 @@ class FilesDestination:
 
     def close(self) -> None:
         """End its threads; idempotent."""
-        with self._lock:
-            workers, self._workers = self._workers, None
-        if workers is not None:
-            workers.shutdown()
+        self._writers.close()
 
     # -- writing
 
@@ -110,7 +102,9 @@ class FilesDestination:
         for placement in placements:
             _check_size(placement)
         self._make_directories(targets)
-        stored = self._each(lambda pair: self._write(*pair), list(zip(placements, targets, strict=True)))
+        stored = self._writers.each(
+            lambda pair: self._write(*pair), list(zip(placements, targets, strict=True))
+        )
         self._fsync_parents(targets)
         return stored
 
@@ -430,23 +424,6 @@ class FilesDestination:
                 kind=ErrorKind.CORRUPT,
             )
         return StoredObject(path=path, nbytes=status[0], modified_ns=status[1])
-
-    def _each(self, function: Callable[[T], R], items: list[T]) -> list[R]:
-        """Apply a function to all, in parallel where there are several; then raise an error, if any."""
-        if len(items) < 2:
-            return [function(item) for item in items]
-        shares = [items[start::_WRITERS] for start in range(min(_WRITERS, len(items)))]
-        with self._lock:
-            if self._workers is None:
-                self._workers = ThreadPoolExecutor(_WRITERS, thread_name_prefix=f"quantumio-{self._name}")
-            # a share, not an item, for each thread: handing an item over takes as long as writing it
-            pending = [self._workers.submit(lambda share: [*map(function, share)], share) for share in shares]
-        for future in pending:
-            future.exception()  # wait for every one: nothing goes on behind the caller's back
-        results: list[R | None] = [None] * len(items)
-        for start, future in enumerate(pending):
-            results[start::_WRITERS] = future.result()
-        return cast("list[R]", results)
 
     def _missing(self, path: str) -> NotFoundError:
         return NotFoundError(

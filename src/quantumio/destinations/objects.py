@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from uuid import UUID
 
 from attrs import evolve
@@ -40,6 +39,7 @@ from quantumio.destinations._sessions import (
     session_path,
 )
 from quantumio.destinations._store_options import STORE_OPTIONS, StoreOptions
+from quantumio.destinations._writers import Writers
 from quantumio.destinations.files import FilesDestination, check_source, corrupt
 from quantumio.errors import ConflictError, DestinationError, ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import DestinationSettings
@@ -49,9 +49,6 @@ from quantumio.system import environment, files
 __all__ = ["TAKES_PACKS", "ObjectsDestination", "check_settings", "open_destination"]
 
 TAKES_PACKS: Final = True
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 _WRITERS: Final = 8
 _ATTEMPTS: Final = 5
@@ -101,8 +98,7 @@ class ObjectsDestination:
         self._readonly = opening.readonly
         self._managed_roots = opening.managed_roots
         self._closing = threading.Event()
-        self._lock = threading.Lock()
-        self._workers: ThreadPoolExecutor | None = None
+        self._writers = Writers(name, _WRITERS)
         self._repository_id = opening.repository_id
         self._identify(opening)
 
@@ -119,10 +115,7 @@ class ObjectsDestination:
     def close(self) -> None:
         """Close connections; calls that wait for a retry give up. Idempotent."""
         self._closing.set()
-        with self._lock:
-            workers, self._workers = self._workers, None
-        if workers is not None:
-            workers.shutdown()
+        self._writers.close()
         self._remote.close()
 
     # -- writing
@@ -132,7 +125,7 @@ class ObjectsDestination:
         self._refuse_if_readonly("writing")
         for placement in placements:
             check_path(placement.path)
-        return self._each(self._place_one, placements)
+        return self._writers.each(self._place_one, placements)
 
     def adopt(self, source: str, path: str, transfer: str) -> StoredObject:
         """Upload a local file by ``copy`` or ``move``; see `quantumio.ports.ObjectDestination.adopt`."""
@@ -159,7 +152,7 @@ class ObjectsDestination:
         self._refuse_if_readonly("removing")
         for path in paths:
             check_path(path)
-        self._each(self._remove_one, paths)
+        self._writers.each(self._remove_one, paths)
 
     def export(self, path: str, tree: str, human_path: str) -> None:
         """Copy an object, inside of the store, to a name in a tree for people.
@@ -255,7 +248,7 @@ class ObjectsDestination:
     def remove_remains(self, paths: Sequence[str]) -> None:
         """Remove some of it; see `quantumio.ports.ManagedDestination`."""
         self._refuse_if_readonly("removing")
-        self._each(self._remove_one, [check_clock(path) for path in paths])
+        self._writers.each(self._remove_one, [check_clock(path) for path in paths])
 
     def uploads(self) -> Iterator[StoredObject]:
         """List uploads in parts that were begun and not finished; none where the store does not tell."""
@@ -390,17 +383,6 @@ class ObjectsDestination:
         """Wait before a retry (full jitter); True if the destination is being closed."""
         longest = min(_LONGEST_BACK_OFF_S, _BACK_OFF_S * 2**attempt)
         return self._closing.wait(longest * int(environment.random_token(4), 16) / 2**32)
-
-    def _each(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        if len(items) < 2:
-            return [function(item) for item in items]
-        with self._lock:
-            if self._workers is None:
-                self._workers = ThreadPoolExecutor(_WRITERS, thread_name_prefix=f"quantumio-{self._name}")
-            pending = [self._workers.submit(function, item) for item in items]
-        for future in pending:
-            future.exception()  # wait for every one: nothing goes on behind the caller's back
-        return [future.result() for future in pending]
 
     def _failure(self, doing: str, error: Exception) -> DestinationError:
         return self._remote.failure(self._name, doing, self._remote.understand(error))

@@ -19,7 +19,7 @@ __all__ = ["ErrorLedger"]
 logger = logging.getLogger(__name__)
 
 _ENDING: Final = ".json"
-_UNREADABLE: Final = (OSError, ValueError, TypeError, LookupError, QuantumioError)
+_UNREADABLE: Final = (OSError, ValueError, TypeError, LookupError, RecursionError, QuantumioError)
 
 
 class ErrorLedger:
@@ -112,20 +112,20 @@ class ErrorLedger:
     def _write(self, directory: Path, entry: LedgerEntry) -> None:
         files.make_directories(directory)
         name = f"{environment.uuid7()}{_ENDING}"
-        files.write_new(directory / name, [json.dumps(entry.to_wire()).encode()])
-        with self._lock:
+        with self._lock:  # or it could be listed before it is known here, or known before it is there
+            files.write_new(directory / name, [json.dumps(entry.to_wire()).encode()])
             self._files[name] = entry.number
 
     def _load(self) -> None:
         """Take up what other processes have kept, and forget what they have acknowledged."""
         if self._directory is None:
             return
-        try:
-            names = [name for name, is_dir in files.list_directory(self._directory) if not is_dir]
-        except OSError:
-            return  # nobody has kept anything, or nobody may look
-        there = sorted(name for name in names if name.endswith(_ENDING) and not name.startswith("."))
         with self._lock:
+            try:
+                names = [name for name, is_dir in files.list_directory(self._directory) if not is_dir]
+            except OSError:
+                return  # nobody has kept anything, or nobody may look
+            there = sorted(name for name in names if name.endswith(_ENDING) and not name.startswith("."))
             for name in set(self._files) - set(there):
                 self._forget(self._files.pop(name))
             for name in there:

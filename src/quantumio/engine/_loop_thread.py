@@ -13,6 +13,7 @@ import anyio
 from attrs import frozen
 
 from quantumio.engine._waiting import LoopCaller, Reply
+from quantumio.errors import InternalError
 
 __all__ = ["Job", "LoopThread"]
 
@@ -114,7 +115,13 @@ class LoopThread:
             # `Thread.start` waits, in Python, for what the new thread says: an interrupt there would leave
             # both waiting. No interrupt comes to a thread that is started by one call of C.
             _thread.start_new_thread(self._begin, ())
-        return self._started.result()
+        try:
+            return self._started.result()
+        except OSError as error:
+            raise InternalError(
+                f"the runtime's event loop could not be started: {error}",
+                hint="close files, or raise the limit of open files (ulimit -n), and try again",
+            ) from error
 
     def _begin(self) -> None:
         try:
@@ -123,12 +130,21 @@ class LoopThread:
             return  # somebody was first
         try:
             # A daemon, so that an exiting interpreter is not kept waiting: closing drains it.
-            self._thread = threading.Thread(
-                target=anyio.run, args=(self._main,), name=self._name, daemon=True
-            )
+            self._thread = threading.Thread(target=self._run_loop, name=self._name, daemon=True)
             self._thread.start()
         except BaseException as error:  # noqa: BLE001  raised where it is waited for
             self._started.fail(error)
+
+    def _run_loop(self) -> None:
+        try:
+            anyio.run(self._main)
+        except BaseException as error:
+            if self._started.is_given:
+                raise
+            # No event loop could be made, for want of descriptors: whoever comes next tries again.
+            failed, self._started = self._started, Reply()
+            self._permits.append(None)
+            failed.fail(error)
 
     async def _main(self) -> None:
         self._handed_over = anyio.Event()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from quantumio.engine._journal_entry import telling
 from quantumio.system import environment, files
 
 if TYPE_CHECKING:
@@ -43,9 +44,10 @@ class Owner:
         with self._lock:
             if self._held is not None:
                 return
-            files.make_directories(self._directory)
             held = files.FileLock(_lock_path(self._directory, self.id))
-            held.acquire()
+            with telling(f"making the lock of this process in {self._directory}"):
+                files.make_directories(self._directory)
+                held.acquire()
             try:
                 catalog.register_owner(self.id, environment.host(), environment.boot_id())
             except BaseException:

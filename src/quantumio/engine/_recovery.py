@@ -21,7 +21,7 @@ from quantumio.engine._journal_entry import JournalEntry, JournalState
 from quantumio.engine._journal_manifest import JournalManifest
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._owner import Owner, is_dead_here
-from quantumio.errors import QuantumioError
+from quantumio.errors import ErrorKind, QuantumioError
 from quantumio.model import CommitOutcome, Committed, OutboxEntry, TransactionRecord, TransactionState
 from quantumio.ports import LEASE_OVER, Catalog
 
@@ -104,10 +104,8 @@ class Recovery:
         self._carry = carry
 
     def is_needed(self) -> bool:
-        """Whether there is anything that recovery would do something about. Blocks; cheap."""
+        """Whether there is anything that recovery does without being asked. Blocks; cheap."""
         if any(entry.state is not JournalState.CONFLICT for entry in self._journal.entries()):
-            return True
-        if any(self._is_dead(record) for record in self._catalog.preparing()):
             return True
         return any(self._may_do(entry) for entry in self._catalog.outbox())
 
@@ -156,8 +154,16 @@ class Recovery:
             report.items.append(RecoveryItem(what="follow_up", txid=one.txid, action=action, detail=detail))
         return report
 
-    async def run(self) -> RecoveryReport:
-        """Recover; what cannot be done now is left for the next time, and told."""
+    async def run(self, *, end_dead: bool) -> RecoveryReport:
+        """Recover; what cannot be done now is left for the next time, and told.
+
+        Parameters
+        ----------
+        end_dead
+            Whether transactions that dead processes have left without a journal entry are ended, and what
+            they have placed is removed. Only where somebody asks for it: of a registry that was put back from
+            a backup nobody knows whether they were committed since.
+        """
         report = RecoveryReport()
         ready = await anyio.to_thread.run_sync(self._lock_entries, report)
         try:
@@ -166,7 +172,8 @@ class Recovery:
         finally:
             for entry, _ in ready:
                 entry.release()
-        await anyio.to_thread.run_sync(self._end_dead, report)
+        if end_dead:
+            await anyio.to_thread.run_sync(self._end_dead, report)
         await anyio.to_thread.run_sync(self._do_follow_ups, report)
         return report
 
@@ -175,25 +182,40 @@ class Recovery:
         """Take what nobody else works on; what was never promised, or is done, is removed."""
         ready: list[tuple[JournalEntry, JournalManifest]] = []
         for entry in self._journal.entries():
-            if entry.state is JournalState.CONFLICT or not entry.lock():
-                continue
-            if entry.state is not JournalState.READY:
-                entry.discard()
-                report.items.append(RecoveryItem(what="journal", txid=entry.txid, action="removed"))
+            if entry.state is JournalState.CONFLICT:
                 continue
             try:
-                ready.append((entry, entry.manifest()))
-            except QuantumioError as error:
+                if not entry.lock():
+                    continue
+                if entry.state is JournalState.READY:
+                    ready.append((entry, entry.manifest()))
+                else:
+                    entry.discard()
+                    report.items.append(RecoveryItem(what="journal", txid=entry.txid, action="removed"))
+            except (QuantumioError, OSError) as error:  # it stays as it is, and stops nobody
                 entry.release()
-                self._ledger.add(error.kind, str(error), txid=entry.txid)
-                report.items.append(
-                    RecoveryItem(what="journal", txid=entry.txid, action="left", detail=str(error))
-                )
+                report.items.append(self._left(entry, error))
         return ready
+
+    def _left(self, entry: JournalEntry, error: QuantumioError | OSError) -> RecoveryItem:
+        kind = error.kind if isinstance(error, QuantumioError) else ErrorKind.UNREACHABLE
+        self._ledger.add(kind, str(error), txid=entry.txid)
+        return RecoveryItem(what="journal", txid=entry.txid, action="left", detail=str(error))
+
+    def _in_journal(self, txids: Sequence[UUID]) -> list[UUID]:
+        """Return those that are in the journal, and may still become visible."""
+        if not txids:
+            return []
+        kept = {one.txid for one in self._journal.entries() if one.state is JournalState.READY}
+        return [txid for txid in txids if txid in kept]
 
     async def _recover_entry(self, entry: JournalEntry, manifest: JournalManifest) -> RecoveryItem:
         txid = manifest.transaction.txid
         try:
+            if upstream := await anyio.to_thread.run_sync(self._in_journal, manifest.transaction.requires):
+                # Somebody else carries it just now, or it has to be mended first: not for ever, that is.
+                detail = f"it needs transaction {upstream[0]}, which is in the journal still"
+                return RecoveryItem(what="journal", txid=txid, action="left", detail=detail)
             owned = await anyio.to_thread.run_sync(self._own, manifest)
             if isinstance(owned, TransactionRecord):
                 return _told(await self._carry(manifest, entry, owned.epoch, owned.generation))
@@ -201,9 +223,8 @@ class Recovery:
                 await anyio.to_thread.run_sync(entry.finish)
                 return _told(owned)
             await anyio.to_thread.run_sync(entry.keep_as_conflict, owned)
-        except QuantumioError as error:
-            self._ledger.add(error.kind, str(error), txid=txid)
-            return RecoveryItem(what="journal", txid=txid, action="left", detail=str(error))
+        except (QuantumioError, OSError) as error:
+            return self._left(entry, error)
         return RecoveryItem(what="journal", txid=txid, action="conflict", detail=owned)
 
     def _own(self, manifest: JournalManifest) -> TransactionRecord | Committed | str:

@@ -171,6 +171,7 @@ class Runtime:
         self._is_left_over = False
         self._untold = RecoveryReport()
         self._scopes: dict[UUID, anyio.CancelScope] = {}
+        self._parked: set[UUID] = set()
         self._loop = LoopThread("quantumio-runtime", self._main)
 
     # -- life
@@ -333,6 +334,7 @@ class Runtime:
         """Put a context that is not decided in time into the journal, and stop carrying it."""
         if context.outcome is None:
             await self._carrier.journal(context)
+        self._parked.add(context.txid)
         await self._cancel(context)
 
     async def _carry(self, context: Context) -> None:
@@ -344,7 +346,7 @@ class Runtime:
             with anyio.CancelScope() as scope:
                 self._scopes[context.txid] = scope
                 outcome = await self._carrier.decide(context)
-            if scope.cancelled_caught and context.entry is not None:
+            if scope.cancelled_caught and context.entry is not None and context.txid in self._parked:
                 outcome = CommitParked(txid=context.txid, reason=_PARKED)
             with anyio.CancelScope(shield=True):
                 await self._conclude(context, outcome)
@@ -379,7 +381,11 @@ class Runtime:
             self.temporaries.keep(context.outputs)
         elif isinstance(outcome, CommitFailed | CommitConflict):  # on unknown delete nothing
             await self._carrier.end(context, outcome.kind)
-        await self._carrier.close_entry(context, outcome)
+        try:
+            await self._carrier.close_entry(context, outcome)
+        except (QuantumioError, OSError) as error:  # recovery closes it; the outcome is what it is
+            kind = error.kind if isinstance(error, QuantumioError) else ErrorKind.UNREACHABLE
+            self.ledger.add(kind, f"its journal entry was not closed: {error}", txid=context.txid)
         self._carrier.note_outcome(context, outcome)
         self._remember(context.txid, outcome)
         await self._save_errors()
@@ -599,7 +605,8 @@ class Runtime:
 
     async def _recover(self, done: Reply[RecoveryReport]) -> None:
         try:
-            await self._recover_alone()
+            await anyio.to_thread.run_sync(self.catalog.hasten_follow_ups)  # whoever asks does not mean later
+            await self._recover_alone(end_dead=True)
             done.give(self._untold)
             self._untold = RecoveryReport()
         except QuantumioError as error:
@@ -619,15 +626,15 @@ class Runtime:
             delay_s = min(2 * delay_s, _LONGEST_DELAY_S) if self._is_left_over else _TRY_AGAIN_S
             await self._save_errors()
 
-    async def _recover_alone(self) -> RecoveryReport:
+    async def _recover_alone(self, *, end_dead: bool) -> RecoveryReport:
         async with self._recovering:  # a second one would skip, and not wait for, what the first has locked
-            report = await self._recovery.run()
+            report = await self._recovery.run(end_dead=end_dead)
         self._untold.items += report.items
         return report
 
     async def _recover_left(self) -> None:
         try:
-            report = await self._recover_alone()
+            report = await self._recover_alone(end_dead=False)
             waiting = await anyio.to_thread.run_sync(self.catalog.outbox)
         except QuantumioError as error:  # the registry cannot be reached: later
             self._is_left_over = True

@@ -44,7 +44,7 @@ from quantumio.testing._simulated_threads import (
     wait_until,
 )
 
-__all__ = ["Simulation", "SimulatedProcess", "SimulationFaults", "SimulationReport", "simulate"]
+__all__ = ["SimulatedProcess", "Simulation", "SimulationFaults", "SimulationReport", "simulate"]
 
 _BEGIN_NS: Final = 1_800_000_000_000_000_000
 _LONGEST_S: Final = 1e5
