@@ -40,7 +40,7 @@ class Care(ButlerBase):
         that are dead, or that nobody has heard of for longer than their lease, are ended and what they have
         placed is removed; copies, exports and rows that were still to follow a commit are brought.
 
-        Opening a repository for writing does the same in the background.
+        Opening a repository for writing does so in the background, but ends nothing.
 
         Parameters
         ----------
