@@ -1,10 +1,16 @@
 """`quantumio fsck`, `scrub`, `gc` and `flush`."""
 
+import io
 import os
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
+
+from quantumio.cli._call import Call
+from quantumio.cli._garbage_command import _progress
+from quantumio.engine import GarbageProgress
 
 
 @pytest.fixture
@@ -161,6 +167,21 @@ def test_gc_lists_what_is_left_off_and_fails_where_a_store_is_away(quantumio, de
 @pytest.mark.parametrize("arguments", [("--grace", "0.5"), ("--yes-really", "-1")], ids=" ".join)
 def test_gc_refuses_impatience(quantumio, arguments):
     assert quantumio("gc", *arguments, fails=True).exit_code == 2
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_gc_shows_on_a_terminal_how_far_it_is(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with _progress(Call(as_json=True)) as told:
+        assert told is None, "programs do not look"
+    with _progress(Call()) as told:
+        told(GarbageProgress(destination="local", looked_at=7, removed=2))
+    assert "local: 7 looked at, 2 removed" in terminal.getvalue()
 
 
 def test_flush_of_nothing_is_well(quantumio):
