@@ -167,7 +167,10 @@ class Carrier:
         if not intent.is_ours:
             assert intent.answer is not None
             return await anyio.to_thread.run_sync(self._outcome_of_another, intent.answer)
-        return await self._flip(context)
+        outcome = await self._flip(context)
+        if isinstance(outcome, CommitFailed):
+            return await self._park_if_it_may_pass(context, outcome)
+        return outcome
 
     async def _place(self, context: Context, outputs: Sequence[Output], *more: Output) -> _Intent:
         """Place outputs as soon as the registry has their intent, and meanwhile encode them.
