@@ -17,7 +17,7 @@ from tests.network.proxy import Fault, Proxy
 
 OUTCOMES = (Committed, CommitConflict, CommitFailed, CommitParked, CommitUnknown)
 RUN = "r"
-GUARD_S = 300  # far longer than any deadline: whatever takes so long hangs
+GUARD_S = 150  # far longer than any deadline: whatever takes so long hangs
 BLOB = 5000
 ROWS = 40
 
@@ -118,17 +118,17 @@ class Night:
         return result[0]
 
     def _commit(self, fault, ack, begin):
-        with contextlib.suppress(ExceptionGroup):  # of close: what failed is in the outcome
-            with opened(self.repository) as butler:
-                context = butler.context()
-                for name, make in self.values.items():
-                    context.put(make(self.visit), name, visit=self.visit)
-                self.proxy.arm(fault)
-                with begin() if begin is not None else contextlib.nullcontext():
-                    ticket = context.commit("buffered" if ack == "committed" else ack)
-                    with contextlib.suppress(ExceptionGroup):
-                        butler.drain()
-                return ticket.outcome
+        # of close: what failed is in the outcome
+        with contextlib.suppress(ExceptionGroup), opened(self.repository) as butler:
+            context = butler.context()
+            for name, make in self.values.items():
+                context.put(make(self.visit), name, visit=self.visit)
+            self.proxy.arm(fault)
+            with begin() if begin is not None else contextlib.nullcontext():
+                ticket = context.commit("buffered" if ack == "committed" else ack)
+                with contextlib.suppress(ExceptionGroup):
+                    butler.drain()
+            return ticket.outcome
         return ticket.outcome
 
     def _recover(self):

@@ -257,8 +257,8 @@ class _Connection:
                     await _send(self.to_client, bytes([byte]))
                     await asyncio.sleep(0)
             case How.REPLACE:
-                self.fault = None
                 await _send(self.to_client, fault.reply)
+                return False  # the rest of the server's own reply may still come
         return True
 
 

@@ -6,7 +6,7 @@ import os
 import psycopg
 import pytest
 
-from quantumio.model import Committed, CommitParked, CommitUnknown
+from quantumio.model import CommitParked, Committed, CommitUnknown
 from quantumio.registry import _postgresql
 from quantumio.registry._engine import Database
 from quantumio.system import failpoints
@@ -37,7 +37,8 @@ def night(tmp_path, database_proxy, database_url):
 
 
 @pytest.mark.parametrize(
-    ("how", "ack"), [(How.CUT_BEFORE, "journaled"), (How.CUT_AFTER, "committed"), (How.CUT_AFTER, "journaled")]
+    ("how", "ack"),
+    [(How.CUT_BEFORE, "journaled"), (How.CUT_AFTER, "committed"), (How.CUT_AFTER, "journaled")],
 )
 def test_connection_lost_at_any_message(night, how, ack):
     for after in range(how is How.CUT_AFTER, ENOUGH, STEP):
@@ -45,7 +46,9 @@ def test_connection_lost_at_any_message(night, how, ack):
         outcome = night.suffers(fault, ack=ack)
         if not fault.hits:
             break
-        assert isinstance(outcome, (Committed, CommitParked)), outcome  # it passes: nothing is given up for it
+        assert isinstance(outcome, (Committed, CommitParked)), (
+            outcome
+        )  # it passes: nothing is given up for it
     assert isinstance(outcome, Committed)  # it met no fault
     assert 10 <= after < ENOUGH - STEP
 

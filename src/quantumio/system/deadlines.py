@@ -28,7 +28,7 @@ def ending_connection(base: type[Any], error: type[Exception], deadline_s: float
         For one statement, or one COMMIT.
     """
 
-    class EndingConnection(base):
+    class EndingConnection(base):  # type: ignore[misc]  # this room knows no library, and its caller one alone
         def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
             return super().wait(self._until(gen, environment.monotonic() + deadline_s), *arguments, **options)
 
