@@ -177,6 +177,9 @@ def _store_code(error: BaseException) -> tuple[str, int]:
     """Return the code and HTTP status that a store sent, wherever its library keeps them."""
     current: BaseException | None = error
     while current is not None:
+        if any(kind.__name__ == "BadHttpMessage" for kind in type(current).__mro__):
+            # aiohttp's own word for an answer that broke off, with a status 400 that no store has sent
+            return "", 0
         response = getattr(current, "response", None)
         if isinstance(response, dict) and "Error" in response:  # botocore.exceptions.ClientError
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

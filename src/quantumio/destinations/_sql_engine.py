@@ -16,6 +16,7 @@ from quantumio.destinations._failures import local_failure
 from quantumio.destinations._secrets import Credentials, Secret, scrub
 from quantumio.errors import DestinationError, ErrorKind, MissingExtraError
 from quantumio.system import files
+from quantumio.system.deadlines import ending_connection
 from quantumio.system.failpoints import reach
 
 __all__ = ["Database", "open_postgresql", "open_sqlite"]
@@ -302,7 +303,13 @@ def open_postgresql(
             password=credentials.secret.reveal() if credentials.secret else None,
         )
     milliseconds = round(timeout_s * 1000)
-    arguments: dict[str, object] = {"connect_timeout": _CONNECT_S, "tcp_user_timeout": milliseconds}
+    arguments: dict[str, object] = {
+        "connect_timeout": _CONNECT_S,
+        "tcp_user_timeout": milliseconds,
+        "keepalives_idle": _CONNECT_S,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+    }
     if sslmode is not None:
         arguments["sslmode"] = sslmode
     engine = sa.create_engine(
@@ -315,6 +322,13 @@ def open_postgresql(
         pool_pre_ping=True,
         hide_parameters=True,
     )
+
+    @sa.event.listens_for(engine, "do_connect")
+    def connect(dialect: sa.Dialect, _: object, given: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        driver = dialect.loaded_dbapi
+        # the server's own limit comes first, where there still is a server
+        kind = ending_connection(driver.Connection, driver.OperationalError, timeout_s + _CONNECT_S)
+        return kind.connect(*given, **options)
 
     @sa.event.listens_for(engine, "connect")
     def prepare(raw: Any, _: object) -> None:

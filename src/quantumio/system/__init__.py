@@ -6,6 +6,6 @@ That makes each such operation countable, and replaceable in a simulation. Each 
 `quantumio.system.failpoints`, at which a test can kill the process.
 """
 
-from quantumio.system import environment, failpoints, file_systems, files, os_errors
+from quantumio.system import deadlines, environment, failpoints, file_systems, files, os_errors
 
-__all__ = ["environment", "failpoints", "file_systems", "files", "os_errors"]
+__all__ = ["deadlines", "environment", "failpoints", "file_systems", "files", "os_errors"]
