@@ -1,4 +1,4 @@
-"""The large counts: crashes, power cuts, nights and planted bugs, for as long as there is time.
+"""The large counts: crashes, power cuts, nights, simulations and planted bugs, for as long as there is time.
 
 Run by ``make campaign``. What was counted is written to docs/reference/campaign.md.
 """
@@ -63,6 +63,33 @@ def nights(counts, round_):
     yield
 
 
+def simulated_nights(counts, round_):
+    for step in range(20):
+        processes, each = os.cpu_count() or 1, 100
+        first = 1_000_000 * (round_ + 1) + step * processes * each
+        running = [
+            subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "tests.simulation",
+                    "--seed",
+                    str(first + n * each),
+                    "--count",
+                    str(each),
+                ],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for n in range(processes)
+        ]
+        for one in running:
+            failed, _ = one.communicate()
+            counts["simulated nights"] += each
+            note(counts, "simulated night", [] if one.returncode == 0 else [failed])
+        yield
+
+
 def planted(counts, round_):
     for name, bug in BUGS.items() if round_ == 0 else ():
         found = pytest("-x", "-p", "tests.planted.plugin", *bug.suite, QUANTUMIO_PLANTED=name).returncode == 1
@@ -95,7 +122,7 @@ def note(counts, what, messages):
 def run(hours):
     begin, counts, round_ = time.monotonic(), Counter(violations=0), 0
     while True:
-        for suite in (planted, crashes, power_cuts, nights):
+        for suite in (planted, crashes, power_cuts, nights, simulated_nights):
             for _ in suite(counts, round_):
                 passed_s = time.monotonic() - begin
                 print(f"\r{passed_s / 60:6.1f} min  {dict(counts)}", end="", flush=True)

@@ -46,6 +46,7 @@ TOGETHER = "tests/unit/registry/test_intents_together.py"
 OUTBOX = "tests/unit/registry/test_outbox.py"
 FAULTS = "tests/unit/engine/test_faults.py"
 GARBAGE = "tests/unit/engine/test_garbage.py"
+SIMULATION = "tests/simulation/test_nights.py"
 
 
 # -- the disk
@@ -547,3 +548,64 @@ def packs_are_left_behind():
             remove(self, name, others)
 
     Flusher._remove_at = remove_others
+
+
+# -- many processes, lost answers, stalls
+
+
+@bug(SIMULATION, "-k", "these_seeds")
+def unknown_outcome_is_cleaned_up():
+    from quantumio.engine._runtime import Runtime
+    from quantumio.model import CommitUnknown
+
+    conclude = Runtime._conclude
+
+    async def clean_first(self, context, outcome):
+        if isinstance(outcome, CommitUnknown):
+            await self._carrier.remove(context.persistent_outputs)
+        await conclude(self, context, outcome)
+
+    Runtime._conclude = clean_first
+
+
+@bug(SIMULATION, "-k", "these_seeds")
+def unknown_outcome_ends_the_journal_entry():
+    from quantumio.engine import _carrier
+    from quantumio.model import CommitUnknown
+
+    close = _carrier._close_entry
+
+    def forget(entry, outcome):
+        if isinstance(outcome, CommitUnknown):
+            entry.finish()
+        else:
+            close(entry, outcome)
+
+    _carrier._close_entry = forget
+
+
+@bug(SIMULATION, "-k", "these_seeds")
+def transaction_is_named_anew_for_a_retry():
+    from quantumio.engine._committer import Committer
+    from quantumio.errors import CommitUnknownError
+    from quantumio.system import environment
+
+    resolve = Committer._resolve
+
+    def rename(self, transaction, error, unknown_before):
+        if isinstance(error, CommitUnknownError) and not unknown_before:
+            again = attrs.evolve(transaction, txid=environment.uuid7(), epoch=0)
+            return attrs.evolve(self._flip([again], 1)[0], txid=transaction.txid)
+        return resolve(self, transaction, error, unknown_before)
+
+    Committer._resolve = rename
+
+
+@bug(SIMULATION, "-k", "these_seeds")
+def promise_is_a_conflict_where_the_registry_is_away():
+    from quantumio.engine._carrier import Carrier
+
+    async def fail(self, context, failed):
+        return failed
+
+    Carrier._park_if_it_may_pass = fail

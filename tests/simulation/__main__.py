@@ -1,4 +1,4 @@
-"""``python -m tests.simulation --seed 4711`` prints what happens in one simulated night; several: what failed."""
+"""``python -m tests.simulation --seed 4711`` prints what happens in one simulated night."""
 
 import argparse
 import json

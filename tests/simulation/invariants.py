@@ -15,7 +15,10 @@ VISIBLE = f"""
     SELECT d.id, d.txid, d.d_visit, d.v, d.commit_seq, t.state, t.run, t.key
     FROM {TABLE} AS d JOIN txn AS t ON t.txid = d.txid
 """
-ARTIFACTS = "SELECT a.store, o.path, o.sha256, a.state, a.dataset_id FROM artifact AS a JOIN object AS o ON o.id = a.object_id"
+ARTIFACTS = """
+    SELECT a.store, o.path, o.sha256, a.state, a.dataset_id
+    FROM artifact AS a JOIN object AS o ON o.id = a.object_id
+"""
 
 PREPARING = """
     SELECT t.txid, t.epoch, t.owner, o.host FROM txn AS t LEFT JOIN owner AS o ON o.id = t.owner
@@ -130,8 +133,10 @@ class Watch:
             self.hold(data is not None, f"I2: {path} at {store} is visible, and lost")
             if data is not None:
                 self.hold(hashlib.sha256(data).hexdigest() == digest, f"I2: {path} at {store} is torn")
-                label = self.puts[self.rows[dataset][1]].label
-                self.hold(json.loads(data)["label"] == label, f"I2: {path} holds another's bytes")
+                put = self.puts.get(self.rows[dataset][1])
+                self.hold(
+                    put is None or json.loads(data)["label"] == put.label, f"I2: {path} holds another's bytes"
+                )
 
     def bytes_of(self, store, path):
         if store == "store":
@@ -166,7 +171,8 @@ class Watch:
     def is_journaled(self, put):
         txid = put.txid.hex()
         name = f"{txid[:8]}-{txid[8:12]}-{txid[12:16]}-{txid[16:20]}-{txid[20:]}"
-        return any((self.root / "journal" / f"{name}.{state}" / "manifest.json").exists() for state in ("ready", "conflict"))
+        places = [self.root / "journal" / f"{name}.{state}" for state in ("ready", "conflict")]
+        return any((place / "manifest.json").exists() for place in places)
 
     def won_by_key(self, put):
         return put.key is not None and any(row[7] == put.key for row in self.rows.values())
@@ -186,10 +192,14 @@ class Watch:
         self.look_at_promises()
         for put in self.puts.values():
             is_done = put.promised is None or put.may_conflict or self.is_visible(put) or self.won_by_key(put)
-            self.hold(is_done, f"I6: {put.label} was {put.promised}, nothing is against it, and it is not visible")
+            self.hold(
+                is_done, f"I6: {put.label} was {put.promised}, nothing is against it, and it is not visible"
+            )
         for txid, epoch, owner, host in self.ask(PREPARING):
             label = self.puts[txid].label if txid in self.puts else txid.hex()
-            self.hold(False, f"R2: {label} is on its way, epoch {epoch}, owner {owner and owner.hex()} ({host})")
+            self.hold(
+                False, f"R2: {label} is on its way, epoch {epoch}, owner {owner and owner.hex()} ({host})"
+            )
         outbox = self.ask("SELECT kind, destination, attempts FROM outbox")
         self.hold(not outbox, f"Q2: this is still to do: {outbox}")
         states = self.ask("SELECT store, state FROM artifact WHERE state != 'ok'")

@@ -14,7 +14,6 @@ from quantumio import (
     CommitFailed,
     CommitFailedError,
     CommitParkedError,
-    Committed,
     CommitUnknownError,
     DatasetType,
     QuantumioError,

@@ -15,8 +15,7 @@ NO_FAULTS = SimulationFaults(pauses=0, store=0, commits=0)
 def run(tmp_path, scenario, faults=NO_FAULTS, seed=1):
     root = tmp_path / "night"
     root.mkdir(exist_ok=True)
-    report = simulate(scenario, seed=seed, root=root, faults=faults)
-    return report
+    return simulate(scenario, seed=seed, root=root, faults=faults)
 
 
 def test_time_passes_only_where_somebody_waits(tmp_path):

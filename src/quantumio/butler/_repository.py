@@ -56,7 +56,7 @@ class Repository:
     destinations: Destinations
     formats: Formats
     runtime: Runtime
-    pid: int = field(factory=lambda: environment.pid())
+    pid: int = field(factory=lambda: environment.pid())  # noqa: PLW0108  looked up when it is called
     users: int = 0
 
     @property

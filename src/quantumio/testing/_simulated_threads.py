@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import _thread
 import contextvars
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from functools import partial
 from queue import Empty
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -33,6 +35,7 @@ __all__ = [
 
 _T = TypeVar("_T")
 
+_local = threading.local
 _start_new_thread = _thread.start_new_thread  # which a simulation replaces
 
 _FIRST_LOOK_S: Final = 0.001
@@ -108,7 +111,7 @@ class _Turn:
             del error  # no cycle of frame and error
 
 
-class _Here(_thread._local):
+class _Here(_local):
     turn: _Turn | None = None
 
 
@@ -146,7 +149,7 @@ def _sleep(seconds: float) -> None:
     here = _here.turn
     if here is None:
         raise RuntimeError("a lock is waited for on the event loop, which nobody could release")
-    here.wait_for(lambda: trio.sleep(seconds))
+    here.wait_for(partial(trio.sleep, seconds))
 
 
 def wait_until(is_over: Callable[[], bool], timeout_s: float | None = None) -> bool:
@@ -280,13 +283,7 @@ class SimulatedSignal(Generic[_T]):
             _wake(event)
 
     def get(self, timeout: float | None = None) -> _T:
-        """Wait until somebody wakes it.
-
-        Raises
-        ------
-        queue.Empty
-            Nobody did in time.
-        """
+        """Wait until somebody wakes it; as a queue, raise `queue.Empty` where nobody did in time."""
         if not self._given:
             here = _here.turn
             assert here is not None, "the event loop would wait for itself"

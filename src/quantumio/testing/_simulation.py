@@ -1,4 +1,4 @@
-"""Processes that work on one repository, are killed and lose their power: in one process, in an order from a seed."""
+"""Processes that share a repository, die and lose their power: simulated in one, in an order from a seed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import sqlite3
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from unittest import mock
@@ -117,10 +118,10 @@ class SimulatedProcess:
     points: int = 0
     is_dead: bool = False
     stands_still_until: float = 0.0
-    connections: list[sqlite3.Connection] = field(factory=list, repr=False)
-    _shields: list[Any] = field(factory=list, repr=False)
-    _scope: trio.CancelScope = field(factory=trio.CancelScope, repr=False)
-    _ended: SimulatedEvent = field(factory=SimulatedEvent, repr=False)
+    connections: list[sqlite3.Connection] = field(init=False, factory=list, repr=False)
+    _shields: list[Any] = field(init=False, factory=list, repr=False)
+    _scope: trio.CancelScope = field(init=False, factory=trio.CancelScope, repr=False)
+    _ended: SimulatedEvent = field(init=False, factory=SimulatedEvent, repr=False)
 
     def kill(self) -> None:
         """End it here and now; nothing that it was doing has an effect any more."""
@@ -163,7 +164,7 @@ class SimulatedProcess:
                     self.die()
         except* Killed:
             pass
-        except* Exception as group:
+        except* Exception as group:  # noqa: BLE001  a finding
             if not self.is_dead:  # else it met the loss of its own files on the way down
                 self.simulation.violation("".join(traceback.format_exception(group)))
         finally:
@@ -190,14 +191,15 @@ class Simulation:
     """
 
     def __init__(self, seed: int, root: Path, faults: SimulationFaults) -> None:
-        self.chance = random.Random(seed)
+        self.chance = random.Random(seed)  # noqa: S311  the same for the same seed
         self.root = root
         self.faults = faults
         self.are_faults_on = True
         self.trace: list[str] = []
         self.violations: list[str] = []
         self.processes: list[SimulatedProcess] = []
-        self.store = SimulatedStore(random.Random(seed + 1), faults.store, self._later, self.note)
+        chance = random.Random(seed + 1)  # noqa: S311  the same for the same seed
+        self.store = SimulatedStore(chance, faults.store, self._later, self.note)
         self.watch: Callable[[str, tuple[object, ...]], None] = lambda name, subject: None
         self._clock = trio.testing.MockClock(autojump_threshold=0)
         self._disk = SimulatedDisk(root, self.chance)
@@ -255,10 +257,10 @@ class Simulation:
         """Let simulated time pass."""
         here = turn()
         assert here is not None
-        here.wait_for(lambda: trio.sleep(seconds))
+        here.wait_for(partial(trio.sleep, seconds))
 
     def now(self) -> float:
-        """Simulated seconds since the beginning."""
+        """Return the simulated seconds since the beginning."""
         return self._clock.current_time()
 
     def now_ns(self) -> int:
@@ -327,10 +329,10 @@ class Simulation:
             raise Killed
         if (here := turn()) is not None:
             if (still_s := process.stands_still_until - self.now()) > 0:
-                here.wait_for(lambda: trio.sleep(still_s))
+                here.wait_for(partial(trio.sleep, still_s))
             elif self.chance.randrange(100) < self.faults.pauses:
                 pause_s = self.chance.expovariate(500.0)
-                here.wait_for(lambda: trio.sleep(pause_s))
+                here.wait_for(partial(trio.sleep, pause_s))
 
     # -- the registry
     def registry_is_away(self) -> bool:

@@ -75,7 +75,11 @@ def test_every_key_is_read():
     runtime = settings.runtime
     assert (runtime.max_buffer_bytes, runtime.put_timeout_s, runtime.encoders) == (2 << 30, 5.0, 4)
     assert runtime.verify_borrowed is False
-    assert (runtime.lease_s, runtime.journaled_lease_s, runtime.allow_volatile_journal) == (60.0, 3600.0, True)
+    assert (runtime.lease_s, runtime.journaled_lease_s, runtime.allow_volatile_journal) == (
+        60.0,
+        3600.0,
+        True,
+    )
     assert settings.destinations["local"].kind == "memory"
     assert settings.destinations["archive"].options == {"root": "s3://survey/night1"}
     policy = settings.policies["catalogues"]
