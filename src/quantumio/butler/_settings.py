@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from attrs import field, frozen
 
-from quantumio.engine import LOCAL, RuntimeSettings, as_targets
+from quantumio.engine import LOCAL, MIN_FREE_BYTES, RuntimeSettings, as_targets
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import (
     TEMPORARY,
@@ -34,7 +34,17 @@ POLICY_VARIABLE: Final = "QUANTUMIO_POLICY"
 _DEFAULT_BUFFER_SHARE: Final = 0.25
 _DEFAULT_BUFFER_MAX: Final = 4 << 30
 _TABLES: Final = {"repository", "runtime", "destinations", "policies", "rules", "dimensions"}
-_RUNTIME_KEYS: Final = {"max_buffer_bytes", "put_timeout_s", "encoders", "verify_borrowed"}
+_RUNTIME_KEYS: Final = {
+    "allow_volatile_journal",
+    "encoders",
+    "journal_max_bytes",
+    "journal_min_free_bytes",
+    "journaled_lease_s",
+    "lease_s",
+    "max_buffer_bytes",
+    "put_timeout_s",
+    "verify_borrowed",
+}
 _RULE_KEYS: Final = {
     "datasets",
     "runs",
@@ -220,6 +230,14 @@ def _runtime(table: Mapping[str, object], origin: str) -> RuntimeSettings:
         verify_borrowed=_boolean(table, "verify_borrowed", where, default=True),
         lease_s=_seconds(table, "lease_s", where, default=600.0, least=1.0),
         journaled_lease_s=_seconds(table, "journaled_lease_s", where, default=7 * 86400.0, least=1.0),
+        journal_max_bytes=(
+            parse_bytes(table["journal_max_bytes"], f"{where}: journal_max_bytes")
+            if "journal_max_bytes" in table
+            else None
+        ),
+        journal_min_free_bytes=parse_bytes(
+            table.get("journal_min_free_bytes", MIN_FREE_BYTES), f"{where}: journal_min_free_bytes"
+        ),
         allow_volatile_journal=_boolean(table, "allow_volatile_journal", where, default=False),
     )
 

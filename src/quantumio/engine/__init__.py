@@ -11,6 +11,7 @@ from quantumio.engine._fsck_report import (
     FsckTally,
     FsckTrouble,
 )
+from quantumio.engine._journal import MIN_FREE_BYTES
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._output import Output, OutputReleased
 from quantumio.engine._plan_scope import PlanScope
@@ -22,6 +23,7 @@ from quantumio.engine._runtime import Runtime, RuntimeSettings, RuntimeStatus
 __all__ = [
     "GIVEN_UP",
     "LOCAL",
+    "MIN_FREE_BYTES",
     "MOMENT_OF_ACK",
     "ROWS",
     "Context",
