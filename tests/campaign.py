@@ -90,6 +90,13 @@ def simulated_nights(counts, round_):
         yield
 
 
+def faults(counts, round_):
+    done = pytest("tests/network", "tests/syscalls", "tests/space", QUANTUMIO_NETWORK_STEP="1")
+    counts["rounds of failing networks, system calls and disks"] += 1
+    note(counts, "fault", [] if done.returncode == 0 else [done.stdout])
+    yield
+
+
 def planted(counts, round_):
     for name, bug in BUGS.items() if round_ == 0 else ():
         found = pytest("-x", "-p", "tests.planted.plugin", *bug.suite, QUANTUMIO_PLANTED=name).returncode == 1
@@ -122,7 +129,7 @@ def note(counts, what, messages):
 def run(hours):
     begin, counts, round_ = time.monotonic(), Counter(violations=0), 0
     while True:
-        for suite in (planted, crashes, power_cuts, nights, simulated_nights):
+        for suite in (planted, crashes, power_cuts, nights, simulated_nights, faults):
             for _ in suite(counts, round_):
                 passed_s = time.monotonic() - begin
                 print(f"\r{passed_s / 60:6.1f} min  {dict(counts)}", end="", flush=True)

@@ -47,6 +47,9 @@ OUTBOX = "tests/unit/registry/test_outbox.py"
 FAULTS = "tests/unit/engine/test_faults.py"
 GARBAGE = "tests/unit/engine/test_garbage.py"
 SIMULATION = "tests/simulation/test_nights.py"
+REGISTRY = "tests/network/test_registry.py"
+STORE = "tests/network/test_store.py"
+SYSCALLS = "tests/syscalls/test_syscalls.py"
 
 
 # -- the disk
@@ -609,3 +612,100 @@ def promise_is_a_conflict_where_the_registry_is_away():
         return failed
 
     Carrier._park_if_it_may_pass = fail
+
+
+# -- what only a network or a disk that fails can show
+
+
+@bug(REGISTRY, "-k", "silent and STALL_AFTER")
+def silent_database_is_waited_for():
+    from quantumio.registry import _postgresql
+
+    _postgresql.ending_connection = lambda base, *limits: base
+
+
+@bug(STORE, "-k", "outlived and puts and STALL_BEFORE")
+def store_calls_have_no_deadline():
+    import fsspec.asyn
+
+    sync = fsspec.asyn.sync
+
+    def without(loop, function, *arguments, timeout=None, **options):
+        return sync(loop, function, *arguments, **options)
+
+    fsspec.asyn.sync = without
+
+
+@bug(STORE, "-k", "leaves_it_open and 412")
+def precondition_that_failed_is_a_success():
+    from quantumio.destinations._remote import _store_code
+    from quantumio.destinations.objects import ObjectsDestination
+    from quantumio.ports import StoredObject
+
+    place = ObjectsDestination._place_one
+
+    def trusting(self, placement):
+        try:
+            self._write(self._full(placement.path), b"".join(placement.chunks), placement.digest)
+        except Exception as error:
+            if _store_code(error)[1] != 412:
+                raise
+            return StoredObject(path=placement.path, nbytes=placement.nbytes, modified_ns=0)
+        return place(self, placement)
+
+    ObjectsDestination._place_one = trusting
+
+
+@bug(STORE, "-k", "leaves_it_open and 412")
+def precondition_that_failed_is_a_conflict():
+    from quantumio.destinations import _remote
+    from quantumio.errors import ErrorKind
+
+    meaning = _remote._meaning
+
+    def at_once(error, code, status):
+        if status == 412:
+            return ErrorKind.UNSPECIFIED, _remote.Answer.REFUSED
+        return meaning(error, code, status)
+
+    _remote._meaning = at_once
+
+
+@bug(REGISTRY, "-k", "nobody_tells")
+def unknown_outcome_is_cleaned_up():
+    from quantumio.engine._carrier import Carrier
+    from quantumio.model import CommitUnknown
+
+    flip = Carrier._flip
+
+    async def tidy(self, context):
+        outcome = await flip(self, context)
+        if isinstance(outcome, CommitUnknown):
+            await self.remove(context.persistent_outputs, context)
+        return outcome
+
+    Carrier._flip = tidy
+
+
+@bug(SYSCALLS, "-k", "fsync-EIO")
+def failed_fsync_is_repeated():
+    from quantumio.system import files
+
+    sync = files._fsync
+
+    def again(descriptor):
+        try:
+            sync(descriptor)
+        except OSError:
+            sync(descriptor)
+
+    files._fsync = again
+
+
+@bug(SYSCALLS, "-k", "each_commit")
+def registry_is_synced_now_and_then():
+    from quantumio.registry import _sqlite
+
+    _sqlite._WRITER = tuple(
+        ("synchronous", "NORMAL", 1) if one[0] == "synchronous" else one for one in _sqlite._WRITER
+    )

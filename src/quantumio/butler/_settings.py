@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from attrs import field, fields, frozen
 
-from quantumio.engine import LOCAL, RuntimeSettings, as_targets
+from quantumio.engine import LOCAL, MIN_FREE_BYTES, RuntimeSettings, as_targets
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import (
     TEMPORARY,
@@ -217,6 +217,14 @@ def _runtime(table: Mapping[str, object], origin: str) -> RuntimeSettings:
         verify_borrowed=_boolean(table, "verify_borrowed", where, default=True),
         lease_s=_seconds(table, "lease_s", where, default=600.0, least=1.0),
         journaled_lease_s=_seconds(table, "journaled_lease_s", where, default=7 * 86400.0, least=1.0),
+        journal_max_bytes=(
+            parse_bytes(table["journal_max_bytes"], f"{where}: journal_max_bytes")
+            if "journal_max_bytes" in table
+            else None
+        ),
+        journal_min_free_bytes=parse_bytes(
+            table.get("journal_min_free_bytes", MIN_FREE_BYTES), f"{where}: journal_min_free_bytes"
+        ),
         allow_volatile_journal=_boolean(table, "allow_volatile_journal", where, default=False),
         pack_bytes=0
         if table.get("pack_bytes") == 0

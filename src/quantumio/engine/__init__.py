@@ -20,6 +20,7 @@ from quantumio.engine._garbage_report import (
     GarbageTally,
     StoreGarbage,
 )
+from quantumio.engine._journal import MIN_FREE_BYTES
 from quantumio.engine._known_outcome import known_outcome
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._output import Output, OutputReleased
@@ -34,6 +35,7 @@ __all__ = [
     "GRACE_S",
     "LEAST_GRACE_S",
     "LOCAL",
+    "MIN_FREE_BYTES",
     "MOMENT_OF_ACK",
     "ROWS",
     "Context",

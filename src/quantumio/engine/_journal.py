@@ -37,12 +37,13 @@ from quantumio.model import FormatChoice, Transaction
 from quantumio.system import environment, files
 from quantumio.system.file_systems import mount_table, volatile_file_system
 
-__all__ = ["Encoding", "Journal"]
+__all__ = ["MIN_FREE_BYTES", "Encoding", "Journal"]
 
 Encoding = tuple[int, FormatChoice, Encoded]
 """Place of an output in its transaction, a format, and the bytes."""
 
-_MIN_FREE_BYTES: Final = 1 << 30
+MIN_FREE_BYTES: Final = 1 << 30
+"""What has to stay free on its file system unless somebody says otherwise: others need it, too."""
 
 
 class Journal:
@@ -56,14 +57,22 @@ class Journal:
         Whether it may be on a file system in memory, where it survives a process but not the machine.
     min_free_bytes
         What has to stay free on its file system.
+    max_bytes
+        What its entries may take together, those that are kept as conflicts included; None is without limit.
     """
 
     def __init__(
-        self, root: Path, *, allow_volatile: bool = False, min_free_bytes: int = _MIN_FREE_BYTES
+        self,
+        root: Path,
+        *,
+        allow_volatile: bool = False,
+        min_free_bytes: int = MIN_FREE_BYTES,
+        max_bytes: int | None = None,
     ) -> None:
         self.root = files.real_path(root)
         self._allow_volatile = allow_volatile
         self._min_free_bytes = min_free_bytes
+        self._max_bytes = max_bytes
         self._lock = files.FileLock(self.root / LOCK, follow_symlinks=False)
 
     def volatile_file_system(self) -> str | None:
@@ -116,7 +125,7 @@ class Journal:
         ConflictError
             The transaction has an entry.
         BufferFull
-            Too little would stay free on the file system.
+            Too little would stay free on the file system, or the journal would become too large.
         DestinationError
             It could not be written. ``kind`` tells a full disk, a permission or a device.
         MutatedAfterPut
@@ -156,11 +165,19 @@ class Journal:
     def _check_space(self, txid: UUID, nbytes: int) -> None:
         with telling(f"looking for space at the journal {self.root}"):
             free = files.free_bytes(self.root)
+            limited = self._max_bytes is not None
+            used = sum(size for _, size, _ in files.list_files(self.root)) if limited else 0
         if free - nbytes < self._min_free_bytes:
             raise BufferFull(
                 f"transaction {txid} is not journaled: of {free} free bytes at {self.root} it would take "
                 f"{nbytes}, and {self._min_free_bytes} have to stay free",
                 hint="free space there, or wait until contexts are committed",
+            )
+        if self._max_bytes is not None and used + nbytes > self._max_bytes:
+            raise BufferFull(
+                f"transaction {txid} is not journaled: it would take {nbytes} bytes, and of the "
+                f"{self._max_bytes} of the journal {self.root} {used} are in use",
+                hint="wait until contexts are committed, or raise journal_max_bytes",
             )
 
     # -- looking

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,7 +65,8 @@ class Owner:
         """Give the lock up: nothing is carried any more."""
         with self._lock:
             if self._held is not None:
-                files.remove(_lock_path(self._directory, self.id))
+                with contextlib.suppress(OSError):  # a file that nobody locks tells as well that it is dead
+                    files.remove(_lock_path(self._directory, self.id))
                 self._held.release()
                 self._held = None
 

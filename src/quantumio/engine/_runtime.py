@@ -18,7 +18,7 @@ from quantumio.engine._committer import Committer
 from quantumio.engine._context import Context, ContextState
 from quantumio.engine._flush import Flusher
 from quantumio.engine._follow_ups import FollowUps
-from quantumio.engine._journal import Journal
+from quantumio.engine._journal import MIN_FREE_BYTES, Journal
 from quantumio.engine._journal_entry import JournalEntry
 from quantumio.engine._journal_manifest import JournalManifest, JournalTarget
 from quantumio.engine._ledger import ErrorLedger
@@ -99,6 +99,10 @@ class RuntimeSettings:
     lease_s, journaled_lease_s
         How long this process may be silent before others end what it has not committed, in seconds; the
         second for what is in its journal.
+    journal_max_bytes
+        What the journal may take on the disk; None is without limit.
+    journal_min_free_bytes
+        What the journal, and outputs that are moved out of memory, leave free on the disk.
     allow_volatile_journal
         Whether the journal may be on a file system that lives in memory alone.
     pack_bytes, pack_fewest
@@ -112,6 +116,8 @@ class RuntimeSettings:
     verify_borrowed: bool = True
     lease_s: float = 600.0
     journaled_lease_s: float = 7 * 86400.0
+    journal_max_bytes: int | None = None
+    journal_min_free_bytes: int = MIN_FREE_BYTES
     allow_volatile_journal: bool = False
     pack_bytes: int = 1 << 16
     pack_fewest: int = 16
@@ -164,8 +170,15 @@ class Runtime:
         self.temporaries = Temporaries()
         self._owners = directory / _OWNERS
         self._owner = Owner(self._owners)
-        self.journal = Journal(directory / _JOURNAL, allow_volatile=settings.allow_volatile_journal)
-        self._spill = Spill(directory, self.budget, self._open_contexts)
+        self.journal = Journal(
+            directory / _JOURNAL,
+            allow_volatile=settings.allow_volatile_journal,
+            min_free_bytes=settings.journal_min_free_bytes,
+            max_bytes=settings.journal_max_bytes,
+        )
+        self._spill = Spill(
+            directory, self.budget, self._open_contexts, min_free_bytes=settings.journal_min_free_bytes
+        )
         self.sessions = StoreSessions(self._owner, catalog)
         self._follow_ups = FollowUps(catalog, destinations, formats, self.sessions)
         self._is_left_over = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
 
 from quantumio.engine._budget import ByteBudget
 from quantumio.engine._context import Context
@@ -13,9 +12,6 @@ from quantumio.ports import Chunks
 from quantumio.system import files
 
 __all__ = ["Spill"]
-
-_MIN_FREE_BYTES: Final = 1 << 30
-"""What has to stay free on the file system: it is the repository's, and others need it too."""
 
 
 class Spill:
@@ -30,14 +26,22 @@ class Spill:
         Where the files are: a directory of a local file system that is no memory.
     contexts
         Returns the contexts that may have something to be spilled.
+    min_free_bytes
+        What has to stay free on the file system: it is the repository's, and others need it too.
     """
 
     def __init__(
-        self, directory: Path, budget: ByteBudget, contexts: Callable[[], Iterable[Context]]
+        self,
+        directory: Path,
+        budget: ByteBudget,
+        contexts: Callable[[], Iterable[Context]],
+        *,
+        min_free_bytes: int,
     ) -> None:
         self._directory = directory
         self._budget = budget
         self._contexts = contexts
+        self._min_free_bytes = min_free_bytes
         self._lock = threading.Lock()
         self.spilled_bytes = 0
 
@@ -52,6 +56,6 @@ class Spill:
 
     def _store(self, chunks: Chunks) -> memoryview:
         nbytes = sum(memoryview(chunk).nbytes for chunk in chunks)
-        if files.free_bytes(self._directory) - nbytes < _MIN_FREE_BYTES:
-            raise OSError(f"less than {_MIN_FREE_BYTES} bytes would stay free at {self._directory}")
+        if files.free_bytes(self._directory) - nbytes < self._min_free_bytes:
+            raise OSError(f"less than {self._min_free_bytes} bytes would stay free at {self._directory}")
         return files.map_unnamed(self._directory, chunks)

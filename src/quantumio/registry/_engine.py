@@ -125,15 +125,36 @@ class Database:
         self._closed = True
         if self._pid != environment.pid():
             return  # connections and locks are the parent's
-        with self._thread_lock, self._file_lock:
+        with self._locked("closing"):
             self._pools.reader.dispose()
             if self._connection is not None:
-                with contextlib.suppress(*self._failures):  # what was committed is durable in the WAL
+                try:
                     if self._wal is not None:
                         self._checkpoint(self._connection)
-                with contextlib.suppress(*self._failures):
                     self._connection.close()
+                except self._failures:
+                    # What was committed is durable in the WAL; whoever opens it next tries again.
+                    _log.warning(
+                        "the last checkpoint of the registry at %s failed", self.place, exc_info=True
+                    )
+                    self._drop_connection()
             self._writer.dispose()
+
+    @contextlib.contextmanager
+    def _locked(self, doing: str) -> Iterator[None]:
+        """Keep other writers out, of this process and of others.
+
+        Raises
+        ------
+        DestinationError
+            The lock could not be had.
+        """
+        with self._thread_lock, contextlib.ExitStack() as held:
+            try:
+                held.enter_context(self._file_lock)
+            except OSError as error:
+                raise registry_error(error, doing, self.place) from error
+            yield
 
     def _check_open(self) -> None:
         if self._closed:
@@ -269,7 +290,7 @@ class Database:
         """
         self.check_writable()
         self.prove_durable()
-        with self._thread_lock, self._file_lock:
+        with self._locked(doing):
             self._check_open()
             reach("registry.begin.before")
             connection, transaction = self._begin(doing)
@@ -368,7 +389,7 @@ class Database:
         DestinationError
             It cannot be written.
         """
-        with self._thread_lock, self._file_lock:
+        with self._locked("opening"):
             try:
                 self._writing_connection()
             except (SQLAlchemyError, self._database_error) as error:
@@ -427,7 +448,7 @@ class Database:
         if not self._suspect:
             return
         self.check_writable()
-        with self._thread_lock, self._file_lock:
+        with self._locked("checking"):
             try:
                 if self._wal is not None and not self._checkpoint(self._writing_connection()):
                     raise registry_error(

@@ -287,3 +287,21 @@ def test_operator_file_that_is_not_there_is_an_error_also_by_the_environment(tmp
     monkeypatch.setenv("QUANTUMIO_POLICY", str(tmp_path / "no.toml"))
     with pytest.raises(NotFoundError):
         operator_layer(None)
+
+
+def test_every_setting_of_the_runtime_can_be_set():
+    runtime = parse_settings(
+        {
+            "runtime": {
+                "allow_volatile_journal": True,
+                "journal_max_bytes": "2 GiB",
+                "journal_min_free_bytes": "10 MB",
+                "journaled_lease_s": 3600,
+                "lease_s": 30,
+            }
+        },
+        "butler.toml",
+    ).runtime
+    assert runtime.allow_volatile_journal is True
+    assert (runtime.journal_max_bytes, runtime.journal_min_free_bytes) == (2 << 30, 10_000_000)
+    assert (runtime.journaled_lease_s, runtime.lease_s) == (3600.0, 30.0)
