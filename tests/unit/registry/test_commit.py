@@ -324,6 +324,20 @@ def test_numbers_of_versions_tell_of_removed_ones_too(catalog: SqlCatalog, commi
     assert catalog.version_numbers(CALEXP, data_id, "u/nobody") == []
 
 
+def test_number_of_a_removed_version_is_not_given_again(catalog: SqlCatalog, commit: Commit) -> None:
+    (first, _) = [commit(CALEXP, [visit(1)])[0] for _ in range(2)]
+    table = catalog._tables.group(CALEXP.dimensions).dataset
+    for removed, live, version in (([2], 1, 3), ([1, 3], 0, 4)):
+        with catalog._database.edit("removing") as connection:
+            connection.execute(sa.update(table).where(table.c.v.in_(removed)).values(removed_seq=9))
+        wrong = make_transaction(CALEXP, [visit(1)], expect=live + 5)
+        (conflict,) = catalog.flip([wrong])
+        assert isinstance(conflict, CommitConflict)
+        assert conflict.winner_version == (live or None)
+        (ref,) = commit(CALEXP, [visit(1)], expect=live)
+        assert (ref.version, ref.data_id) == (version, first.data_id)
+
+
 # -- failures
 
 

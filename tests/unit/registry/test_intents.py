@@ -8,7 +8,7 @@ import attrs
 import pytest
 import sqlalchemy as sa
 
-from quantumio.errors import ErrorKind, InvalidInputError, StateError
+from quantumio.errors import DestinationError, ErrorKind, InvalidInputError, StateError
 from quantumio.model import (
     CommitFailed,
     CommitParked,
@@ -111,6 +111,17 @@ def test_key_that_no_registry_takes_disturbs_nobody_else(catalog: SqlCatalog, ow
 
 def test_no_group_is_nothing(catalog: SqlCatalog, owner: UUID) -> None:
     assert catalog.prepare([], owner, LONG_S) == []
+
+
+def test_damaged_manifest_is_told(catalog: SqlCatalog, owner: UUID) -> None:
+    transaction = make_transaction(CALEXP, [visit(1)])
+    prepare(catalog, transaction, owner)
+    with catalog._database.edit("damaging") as connection:
+        connection.execute(sa.update(TXN).values(manifest='{"version": 1}'))
+    for look in (lambda: catalog.transaction(transaction.txid), catalog.preparing):
+        with pytest.raises(DestinationError, match="is damaged") as error:
+            look()
+        assert error.value.kind is ErrorKind.CORRUPT
 
 
 # -- leases

@@ -7,7 +7,7 @@ import attrs
 import pytest
 import sqlalchemy as sa
 
-from quantumio.errors import ErrorKind
+from quantumio.errors import ErrorKind, InternalError
 from quantumio.model import (
     CommitConflict,
     CommitFailed,
@@ -22,7 +22,9 @@ from quantumio.model import (
 )
 from quantumio.ports import DatasetQuery
 from quantumio.registry import SqlCatalog
+from quantumio.registry._commit_rows import insert_statement
 from quantumio.registry._schema import TXN, TXN_REQUIRES
+from quantumio.registry._verdict import Standing
 from quantumio.system import environment
 from tests.unit.registry.conftest import CALEXP, artifact, make_transaction, visit
 from tests.unit.registry.intents import (
@@ -153,6 +155,26 @@ def test_flip_that_refuses_a_member_ends_it_and_says_what_is_to_be_removed(catal
     assert reasons == [None, "conflict", "reused"]
     left = {(one.txid, one.follow_up, one.is_due) for one in catalog.outbox()}
     assert left == {(first.txid, EXPORT, False), (loser.txid, CLEAN, False), (again.txid, CLEAN, False)}
+
+
+def test_row_that_is_not_as_it_was_read_undoes_the_whole_flip(
+    catalog: SqlCatalog, owner: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never by what quantumio does; but if it ever was, no dataset of a fenced owner may become visible."""
+    transaction, other = make_transaction(CALEXP, [visit(1)]), make_transaction(CALEXP, [visit(2)])
+    catalog.prepare([transaction, other], owner, LONG_S)
+    assert catalog.take_over(transaction.txid, new_owner(catalog), 0) is not None
+    stale = {one.txid: Standing("PREPARING", 0, None) for one in (transaction, other)}
+    with monkeypatch.context() as patch, pytest.raises(InternalError, match="changed its state"):
+        patch.setattr("quantumio.registry._commit._standings", lambda *_: stale)
+        flip(catalog, other, transaction)
+    assert catalog.count(DatasetQuery()) == 0
+    assert isinstance(flip(catalog, other)[0], Committed)
+
+
+def test_statement_that_takes_its_values_in_another_order_is_refused(catalog: SqlCatalog) -> None:
+    with pytest.raises(InternalError, match="takes"):
+        insert_statement(catalog._database, TXN, ("run", "txid"))
 
 
 # -- upstreams

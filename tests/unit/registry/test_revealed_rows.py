@@ -179,16 +179,31 @@ def test_copies_that_are_still_to_come_are_not_shown(site: Site) -> None:
     (output,) = transaction.outputs
     *others, there = output.artifacts
     pending = attrs.evolve(there, state=ArtifactState.PENDING)
-    elsewhere = artifact("t", store="other", load_id=environment.uuid7())
     output = attrs.evolve(output, artifacts=(*others, pending))
     (outcome,) = flip(site.catalog, attrs.evolve(transaction, outputs=(output,)))
     assert isinstance(outcome, Committed)
     assert site.seen() == []
     assert not site.destinations.is_in_registry("direct")
-    assert elsewhere.load_id != there.load_id
     site.catalog.record_artifacts({outcome.refs[0].id: [there]})
     site.tables.reveal("calexp", there.load_id, outcome.refs[0])
     assert site.seen() == expected(outcome)
+
+
+def test_rows_in_another_database_are_left_to_the_outbox(
+    place: Place, catalog: SqlCatalog, tmp_path: Path
+) -> None:
+    settings = DestinationSettings(name="other", kind="database", options={"url": "sqlite:///other.db"})
+    destinations = OpenedDestinations(
+        {"other": settings}, repository_root=tmp_path, repository_id=catalog.repository_id
+    )
+    catalog.reveal_through(destinations)
+    assert not destinations.is_in_registry("other")
+    transaction = make_transaction(CALEXP, [visit(1)])
+    (output,) = transaction.outputs
+    rows = artifact("calexp", store="other", load_id=environment.uuid7())
+    output = attrs.evolve(output, artifacts=(*output.artifacts, rows))
+    assert isinstance(flip(catalog, attrs.evolve(transaction, outputs=(output,)))[0], Committed)
+    destinations.close()
 
 
 def test_registry_without_destinations_commits_all_the_same(catalog: SqlCatalog) -> None:
