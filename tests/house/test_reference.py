@@ -194,7 +194,9 @@ def test_every_setting_of_the_runtime_is_in_the_reference_with_its_default():
     for field in fields:
         if isinstance(field.default, bool):
             assert documented[field.name] == str(field.default).lower()
-        elif field.name == "pack_bytes":
-            assert parse_bytes(documented[field.name].strip('"'), "pack_bytes") == field.default
+        elif field.default is None:
+            assert documented[field.name] == "no limit"
+        elif field.name in ("pack_bytes", "journal_min_free_bytes"):
+            assert parse_bytes(documented[field.name].strip('"'), field.name) == field.default
         elif field.default is not attrs.NOTHING:
             assert float(documented[field.name]) == field.default

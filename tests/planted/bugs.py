@@ -677,7 +677,7 @@ def precondition_that_failed_is_a_conflict():
 
 
 @bug(REGISTRY, "-k", "nobody_tells")
-def unknown_outcome_is_cleaned_up():
+def unknown_outcome_over_the_network_is_cleaned_up():
     from quantumio.engine._carrier import Carrier
     from quantumio.model import CommitUnknown
 
