@@ -1,8 +1,8 @@
 """For authors of plug-ins: suites for their destinations, destinations that fail on purpose, and crashes.
 
 Nothing here is used at run time. It needs pytest, hypothesis and trio. `crash_everywhere` kills a scenario at
-each of its points and has somebody look at what it leaves; `power_loss` does so for power cuts; `simulate` runs
-several processes in a world whose every chance comes from a seed.
+each of its points and has somebody look at what it leaves; `power_loss` does so for power cuts; `simulate`
+runs several processes in a world whose every chance comes from a seed.
 """
 
 from quantumio.testing._crash import Acknowledge, Crash, CrashReport, Violation, crash_everywhere
