@@ -24,7 +24,7 @@ from quantumio import (
     InvalidInputError,
     StateError,
 )
-from quantumio.engine import PlanScope, _runtime, known_outcome
+from quantumio.engine import PlanScope, _recoverer, known_outcome
 from quantumio.engine._carrier import Carrier
 from quantumio.engine._journal import Journal
 from quantumio.engine._journal_entry import JournalState
@@ -230,7 +230,7 @@ def test_copy_that_failed_comes_later_from_a_copy_that_is_whole(make_butler):
 
 
 def test_copy_that_failed_is_tried_again_by_the_same_process(make_butler, monkeypatch):
-    monkeypatch.setattr(_runtime, "_TRY_AGAIN_S", 0.05)
+    monkeypatch.setattr(_recoverer, "_TRY_AGAIN_S", 0.05)
     monkeypatch.setattr(_outbox, "_CLAIM_OF_WRITER_NS", 300_000_000)
     config = {
         "destinations": {"second": {"kind": "files", "root": "second"}},

@@ -21,7 +21,7 @@ from quantumio import (
     DatasetType,
     ErrorKind,
 )
-from quantumio.engine import _runtime
+from quantumio.engine import _recoverer
 from quantumio.model import ArtifactState
 from quantumio.system import failpoints
 from quantumio.testing import Fault, FaultyDestination
@@ -251,7 +251,7 @@ class Night(RuleBasedStateMachine):
 @pytest.fixture(autouse=True)
 def _no_second_thoughts(monkeypatch):
     """Nothing is tried again behind the machine's back."""
-    monkeypatch.setattr(_runtime, "_TRY_AGAIN_S", 3600.0)
+    monkeypatch.setattr(_recoverer, "_TRY_AGAIN_S", 3600.0)
 
 
 class TestNight(Night.TestCase):

@@ -28,7 +28,8 @@ from quantumio.engine._plan_scope import PlanScope
 from quantumio.engine._policy import LOCAL, ROWS, PolicyResolver, as_targets
 from quantumio.engine._progress import Progress
 from quantumio.engine._recovery import RecoveryItem, RecoveryReport
-from quantumio.engine._runtime import Runtime, RuntimeSettings, RuntimeStatus
+from quantumio.engine._runtime import Runtime
+from quantumio.engine._runtime_settings import RuntimeSettings, RuntimeStatus
 
 __all__ = [
     "GIVEN_UP",

@@ -10,7 +10,6 @@ from typing import Final
 from uuid import UUID
 
 import anyio
-from attrs import frozen
 
 from quantumio.engine._budget import ByteBudget, Charge
 from quantumio.engine._carrier import Carrier
@@ -18,18 +17,21 @@ from quantumio.engine._committer import Committer
 from quantumio.engine._context import Context, ContextState
 from quantumio.engine._flush import Flusher
 from quantumio.engine._follow_ups import FollowUps
-from quantumio.engine._journal import MIN_FREE_BYTES, Journal
+from quantumio.engine._journal import Journal
 from quantumio.engine._journal_entry import JournalEntry
-from quantumio.engine._journal_manifest import JournalManifest, JournalTarget
+from quantumio.engine._journal_manifest import JournalManifest
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._loop_thread import Job, LoopThread
 from quantumio.engine._output import Output
 from quantumio.engine._owner import Owner
 from quantumio.engine._packs import PackRules
 from quantumio.engine._plan_scope import PlanScope
-from quantumio.engine._policy import ROWS, PolicyResolver
+from quantumio.engine._policy import PolicyResolver
 from quantumio.engine._pool import BufferPool
+from quantumio.engine._recoverer import Recoverer
 from quantumio.engine._recovery import Recovery, RecoveryReport
+from quantumio.engine._restored import restored
+from quantumio.engine._runtime_settings import RuntimeSettings, RuntimeStatus
 from quantumio.engine._sessions import StoreSessions
 from quantumio.engine._spill import Spill
 from quantumio.engine._temporaries import Temporaries
@@ -43,10 +45,6 @@ from quantumio.model import (
     CommitParked,
     Committed,
     CommitUnknown,
-    Mode,
-    OutputRecord,
-    Resolution,
-    Target,
     Transaction,
     TransactionRecord,
 )
@@ -54,17 +52,13 @@ from quantumio.ports import Catalog, Destinations, Formats
 from quantumio.system import environment
 from quantumio.system.failpoints import reach
 
-__all__ = ["Runtime", "RuntimeSettings", "RuntimeStatus"]
+__all__ = ["Runtime"]
 
 _ERRORS: Final = "errors"
 """Directory of the repository with the failures that nobody has acknowledged."""
 
 _JOURNAL: Final = "journal"
 """Directory of the repository with what was accepted and is not placed yet."""
-
-_TRY_AGAIN_S: Final = 15.0
-_LONGEST_DELAY_S: Final = 900.0
-"""How long what could not be done now waits for its next attempt in this process: doubled, in seconds."""
 
 _OWNERS: Final = "owners"
 """Directory of the repository with a locked file for every process that carries something."""
@@ -80,60 +74,6 @@ _PARKED: Final = "the Butler was closed before it was decided; it is in the jour
 
 _ABANDON_AFTER_S: Final = 5.0
 """After contexts were given up at close, how long their running calls may still take, in seconds."""
-
-
-@frozen(kw_only=True)
-class RuntimeSettings:
-    """What an operator sets in ``[runtime]`` of ``butler.toml``.
-
-    Attributes
-    ----------
-    max_buffer_bytes
-        Byte budget of accepted outputs in memory.
-    put_timeout_s
-        How long a put waits for the budget before `BufferFull`, in seconds.
-    encoders
-        Encodings that run at the same time.
-    verify_borrowed
-        Whether borrowed arrays are digested at put and checked at flush.
-    lease_s, journaled_lease_s
-        How long this process may be silent before others end what it has not committed, in seconds; the
-        second for what is in its journal.
-    journal_max_bytes
-        What the journal may take on the disk; None is without limit.
-    journal_min_free_bytes
-        What the journal, and outputs that are moved out of memory, leave free on the disk.
-    allow_volatile_journal
-        Whether the journal may be on a file system that lives in memory alone.
-    pack_bytes, pack_fewest
-        Outputs up to this size share an object with others of their context, where it has at least so many;
-        ``pack_bytes = 0`` gives each its own.
-    """
-
-    max_buffer_bytes: int
-    put_timeout_s: float = 60.0
-    encoders: int = 2
-    verify_borrowed: bool = True
-    lease_s: float = 600.0
-    journaled_lease_s: float = 7 * 86400.0
-    journal_max_bytes: int | None = None
-    journal_min_free_bytes: int = MIN_FREE_BYTES
-    allow_volatile_journal: bool = False
-    pack_bytes: int = 1 << 16
-    pack_fewest: int = 16
-
-
-@frozen(kw_only=True)
-class RuntimeStatus:
-    """What a runtime is doing now; sizes in bytes, times in seconds."""
-
-    contexts_open: int
-    contexts_in_flight: int
-    buffer_used_bytes: int
-    buffer_max_bytes: int
-    buffer_spilled_bytes: int
-    put_waited_s: float
-    temporaries: int
 
 
 class Runtime:
@@ -181,8 +121,16 @@ class Runtime:
         )
         self.sessions = StoreSessions(self._owner, catalog)
         self._follow_ups = FollowUps(catalog, destinations, formats, self.sessions)
-        self._is_left_over = False
-        self._untold = RecoveryReport()
+        self._recovery = Recovery(
+            catalog=catalog,
+            journal=self.journal,
+            owner=self._owner,
+            owners=self._owners,
+            follow_ups=self._follow_ups,
+            ledger=self.ledger,
+            carry=self._carry_entry,
+        )
+        self._recoverer = Recoverer(self._recovery, catalog, self._owner, self.ledger)
         self._scopes: dict[UUID, anyio.CancelScope] = {}
         self._parked: set[UUID] = set()
         self._loop = LoopThread("quantumio-runtime", self._main)
@@ -221,7 +169,6 @@ class Runtime:
             )
 
     async def _main(self, serve: Callable[[], Awaitable[None]]) -> None:
-        self._recovering = anyio.Lock()
         self._flusher = Flusher(self.destinations, self.formats, self.settings.encoders, self.sessions)
         self._committer = Committer(
             self.catalog,
@@ -241,7 +188,7 @@ class Runtime:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._committer.run)
             tasks.start_soon(self._renew_lease)
-            tasks.start_soon(self._try_again)
+            tasks.start_soon(self._recoverer.run)
             await serve()
             tasks.cancel_scope.cancel()
 
@@ -408,7 +355,7 @@ class Runtime:
         if isinstance(outcome, Committed) and (outcome.reused or await self._carrier.settle(context)):
             context.settle()
         else:
-            self._is_left_over |= isinstance(outcome, Committed | CommitParked)
+            self._recoverer.is_left_over |= isinstance(outcome, Committed | CommitParked)
         await self._save_errors()
 
     def _remember(self, txid: UUID, outcome: CommitOutcome) -> None:
@@ -553,18 +500,6 @@ class Runtime:
             self._remember(context.txid, context.outcome)
 
     # -- recovery
-    @property
-    def _recovery(self) -> Recovery:
-        return Recovery(
-            catalog=self.catalog,
-            journal=self.journal,
-            owner=self._owner,
-            owners=self._owners,
-            follow_ups=self._follow_ups,
-            ledger=self.ledger,
-            carry=self._carry_entry,
-        )
-
     def recover(self, timeout_s: float | None = None) -> RecoveryReport:
         """Finish or end what deaths have left, and wait until that is done; see `Recovery`.
 
@@ -580,7 +515,7 @@ class Runtime:
         self.check_may_wait()
         done: Reply[RecoveryReport] = Reply()
         refused = StateError(_CLOSED, hint="open another one")
-        self._soon(functools.partial(self._recover, done), lambda: done.fail(refused))
+        self._soon(functools.partial(self._recoverer.recover, done), lambda: done.fail(refused))
         if not done.wait(timeout_s):
             return RecoveryReport()
         report = done.result()
@@ -614,53 +549,13 @@ class Runtime:
     def recover_soon(self) -> None:
         """Recover in the background, if there is anything to be recovered."""
         if self._recovery.is_needed():
-            self._soon(self._recover_left, _nothing)
-
-    async def _recover(self, done: Reply[RecoveryReport]) -> None:
-        try:
-            await anyio.to_thread.run_sync(self.catalog.hasten_follow_ups)  # whoever asks does not mean later
-            await self._recover_alone(end_dead=True)
-            done.give(self._untold)
-            self._untold = RecoveryReport()
-        except QuantumioError as error:
-            done.fail(error)
-        except BaseException as error:
-            done.fail(InternalError(f"{type(error).__name__}: {error}"))
-            raise
-
-    async def _try_again(self) -> None:
-        """Come back to what could not be done, for as long as this process lives; ever more rarely."""
-        delay_s = _TRY_AGAIN_S
-        while True:
-            await anyio.sleep(delay_s)
-            if self._is_left_over:
-                self._is_left_over = False
-                await self._guarded(self._recover_left)
-            delay_s = min(2 * delay_s, _LONGEST_DELAY_S) if self._is_left_over else _TRY_AGAIN_S
-            await self._save_errors()
-
-    async def _recover_alone(self, *, end_dead: bool) -> RecoveryReport:
-        async with self._recovering:  # a second one would skip, and not wait for, what the first has locked
-            report = await self._recovery.run(end_dead=end_dead)
-        self._untold.items += report.items
-        return report
-
-    async def _recover_left(self) -> None:
-        try:
-            report = await self._recover_alone(end_dead=False)
-            waiting = await anyio.to_thread.run_sync(self.catalog.outbox)
-        except QuantumioError as error:  # the registry cannot be reached: later
-            self._is_left_over = True
-            self.ledger.add(error.kind, f"recovery did not come to its end: {error}")
-            return
-        ours = any(entry.claimed_by in (None, self._owner.id) for entry in waiting)
-        self._is_left_over |= ours or not report.is_clean
+            self._soon(self._recoverer.recover_left, _nothing)
 
     async def _carry_entry(
         self, manifest: JournalManifest, entry: JournalEntry, epoch: int, generation: int
     ) -> CommitOutcome:
         """Carry what a journal has kept, as if it had just been sealed."""
-        context = await anyio.to_thread.run_sync(self._restored, manifest, entry)
+        context = await anyio.to_thread.run_sync(restored, self, manifest, entry)
         context.epoch = epoch
         if generation != manifest.transaction.generation:
             context.begin_again(epoch, generation)
@@ -668,25 +563,6 @@ class Runtime:
         await self._carry(context)
         assert context.outcome is not None
         return context.outcome
-
-    def _restored(self, manifest: JournalManifest, entry: JournalEntry) -> Context:
-        context = Context.from_journal(self, manifest.transaction, entry)
-        context.restore(
-            [
-                Output.from_journal(
-                    record,
-                    name=_name_of(record, manifest.transaction, number),
-                    resolution=_resolution(manifest.targets[number]),
-                    formats=self.formats,
-                    budget=self.budget,
-                    encoded={
-                        blob.format: entry.read(blob) for blob in manifest.blobs if blob.output == number
-                    },
-                )
-                for number, record in enumerate(manifest.transaction.outputs)
-            ]
-        )
-        return context
 
     # -- looking at it, and the end
     def ticketed(self, txid: UUID) -> Context | CommitOutcome | None:
@@ -773,27 +649,6 @@ class Runtime:
         self._owner.release()
         self.ledger.save()
         self.ledger.raise_undelivered()
-
-
-def _resolution(targets: Sequence[JournalTarget]) -> Resolution:
-    """Return what the policy said when an output was put, as far as a journal keeps it."""
-    return Resolution(
-        targets=tuple(Target(target.destination, target.required) for target in targets),
-        formats={target.destination: ROWS if target.format == ROWS else target.format for target in targets},
-        mode=Mode.DEFERRED,
-        own=None,
-        ack=None,
-        why={},
-    )
-
-
-def _name_of(record: OutputRecord, transaction: Transaction, number: int) -> str:
-    """Return the name under which an output was planned, so that it is never placed twice."""
-    for artifact in record.artifacts:
-        if artifact.load_id is None:
-            stem = (artifact.member or artifact.path).rpartition("/")[2]
-            return ".".join(stem.split(".")[:3])
-    return f"{transaction.txid}.{transaction.generation}.{number}"
 
 
 def _nothing() -> None:
