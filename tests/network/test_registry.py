@@ -106,7 +106,7 @@ def terminating(direct, point):
 @pytest.mark.parametrize("how", [How.STALL_BEFORE, How.STALL_AFTER])
 @pytest.mark.parametrize("after", [0, THE_FLIP])
 def test_server_that_falls_silent_is_given_up(night, monkeypatch, how, after):
-    monkeypatch.setattr(_postgresql, "_ANSWER_S", 3.0)
+    monkeypatch.setattr(_postgresql, "_ANSWER_S", 8.0)
     fault = Fault(how, commits, after=after)
     outcome = night.suffers(fault, ack="journaled")
     assert fault.hits
@@ -114,7 +114,7 @@ def test_server_that_falls_silent_is_given_up(night, monkeypatch, how, after):
 
 
 def test_server_that_falls_silent_within_an_answer_is_given_up(night, monkeypatch):
-    monkeypatch.setattr(_postgresql, "_ANSWER_S", 3.0)
+    monkeypatch.setattr(_postgresql, "_ANSWER_S", 8.0)
     fault = Fault(How.STALL_REPLY, everything, after=3)
     assert isinstance(night.suffers(fault, ack="journaled"), (Committed, CommitParked))
     assert fault.hits

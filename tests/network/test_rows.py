@@ -21,7 +21,7 @@ def night(tmp_path, database_proxy, database_url):
         "kind": "database",
         "url": database_url.replace("+psycopg", "").partition("?")[0],
         "insecure": True,
-        "timeout_s": 3,
+        "timeout_s": 8,
     }
     create(
         repository,
@@ -63,7 +63,7 @@ def test_connection_lost_at_any_message(night, how, direct):
 @pytest.mark.parametrize("after", [0, 1])
 @pytest.mark.parametrize("how", [How.STALL_BEFORE, How.STALL_AFTER])
 def test_server_that_falls_silent_is_given_up(night, monkeypatch, how, after, direct):
-    monkeypatch.setattr(_sql_engine, "_CONNECT_S", 2)
+    monkeypatch.setattr(_sql_engine, "_CONNECT_S", 5)
     fault = Fault(how, commits, after=after)
     outcome = night.suffers(fault, ack="journaled")
     assert fault.hits

@@ -45,7 +45,7 @@ def everything(data):
 
 @pytest.fixture
 def night(tmp_path, s3_server, s3_bucket, monkeypatch):
-    monkeypatch.setattr(_remote, "_CONNECT_S", 2.0)
+    monkeypatch.setattr(_remote, "_CONNECT_S", 5.0)
     there = urlsplit(s3_server.endpoint_url)
     with Proxy((there.hostname, there.port)) as proxy:
         archive = {
@@ -53,7 +53,7 @@ def night(tmp_path, s3_server, s3_bucket, monkeypatch):
             "root": f"s3://{s3_bucket}/store",
             "endpoint": f"http://127.0.0.1:{proxy.port}",
             "insecure": True,
-            "timeout_s": 3,
+            "timeout_s": 8,
         }
         repository = tmp_path / "repository"
         create(repository, destinations={"archive": archive}, rules=[{"to": ["archive"]}])
