@@ -73,7 +73,7 @@ demo: $(STAMP_DEMO) ## Run the main job (DATA=directory: on real frames)
 # ------------------------------------------------------------------------------------- tests
 .PHONY: test
 test: $(STAMP_TEST) ## Run all tests (ARGS=...: arguments for pytest; ARGS=-n0: in one process)
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 .PHONY: campaign
 campaign: $(STAMP_TEST) ## Crashes, power cuts and nights in large numbers (HOURS=1)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import os
 import sys
 
@@ -9,6 +10,7 @@ from tests.simulation.nights import nights
 
 
 def main():
+    logging.getLogger("quantumio").addHandler(logging.NullHandler())  # what goes wrong does so on purpose
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--count", type=int, default=1, help="so many seeds from there on; prints JSON")

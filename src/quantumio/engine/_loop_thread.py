@@ -130,14 +130,16 @@ class LoopThread:
             return  # somebody was first
         try:
             # A daemon, so that an exiting interpreter is not kept waiting: closing drains it.
-            self._thread = threading.Thread(target=self._run_loop, name=self._name, daemon=True)
+            self._thread = threading.Thread(
+                target=self._run_loop, args=(self._main,), name=self._name, daemon=True
+            )
             self._thread.start()
         except BaseException as error:  # noqa: BLE001  raised where it is waited for
             self._started.fail(error)
 
-    def _run_loop(self) -> None:
+    def _run_loop(self, main: Callable[[], Awaitable[None]]) -> None:
         try:
-            anyio.run(self._main)
+            anyio.run(main)
         except BaseException as error:
             if self._started.is_given:
                 raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _thread
 import contextvars
+import inspect
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
@@ -312,7 +313,9 @@ class SimulatedThread:
         daemon: bool = False,
     ) -> None:
         self.name = name
-        self._work = args[0] if target is anyio.run else lambda: run_in_turn(target, *args)
+        # A thread that is given a coroutine function runs an event loop: here there is one for all.
+        has_loop = bool(args) and inspect.iscoroutinefunction(args[0])
+        self._work = args[0] if has_loop else lambda: run_in_turn(target, *args)
         self._ended = SimulatedEvent()
 
     def start(self) -> None:
