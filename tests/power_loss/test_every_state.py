@@ -154,18 +154,24 @@ def test_planted_bug_of_the_journal_is_found(tmp_path, monkeypatch, plant, said)
     assert any(said in message for _, message in report.violations)
 
 
+def one_output(repository, acknowledge):
+    with scenarios.opened(repository) as butler:
+        scenarios.commit(butler, "two")
+
+
 def test_one_state_is_looked_at_again_by_its_numbers(tmp_path):
     seen = []
 
     def note(repository, cut):
         seen.append((cut.operation, cut.choice, sorted(p.name for p in (repository / "data").rglob("*"))))
 
-    for name, only in (("all", None), ("one", (20, 1))):
+    # One output: the operations of several are done by several threads, in another order each time.
+    for name, only in (("all", None), ("one", (12, 1))):
         directory = tmp_path / name
         directory.mkdir()
-        power_loss(scenarios.two_commits, prepare=scenarios.local, check=note, directory=directory, only=only)
-    assert seen[-1][:2] == (20, 1)
-    assert len(seen[-1][2]) == len(next(names for *cut, names in seen if cut == [20, 1]))
+        power_loss(one_output, prepare=scenarios.local, check=note, directory=directory, only=only)
+    assert seen[-1][:2] == (12, 1)
+    assert len(seen[-1][2]) == len(next(names for *cut, names in seen if cut == [12, 1]))
 
 
 def test_butler_reads_a_built_state(tmp_path):
