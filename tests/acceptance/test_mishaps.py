@@ -3,9 +3,6 @@
 import errno
 import os
 import shutil
-import subprocess
-import sys
-import textwrap
 
 import anyio
 import pytest
@@ -16,18 +13,7 @@ from quantumio.engine import _loop_thread
 from quantumio.engine._journal import Journal
 from quantumio.engine._journal_entry import JournalEntry, JournalState
 from quantumio.errors import DestinationError
-
-
-def run(script, root):
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script), str(root)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
+from tests.acceptance.processes import leave_placed_outputs, run
 
 
 @pytest.mark.parametrize("end", ["", "sys.exit(0)"])
@@ -43,8 +29,7 @@ def test_exiting_interpreter_finishes_what_was_committed(make_butler, tmp_path, 
                 ctx.put({{"visit": visit}}, "stats", visit=100 + visit)
         {end}
     """
-    code, _, told = run(script, tmp_path / "night")
-    assert (code, told) == (0, "")
+    run(script, tmp_path / "night")
     with Butler(tmp_path / "night", readonly=True) as butler:
         assert len(list(butler.query("stats", collections="r"))) == 40
 
@@ -52,16 +37,7 @@ def test_exiting_interpreter_finishes_what_was_committed(make_butler, tmp_path, 
 def test_registry_from_a_backup_is_not_cleaned_up_by_opening_it(make_butler, tmp_path):
     root = tmp_path / "night"
     make_butler(config={"rules": [{"mode": "immediate"}]}, run="r").close()
-    script = """
-        import os, sys
-        from quantumio import Butler
-        butler = Butler(sys.argv[1], run="r", instrument="ST8")
-        ctx = butler.context()
-        for visit in range(3):
-            ctx.put({"visit": visit}, "stats", visit=visit)
-        os.kill(os.getpid(), 9)
-    """
-    run(script, root)
+    leave_placed_outputs(root)
     with Butler(root, run="r", instrument="ST8") as butler:
         with butler.context() as ctx:  # whatever is done in the background is done by then
             ctx.put({"a": 1}, "stats", visit=9)
@@ -93,7 +69,7 @@ def journaled(make_butler, tmp_path):
         ctx.put({"a": 1}, "stats", visit=1)
         ctx.commit()
     """
-    run(script, root)
+    run(script, root, fails=True)
     assert [entry.state for entry in Journal(root / "journal").entries()] == [JournalState.READY]
     return root
 
@@ -157,8 +133,7 @@ def test_dependent_of_what_cannot_be_recovered_now_waits_for_it(make_butler, tmp
             print(first.txid)
             butler.errors(acknowledge=True)
     """
-    _, told, failure = run(script, root)
-    assert told, failure
+    told = run(script, root)
     (root / "archive").unlink()
     manifest = root / "journal" / f"{told.strip()}.ready" / "manifest.json"
     kept = manifest.with_name("kept")

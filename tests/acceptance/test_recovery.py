@@ -1,9 +1,5 @@
 """What is promised survives: journaled contexts, dead owners, what follows a commit."""
 
-import os
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 
@@ -32,6 +28,7 @@ from quantumio.model import ArtifactState, TransactionState
 from quantumio.ports import LEASE_OVER
 from quantumio.registry import _outbox
 from quantumio.testing import Fault, FaultyDestination
+from tests.acceptance.processes import leave_placed_outputs, run
 
 AWAY = {"destinations": {"archive": {"kind": "files", "root": "archive/disk"}}, "rules": [{"to": "archive"}]}
 
@@ -40,18 +37,21 @@ def journal(root):
     return [entry.state for entry in Journal(root / "journal").entries()]
 
 
-def run(script, root, *arguments, fails=False):
-    """Run a script in a process of its own; returns what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script), str(root), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        check=False,
-    )
-    assert (done.returncode != 0) is fails, done.stderr
-    return done.stdout
+def with_failed_copy(make_butler):
+    """Return a Butler, its destinations, the second of them, and a context whose copy there has failed."""
+    config = {
+        "destinations": {"second": {"kind": "files", "root": "second"}},
+        "rules": [{"to": ["local", "second?"]}],
+    }
+    butler = make_butler(config=config, run="r")
+    opened = butler._session.repositories[0].destinations
+    whole = opened.get("second")
+    opened._open["second"] = FaultyDestination(whole, Fault(at=1, forever=True))
+    with butler.context() as ctx:
+        ctx.put({"a": 1}, "stats", visit=1)
+    with pytest.raises(ExceptionGroup):
+        butler.drain()
+    return butler, opened, whole, ctx
 
 
 def catalog_of(butler):
@@ -153,16 +153,7 @@ def test_journaled_context_that_lost_is_kept_for_people(away):
 def test_open_context_dies_with_its_process_and_leaves_nothing(make_butler, tmp_path):
     root = tmp_path / "night"
     make_butler(config={"rules": [{"mode": "immediate"}]}, run="r").close()
-    script = """
-        import os, sys
-        from quantumio import Butler
-        butler = Butler(sys.argv[1], run="r", instrument="ST8")
-        ctx = butler.context()
-        for visit in range(3):
-            ctx.put({"visit": visit}, "stats", visit=visit)
-        os.kill(os.getpid(), 9)
-    """
-    run(script, root, fails=True)
+    leave_placed_outputs(root)
     assert len(list(root.rglob("stats/r/*.json"))) == 3
     with Butler(root, run="r", instrument="ST8", readonly=True) as butler:
         found = butler.recover(dry_run=True).items
@@ -201,18 +192,7 @@ def test_living_process_is_left_alone_by_the_recovery_of_another(make_butler, tm
 
 
 def test_copy_that_failed_comes_later_from_a_copy_that_is_whole(make_butler):
-    config = {
-        "destinations": {"second": {"kind": "files", "root": "second"}},
-        "rules": [{"to": ["local", "second?"]}],
-    }
-    butler = make_butler(config=config, run="r")
-    opened = butler._session.repositories[0].destinations
-    whole = opened.get("second")
-    opened._open["second"] = FaultyDestination(whole, Fault(at=1, forever=True))
-    with butler.context() as ctx:
-        ctx.put({"a": 1}, "stats", visit=1)
-    with pytest.raises(ExceptionGroup):
-        butler.drain()
+    butler, opened, whole, ctx = with_failed_copy(make_butler)
     (ref,) = ctx.refs
     states = {one.destination: one.state for one in butler.where_is(ref)}
     assert states == {"local": ArtifactState.OK, "second": ArtifactState.PENDING}
@@ -450,18 +430,7 @@ def test_flush_carries_what_is_parked_and_tells_what_is_left(away):
 
 
 def test_flush_tries_at_once_what_has_failed_here_and_what_was_postponed(make_butler):
-    config = {
-        "destinations": {"second": {"kind": "files", "root": "second"}},
-        "rules": [{"to": ["local", "second?"]}],
-    }
-    butler = make_butler(config=config, run="r")
-    opened = butler._session.repositories[0].destinations
-    whole = opened.get("second")
-    opened._open["second"] = FaultyDestination(whole, Fault(at=1, forever=True))
-    with butler.context() as ctx:
-        ctx.put({"a": 1}, "stats", visit=1)
-    with pytest.raises(ExceptionGroup):
-        butler.drain()
+    butler, opened, whole, ctx = with_failed_copy(make_butler)
     (left,) = butler.flush()
     assert (left.what, left.action) == ("follow_up", "postponed")
     opened._open["second"] = whole

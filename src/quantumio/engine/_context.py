@@ -11,16 +11,13 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from quantumio.engine._journal_entry import JournalEntry
+from quantumio.engine._outcome_errors import outcome_error
 from quantumio.engine._output import Output
 from quantumio.engine._ownership import choose_ownership, take_snapshot
 from quantumio.engine._plan_scope import PlanScope
 from quantumio.engine._policy import ROWS, PolicyResolver
 from quantumio.engine._progress import Progress
 from quantumio.errors import (
-    CommitConflictError,
-    CommitFailedError,
-    CommitParkedError,
-    CommitUnknownError,
     ConflictError,
     DestinationError,
     ErrorKind,
@@ -30,12 +27,9 @@ from quantumio.errors import (
 from quantumio.model import (
     TEMPORARY,
     Ack,
-    CommitConflict,
     CommitFailed,
     CommitOutcome,
-    CommitParked,
     Committed,
-    CommitUnknown,
     DataId,
     DatasetRef,
     DatasetType,
@@ -54,7 +48,7 @@ from quantumio.system import environment
 if TYPE_CHECKING:
     from quantumio.engine._runtime import Runtime
 
-__all__ = ["MOMENT_OF_ACK", "Context", "ContextState", "outcome_error"]
+__all__ = ["MOMENT_OF_ACK", "Context", "ContextState"]
 
 MOMENT_OF_ACK = {
     Ack.BUFFERED: Moment.ACCEPTED,
@@ -581,30 +575,3 @@ class Context:
             )
         self._runtime.ledger.deliver(self.txid)
         raise outcome_error(self.outcome, self.txid, moment)
-
-
-def outcome_error(outcome: CommitOutcome | None, txid: UUID, moment: Moment) -> QuantumioError:
-    """Return the error that says why a moment did not come."""
-    match outcome:
-        case CommitConflict():
-            return CommitConflictError(
-                outcome.message,
-                outcome=outcome,
-                hint="read the latest version, decide, and commit again",
-                kind=outcome.kind,
-            )
-        case CommitFailed():
-            named = outcome.ref is None or str(outcome.ref) in outcome.message
-            what = "" if named else f"{outcome.ref}: "
-            return CommitFailedError(f"{what}{outcome.message}", outcome=outcome, kind=outcome.kind)
-        case CommitUnknown():
-            return CommitUnknownError(
-                f"transaction {txid} may or may not be visible: {outcome.reason}",
-                outcome=outcome,
-                hint=f"look it up with Butler.ticket('{txid}') before writing again",
-            )
-        case CommitParked():
-            parked = outcome
-        case _:
-            parked = CommitParked(txid=txid, reason=f"committed, but not {moment}: a copy is still missing")
-    return CommitParkedError(f"transaction {txid}: {parked.reason}", outcome=parked)

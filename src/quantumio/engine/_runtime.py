@@ -315,6 +315,7 @@ class Runtime:
                 self._conclude_bug(context, error)
         finally:
             del self._scopes[context.txid]
+            self._parked.discard(context.txid)
             for output in context.outputs:
                 if not (output.resolution.is_temporary and isinstance(context.outcome, Committed)):
                     output.release()
@@ -535,7 +536,6 @@ class Runtime:
         deadline = None if timeout_s is None else environment.monotonic() + timeout_s
         if self.wait_idle(timeout_s):
             self.catalog.release_claims(self._owner.id)  # what failed here: nobody is at it now
-        self.catalog.hasten_follow_ups()
         self.recover(None if deadline is None else max(0.0, deadline - environment.monotonic()))
 
     def look_for_left(self) -> RecoveryReport:
