@@ -127,7 +127,8 @@ def resolve(
         return contnode
     if last.startswith("_"):  # a private base class is shown, but documented by what derives from it
         return contnode
-    if target.startswith("quantumio.butler._butler_"):  # sides of the Butler: its page has their methods
+    if target.startswith(("quantumio.butler._butler_", "quantumio.butler._async_butler_")):
+        # sides of the Butler: its page has their methods
         return contnode
     parts = target.split(".")
     start = next((index for index, part in enumerate(parts) if part[:1].isupper()), len(parts) - 1)
