@@ -289,7 +289,12 @@ def _open_repository(root: Path, *, readonly: bool) -> Repository:
 
     settings = _settings(root)
     url = _registry_url(root, settings)
-    catalog = open_registry(url, lock_path=root / _LOCK_NAME, readonly=readonly)
+    catalog = open_registry(
+        url,
+        lock_path=root / _LOCK_NAME,
+        readonly=readonly,
+        lock_timeout_s=settings.runtime.registry_lock_timeout_s,
+    )
     try:
         formats = InstalledFormats()
         destinations = OpenedDestinations(

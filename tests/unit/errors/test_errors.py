@@ -62,6 +62,7 @@ KINDS = [
     "too_many_removals",
     "buffer_full",
     "timeout",
+    "locked",
     "disk_full",
     "permission",
     "unreachable",
