@@ -304,6 +304,7 @@ def _open_repository(root: Path, *, readonly: bool) -> Repository:
             readonly=readonly,
             registry_url=url,
             registry_lock=root / _LOCK_NAME,
+            is_in_use=catalog.has_objects,
         )
         catalog.reveal_through(destinations)
     except BaseException:

@@ -311,6 +311,10 @@ class SqlCatalog:
         """Return the names of all destinations that any object was ever recorded for."""
         return self._garbage.object_stores()
 
+    def has_objects(self, store: str) -> bool:
+        """Whether any dataset has a whole object at a destination."""
+        return self._garbage.has_objects(store)
+
     def object_records(self, stores: Sequence[str], objects: Mapping[str, UUID]) -> dict[str, ObjectRecord]:
         """Return what is known of objects (transactions by path), all of it at one moment."""
         self._database.prove_durable()
