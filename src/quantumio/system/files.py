@@ -593,13 +593,16 @@ class FileLock:
     def refusal(self, waited_s: float) -> str:
         """Say, for people, who has held it for so many seconds."""
         holder = self.holder()
-        who = "some process" if holder is None else f"process {holder}"
+        who = f"process {holder}" if holder else "some process"
         if holder == environment.pid():
             who += " (this one)"
         return f"{who} has held the lock {self._path} for more than {waited_s:g} s"
 
     def holder(self) -> int | None:
-        """Return the number of the process that holds it; None if nobody does or the system does not tell."""
+        """Return the number of the process that holds it, 0 for one outside of this container.
+
+        None where nobody holds it, or where the system does not tell. Nothing is locked or made.
+        """
         try:
             status, table = self._path.stat(), _LOCKS.read_text(encoding="ascii")
         except OSError:
@@ -608,7 +611,7 @@ class FileLock:
         inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
         for words in map(str.split, table.splitlines()):
             if words[1] == "FLOCK" and words[5] == inode:
-                return int(words[4]) or None  # 0: a process outside of this container
+                return max(0, int(words[4]))
         return None
 
     @property
