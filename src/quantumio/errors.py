@@ -87,6 +87,7 @@ class ErrorKind(StrEnum):
     UNREACHABLE = "unreachable"
     CORRUPT = "corrupt"
     REGISTRY = "registry"
+    REFUSED = "refused"
     # formats
     ENCODE = "encode"
     DECODE = "decode"

@@ -326,7 +326,8 @@ class Database:
         Raises
         ------
         DestinationError
-            The database refused before COMMIT: nothing was changed (``kind="registry"``).
+            The database failed before COMMIT: nothing was changed (``kind="registry"``; ``"refused"`` or
+            ``"permission"`` where to repeat it will not help; ``"locked"`` where another one had the lock).
         CommitLost
             It failed in COMMIT.
         StateError

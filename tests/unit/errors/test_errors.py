@@ -68,6 +68,7 @@ KINDS = [
     "unreachable",
     "corrupt",
     "registry",
+    "refused",
     "encode",
     "decode",
     "upstream",
