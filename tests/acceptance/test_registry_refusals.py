@@ -81,9 +81,7 @@ def with_an_error_that_nobody_knows(butler):
         (read_only, ErrorKind.PERMISSION),
     ],
 )
-def test_lasting_refusal_fails_the_commit_and_nothing_is_visible(
-    night, tmp_path, monkeypatch, break_it, kind
-):
+def test_lasting_refusal_fails_the_commit(night, tmp_path, monkeypatch, break_it, kind):
     mend = break_it(night, tmp_path, monkeypatch)
     with pytest.raises(CommitFailedError, match="refused while") as raised:
         put(night, 1).wait("committed", 60)
