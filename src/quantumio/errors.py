@@ -80,12 +80,14 @@ class ErrorKind(StrEnum):
     TOO_MANY_REMOVALS = "too_many_removals"
     BUFFER_FULL = "buffer_full"
     TIMEOUT = "timeout"
+    LOCKED = "locked"
     # destinations and registry
     DISK_FULL = "disk_full"
     PERMISSION = "permission"
     UNREACHABLE = "unreachable"
     CORRUPT = "corrupt"
     REGISTRY = "registry"
+    REFUSED = "refused"
     # formats
     ENCODE = "encode"
     DECODE = "decode"

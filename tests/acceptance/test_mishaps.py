@@ -7,7 +7,7 @@ import shutil
 import anyio
 import pytest
 
-from quantumio import Butler, Committed, ErrorKind, InternalError
+from quantumio import Butler, CommitParkedError, Committed, ErrorKind, InternalError
 from quantumio.destinations.files import FilesDestination
 from quantumio.engine import _loop_thread
 from quantumio.engine._journal import Journal
@@ -181,3 +181,19 @@ def test_promise_waits_for_a_disk_that_is_full(make_butler, monkeypatch):
     assert [item.action for item in butler.recover().items] == ["committed"]
     assert butler.get("stats", visit=1) == {"a": 1}
     butler.errors(acknowledge=True)
+
+
+@pytest.mark.parametrize("ack", ["journaled", "committed"])
+def test_what_is_carried_when_the_destinations_are_closed_goes_on_later(make_butler, tmp_path, ack):
+    """A Butler that closes does not wait without end for what it carries in the background."""
+    butler = make_butler(run="r")
+    ctx = butler.context(ack=ack)
+    ctx.put({"a": 1}, "stats", visit=1)
+    butler._session.repositories[0].destinations.close()
+    with pytest.raises(CommitParkedError, match="the destinations are closed"):
+        ctx.commit("buffered").wait("committed", 60)
+    butler.errors(acknowledge=True)
+    butler.close()
+    with Butler(tmp_path / "night", run="r", instrument="ST8") as butler:
+        butler.recover()
+        assert butler.get("stats", visit=1) == {"a": 1}

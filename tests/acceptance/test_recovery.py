@@ -1,5 +1,7 @@
 """What is promised survives: journaled contexts, dead owners, what follows a commit."""
 
+import os
+import sqlite3
 import threading
 import time
 
@@ -148,6 +150,50 @@ def test_journaled_context_that_lost_is_kept_for_people(away):
     assert not list((root / "archive").rglob("*.json")) or not list((root / "archive").rglob("*0.0.json"))
     butler.errors(acknowledge=True)
     assert butler.recover(dry_run=True).items[0].action == "left"
+
+
+def test_what_a_living_process_carries_is_told_as_held_and_not_as_to_be_recovered(
+    butler, tmp_path, monkeypatch
+):
+    goes_on = threading.Event()
+    real = Carrier._place_and_flip
+
+    async def wait(self, context):
+        await anyio.to_thread.run_sync(goes_on.wait)
+        return await real(self, context)
+
+    monkeypatch.setattr(Carrier, "_place_and_flip", wait)
+    with butler.context(ack="journaled") as ctx:
+        ctx.put({"a": 1}, "stats", visit=1)
+    try:
+        (found,) = butler.recover(dry_run=True).items
+        assert (found.txid, found.action) == (ctx.txid, "held")
+        assert found.detail == f"held by process {os.getpid()}"
+        (found,) = butler.unfinished()
+        assert found.detail == f"held by process {os.getpid()}"
+    finally:
+        goes_on.set()
+    butler.drain()
+    assert butler.recover(dry_run=True).items == []
+
+
+def test_damaged_manifest_in_the_registry_is_kept_and_stops_no_other(make_butler, tmp_path):
+    root = tmp_path / "night"
+    make_butler(config={"rules": [{"mode": "immediate"}]}, run="r").close()
+    for _ in range(2):
+        leave_placed_outputs(root)
+    with sqlite3.connect(root / "registry.sqlite3") as connection:
+        connection.execute("UPDATE txn SET manifest = '{' WHERE txid = (SELECT min(txid) FROM txn)")
+    connection.close()
+    with Butler(root, run="r", instrument="ST8") as butler:
+        assert [one.action for one in butler.recover(dry_run=True).items] == ["left", "end"]
+        assert ["is damaged" in one.detail for one in butler.unfinished()] == [True, False]
+        report = butler.recover()
+        assert [one.action for one in report.items] == ["left", "ended", "done"]
+        assert "is damaged" in report.items[0].detail
+        assert not report.is_clean
+        assert len(list(root.rglob("stats/r/*.json"))) == 3  # nobody knows what it has placed
+        butler.errors(acknowledge=True)
 
 
 def test_open_context_dies_with_its_process_and_leaves_nothing(make_butler, tmp_path):

@@ -39,7 +39,7 @@ def test_a_lock_excludes_and_is_freed_by_death(tmp_path):
             process.simulation.sleep(100)
 
     def wait(process):
-        with files.FileLock(process.simulation.root / "lock"):
+        with files.FileLock(process.simulation.root / "lock", timeout_s=1000):
             seen.append(process.simulation.now())
 
     def scenario(simulation):

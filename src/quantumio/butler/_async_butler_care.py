@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import anyio
 import anyio.from_thread
@@ -57,6 +57,7 @@ class AsyncCare(AsyncButlerBase):
         *,
         collections: Collections = None,
         repair: bool = False,
+        lost: Iterable[str] = (),
         progress: Callable[[FsckProgress], object] | None = None,
     ) -> FsckReport:
         """Check whether what the registry says exists, and is whole; see `Butler.fsck`.
@@ -70,7 +71,9 @@ class AsyncCare(AsyncButlerBase):
             if progress is not None:
                 progress(event)
 
-        return await in_thread(butler.fsck, level, collections=collections, repair=repair, progress=told)
+        return await in_thread(
+            butler.fsck, level, collections=collections, repair=repair, lost=lost, progress=told
+        )
 
     async def scrub(
         self,

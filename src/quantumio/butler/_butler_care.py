@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from quantumio.butler._butler_base import ButlerBase
@@ -147,6 +147,7 @@ class Care(ButlerBase):
         *,
         collections: Collections = None,
         repair: bool = False,
+        lost: Iterable[str] = (),
         progress: Callable[[FsckProgress], object] | None = None,
     ) -> FsckReport:
         """Check whether what the registry says exists, and is whole.
@@ -162,6 +163,9 @@ class Care(ButlerBase):
         repair
             Whether damaged and missing copies are replaced from another destination that has the same bytes,
             and where there is none the registry says ``missing`` or ``corrupt``. Otherwise nothing changes.
+        lost
+            Destinations whose stores are lost for good: they begin anew, and nothing is expected there.
+            Without that a store that is not there is taken for one that is not mounted. Only with ``repair``.
         progress
             Called after each dataset, in the thread that checks.
 
@@ -187,7 +191,11 @@ class Care(ButlerBase):
         of its own. A store without any object is taken for one that is not mounted. Rows of databases are
         marked, not replaced. Datasets that are committed during the check are not part of it.
         """
-        return self._check(level, collections, repair=repair, progress=progress, part=(0, 1))
+        if isinstance(lost, str):
+            lost = (lost,)
+        return self._check(
+            level, collections, repair=repair, progress=progress, part=(0, 1), lost=tuple(lost)
+        )
 
     def scrub(
         self,
@@ -241,15 +249,20 @@ class Care(ButlerBase):
         repair: bool,
         progress: Callable[[FsckProgress], object] | None,
         part: tuple[int, int],
+        lost: tuple[str, ...] = (),
     ) -> FsckReport:
         self._session.check_open()
         _check_flags(repair=repair)
         _check_progress(progress)
         if repair:
             self._check_writeable("it cannot be repaired")
+        elif lost:
+            raise InvalidInputError("lost is given without repair", hint="give repair=True, too")
         tally = FsckTally(progress=progress)
         checks = []
         for repository, names in self._session.narrow(as_collections(collections, globs=True)):
+            for name in lost:
+                repository.destinations.begin_anew(name)
             fsck = Fsck(
                 repository.catalog,
                 repository.destinations,
@@ -259,6 +272,7 @@ class Care(ButlerBase):
                 tally=tally,
                 sessions=repository.runtime.sessions,
                 part=part,
+                lost=lost,
             )
             query = DatasetQuery(collections=names, find_first=False, versions="all")
             tally.total += repository.catalog.count(query) // part[1]

@@ -289,7 +289,12 @@ def _open_repository(root: Path, *, readonly: bool) -> Repository:
 
     settings = _settings(root)
     url = _registry_url(root, settings)
-    catalog = open_registry(url, lock_path=root / _LOCK_NAME, readonly=readonly)
+    catalog = open_registry(
+        url,
+        lock_path=root / _LOCK_NAME,
+        readonly=readonly,
+        lock_timeout_s=settings.runtime.registry_lock_timeout_s,
+    )
     try:
         formats = InstalledFormats()
         destinations = OpenedDestinations(
@@ -299,6 +304,7 @@ def _open_repository(root: Path, *, readonly: bool) -> Repository:
             readonly=readonly,
             registry_url=url,
             registry_lock=root / _LOCK_NAME,
+            is_in_use=catalog.has_objects,
         )
         catalog.reveal_through(destinations)
     except BaseException:

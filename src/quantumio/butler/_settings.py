@@ -217,6 +217,9 @@ def _runtime(table: Mapping[str, object], origin: str) -> RuntimeSettings:
         verify_borrowed=_boolean(table, "verify_borrowed", where, default=True),
         lease_s=_seconds(table, "lease_s", where, default=600.0, least=1.0),
         journaled_lease_s=_seconds(table, "journaled_lease_s", where, default=7 * 86400.0, least=1.0),
+        registry_lock_timeout_s=_seconds(
+            table, "registry_lock_timeout_s", where, default=files.LOCK_TIMEOUT_S, least=1.0
+        ),
         journal_max_bytes=(
             parse_bytes(table["journal_max_bytes"], f"{where}: journal_max_bytes")
             if "journal_max_bytes" in table

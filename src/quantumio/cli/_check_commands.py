@@ -41,16 +41,26 @@ _collections_option = click.option(
     help="0: the registry; 1: sizes; 2: digests; 3: read everything.",
 )
 @_repair_option
+@click.option(
+    "--lost",
+    multiple=True,
+    metavar="DESTINATION",
+    help="Its store is lost for good, and begins anew. With --repair.",
+)
 @_collections_option
 @on_repository
-def fsck(call: Call, level: int, repair: bool, collections: tuple[str, ...]) -> None:
+def fsck(call: Call, level: int, repair: bool, lost: tuple[str, ...], collections: tuple[str, ...]) -> None:
     """Check whether what is registered exists, and is whole.
 
     Without --repair nothing is changed. With it, what is missing or damaged is copied from another
     destination; nothing is ever deleted or overwritten. It fails if something is still wrong at the end.
+
+    A store that is not there is taken for one that is not mounted, unless --lost names its destination.
     """
     with call.open(readonly=not repair) as butler, _progress(call) as progress:
-        report = butler.fsck(level, collections=names(collections), repair=repair, progress=progress)
+        report = butler.fsck(
+            level, collections=names(collections), repair=repair, lost=lost, progress=progress
+        )
     _finish(call, report)
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from quantumio.errors import DestinationError, ErrorKind, InvalidInputError
 from quantumio.system import environment
 
-__all__ = ["IDENTITY_PATH", "check_identity", "new_identity"]
+__all__ = ["IDENTITY_PATH", "check_identity", "new_identity", "store_gone"]
 
 IDENTITY_PATH: Final = "_qio/store.json"
 _VERSION: Final = 1
@@ -19,6 +19,16 @@ def new_identity(repository_id: UUID) -> bytes:
     """Return the content of ``_qio/store.json`` for a new store of a repository."""
     identity = {"version": _VERSION, "store": str(environment.uuid7()), "registry": str(repository_id)}
     return (json.dumps(identity, indent=1) + "\n").encode()
+
+
+def store_gone(name: str, where: str) -> DestinationError:
+    """Return what is raised where a store that was in use is not."""
+    return DestinationError(
+        f"destination {name!r}: its store is not at {where}: there is no {IDENTITY_PATH}",
+        hint="mount it, or put it back; if it is lost for good, say so: "
+        f"`quantumio fsck --repair --lost {name}`",
+        kind=ErrorKind.UNREACHABLE,
+    )
 
 
 def check_identity(name: str, where: str, content: bytes, repository_id: UUID) -> UUID:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from uuid import UUID
 
 from attrs import evolve
 
 from quantumio.destinations._kinds import destination_kind
-from quantumio.destinations._options import Opening
+from quantumio.destinations._options import Opening, not_in_use
 from quantumio.destinations._secrets import refuse_secrets
 from quantumio.destinations.direct import DirectDestination
 from quantumio.errors import ErrorKind, InvalidInputError, StateError
@@ -58,6 +58,9 @@ class OpenedDestinations:
         Whether every change is refused.
     registry_url, registry_lock
         Where the registry is, for tables in its database.
+    is_in_use
+        Whether the registry has whole objects at the destination of a name: a store that is not there then is
+        not mounted, and not made anew.
 
     Raises
     ------
@@ -78,6 +81,7 @@ class OpenedDestinations:
         readonly: bool = False,
         registry_url: str | None = None,
         registry_lock: Path | None = None,
+        is_in_use: Callable[[str], bool] = not_in_use,
     ) -> None:
         self._settings = dict(settings)
         opening = Opening(
@@ -86,6 +90,7 @@ class OpenedDestinations:
             readonly=readonly,
             registry_url=registry_url,
             registry_lock=registry_lock,
+            is_in_use=is_in_use,
         )
         for name, table in self._settings.items():
             if name != table.name:
@@ -122,6 +127,16 @@ class OpenedDestinations:
                 found.close()
         self._refuse_if_closed()
         return found
+
+    def begin_anew(self, name: str) -> None:
+        """Make the store of a destination whose former one is lost; see `quantumio.ports.Destinations`."""
+        settings = self._named(name)
+        with self._opening_locks[name]:
+            anew = destination_kind(settings).open(settings, evolve(self._opening, is_in_use=not_in_use))
+            with self._lock:
+                former, self._open[name] = self._open.get(name), anew
+        if former is not None:
+            former.close()
 
     def is_table(self, name: str) -> bool:
         """Whether it is a table destination, without opening it."""

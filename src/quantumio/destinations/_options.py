@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,7 @@ from quantumio.destinations._secrets import refuse_secrets
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import DestinationSettings, check_identifier
 
-__all__ = ["Opening", "Options", "parse_bytes"]
+__all__ = ["Opening", "Options", "not_in_use", "parse_bytes"]
 
 _UNITS: Final = {
     "B": 1,
@@ -26,6 +26,12 @@ _UNITS: Final = {
 _SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _COMMON: Final = frozenset({"format"})  # which format outputs take there: read by the policy
+
+
+def not_in_use(name: str) -> bool:
+    """Tell that no destination has anything: stores are made where there are none."""
+    del name
+    return False
 
 
 @frozen(kw_only=True)
@@ -47,6 +53,8 @@ class Opening:
         Database of the registry; None where no destination may be in it.
     registry_lock
         File whose lock serialises all who write the registry, where that is a file of SQLite.
+    is_in_use
+        Whether the registry has whole objects at the destination of a name: its store is not made anew.
     """
 
     repository_root: Path | None
@@ -55,6 +63,7 @@ class Opening:
     managed_roots: tuple[Path, ...] = ()
     registry_url: str | None = field(default=None, repr=False)  # it may hold a password
     registry_lock: Path | None = None
+    is_in_use: Callable[[str], bool] = not_in_use
 
 
 class Options:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -20,6 +21,8 @@ from quantumio.system.deadlines import ending_connection
 from quantumio.system.failpoints import reach
 
 __all__ = ["Database", "open_postgresql", "open_sqlite"]
+
+_log = logging.getLogger(__name__)
 
 _LOCK_TIMEOUT_S: Final = 30.0
 _CONNECT_S: Final = 10
@@ -156,8 +159,11 @@ class Database:
             if self._file is None or self._readonly or not files.exists(self._file):
                 self.engine.dispose()
                 return
-            with self._exclusive():  # closing the last connection checkpoints
-                self.engine.dispose()
+            try:
+                with self._exclusive():  # closing the last connection checkpoints
+                    self.engine.dispose()
+            except TimeoutError as error:  # whoever closes it last does that
+                _log.warning("destination %r was not closed: %s", self.name, error)
 
     def exists(self) -> bool:
         """Whether there is a database to read from (SQLite makes its file at the first write)."""

@@ -15,7 +15,7 @@ from uuid import UUID
 from attrs import evolve
 
 from quantumio.destinations._failures import local_failure, read_only
-from quantumio.destinations._identity import IDENTITY_PATH, check_identity, new_identity
+from quantumio.destinations._identity import IDENTITY_PATH, check_identity, new_identity, store_gone
 from quantumio.destinations._names import RESERVED, check_path
 from quantumio.destinations._options import Opening, Options, local_path
 from quantumio.destinations._sessions import SESSIONS, session_content, session_named, session_path
@@ -101,11 +101,13 @@ class FilesDestination:
         targets = self._locate_all([placement.path for placement in placements])
         for placement in placements:
             _check_size(placement)
+        self._check_store()
         self._make_directories(targets)
         stored = self._writers.each(
             lambda pair: self._write(*pair), list(zip(placements, targets, strict=True))
         )
         self._fsync_parents(targets)
+        self._check_store()  # or it went to what was below the place where its disk was mounted
         return stored
 
     def adopt(self, source: str, path: str, transfer: str) -> StoredObject:
@@ -115,10 +117,12 @@ class FilesDestination:
             raise InvalidInputError(f"transfer={transfer!r}", hint=f"use one of {', '.join(_TRANSFERS)}")
         target = self._locate(path)
         origin = check_source(source, transfer, self._managed_roots)
+        self._check_store()
         self._make_directories([target])
         try:
             digest = self._transfer(origin, target, transfer)
             self._fsync_parents([target])
+            self._check_store()
             if transfer == "move":
                 files.remove(origin)
                 files.fsync_directories([origin.parent])
@@ -207,11 +211,8 @@ class FilesDestination:
             raise local_failure(self._name, f"looking for {path}", error) from error
         if status is not None:
             return StoredObject(path=path, nbytes=status[0], modified_ns=status[1])
-        if not self._readonly and not files.exists(self._root):
-            raise DestinationError(
-                f"destination {self._name!r}: its directory {self._root} is gone",
-                hint="is its disk mounted?",
-            )
+        if not self._readonly:
+            self._check_store()  # else it is not certain that there is none
         return None
 
     def objects(self) -> Iterator[StoredObject]:
@@ -260,6 +261,7 @@ class FilesDestination:
     def note_session(self, session: UUID) -> None:
         """Write down that a process places objects here; see `quantumio.ports.ManagedDestination`."""
         self._refuse_if_readonly("noting who writes")
+        self._check_store()
         file = self._root / session_path(session)
         try:
             files.make_directories(file.parent)
@@ -316,6 +318,8 @@ class FilesDestination:
         file = self._root / IDENTITY_PATH
         try:
             if not opening.readonly:
+                if not files.exists(file) and opening.is_in_use(self._name):
+                    raise store_gone(self._name, str(self._root))
                 files.make_directories(file.parent)
                 try:
                     files.write_new(file, [new_identity(opening.repository_id)])
@@ -325,7 +329,16 @@ class FilesDestination:
                     files.fsync_directories([file.parent])
         except OSError as error:
             raise local_failure(self._name, f"opening {self._root}", error) from error
-        self.identity()  # somebody may have been first
+        self._store = self.identity()  # somebody may have been first
+        self._seen = files.status(file)
+
+    def _check_store(self) -> None:
+        """Refuse to go on where the disk of the store is not mounted any more, or another one is."""
+        seen = files.status(self._root / IDENTITY_PATH)
+        if seen is not None and seen == self._seen:
+            return
+        if self.identity() != self._store:
+            raise store_gone(self._name, str(self._root))
 
     def _locate(self, path: str, root: Path | None = None) -> Path:
         """Return where an object is, and refuse names that leave the root, by symbolic links too."""

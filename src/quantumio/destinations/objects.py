@@ -16,7 +16,7 @@ from uuid import UUID
 from attrs import evolve
 
 from quantumio.destinations._failures import local_failure, read_only
-from quantumio.destinations._identity import IDENTITY_PATH, check_identity, new_identity
+from quantumio.destinations._identity import IDENTITY_PATH, check_identity, new_identity, store_gone
 from quantumio.destinations._names import RESERVED, check_path
 from quantumio.destinations._options import Opening, Options, is_url, local_path
 from quantumio.destinations._remote import GCS, S3, Answer, RemoteFiles, Trouble
@@ -286,6 +286,8 @@ class ObjectsDestination:
         try:
             content = self._read_identity()
             if content is None and not opening.readonly:
+                if opening.is_in_use(self._name):
+                    raise store_gone(self._name, where)
                 self._write(self._full(IDENTITY_PATH), new_identity(opening.repository_id), None)
         except DestinationError:
             raise

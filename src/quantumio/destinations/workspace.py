@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+from attrs import evolve
+
 from quantumio.destinations._names import check_path
-from quantumio.destinations._options import Opening, Options, is_url, local_path
+from quantumio.destinations._options import Opening, Options, is_url, local_path, not_in_use
 from quantumio.destinations._store_options import STORE_OPTIONS, StoreOptions
 from quantumio.destinations.files import FilesDestination
 from quantumio.destinations.objects import ObjectsDestination
@@ -261,6 +263,8 @@ def open_destination(settings: DestinationSettings, opening: Opening) -> Workspa
         It cannot be reached.
     """
     root, options, quota, read = _read_options(settings)
+    if root != read.required_text("root").rstrip("/"):  # a store for each user, and one may have none yet
+        opening = evolve(opening, is_in_use=not_in_use)
     local = local_path(read, "root", root, opening)
     if local is not None:
         tree = files.real_path(local)

@@ -44,8 +44,11 @@ _MOST_REOPENED: Final = 3
 """How often a context is placed anew that others ended because this process was silent for too long."""
 
 
-_MAY_PASS: Final = frozenset({ErrorKind.UNREACHABLE, ErrorKind.TIMEOUT, ErrorKind.REGISTRY})
-"""Failures that are none of the outputs': the work is kept, and tried again."""
+_MAY_PASS: Final = frozenset(
+    {ErrorKind.UNREACHABLE, ErrorKind.TIMEOUT, ErrorKind.LOCKED, ErrorKind.REGISTRY, ErrorKind.CLOSED}
+)
+"""Failures that are none of the outputs': the work is kept, and tried again. ``closed``: a Butler that
+is closed does not wait without end for what is carried in the background."""
 
 _CAN_BE_MENDED: Final = frozenset({ErrorKind.DISK_FULL, ErrorKind.PERMISSION})
 """Failures that last until somebody does something: a promise waits for that."""

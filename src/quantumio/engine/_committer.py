@@ -73,6 +73,8 @@ class Committer:
             reach("prepare.after")
             return [records[transaction.txid] for transaction in group]
         except QuantumioError as error:
+            if error.kind is ErrorKind.LOCKED:
+                return [error] * len(group)  # no member's fault, and to wait for each takes for ever
             if len(group) > 1:  # one member may have spoiled it for the others
                 return [result for one in group for result in self._prepare([one])]
             return [error]
@@ -155,9 +157,10 @@ class Committer:
         except (CommitUnknownError, InternalError) as error:
             return [self._resolve(transaction, error, unknown_before) for transaction in group]
         except QuantumioError as error:  # definite: nothing of the group is visible
-            if len(group) > 1:  # one member may have spoiled it for the others
+            if len(group) > 1 and error.kind is not ErrorKind.LOCKED:
+                # one member may have spoiled it for the others
                 return [outcome for one in group for outcome in self._flip([one])]
-            return [CommitFailed(txid=group[0].txid, kind=error.kind, message=str(error))]
+            return [CommitFailed(txid=one.txid, kind=error.kind, message=str(error)) for one in group]
         except Exception as error:  # noqa: BLE001  a bug: whether it committed, the registry knows
             if len(group) > 1:
                 return [outcome for one in group for outcome in self._flip([one])]

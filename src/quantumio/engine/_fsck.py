@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby, islice
 from typing import Final
@@ -84,6 +84,8 @@ class Fsck:
         Where this process notes itself before it puts anything back.
     part
         ``(number, of)``: only the datasets of one of so many parts, which are of about the same size.
+    lost
+        Destinations whose stores are lost: that nothing is there is believed.
 
     Raises
     ------
@@ -102,6 +104,7 @@ class Fsck:
         tally: FsckTally,
         sessions: StoreSessions,
         part: tuple[int, int] = (0, 1),
+        lost: Collection[str] = (),
     ) -> None:
         _check_level(level, repair=repair)
         self._catalog = catalog
@@ -111,7 +114,7 @@ class Fsck:
         self._tally = tally
         self._sessions = sessions
         self._number, self._parts = part
-        self._examiner = Examiner(destinations, formats)
+        self._examiner = Examiner(destinations, formats, lost)
         self._told_away: set[str] = set()
 
     def run(self, query: DatasetQuery) -> None:

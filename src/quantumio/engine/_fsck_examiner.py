@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from typing import Final
 
 from quantumio.engine._fsck_report import FsckTrouble
@@ -29,16 +30,22 @@ class Broken(Exception):
 class Examiner:
     """Looks at copies, and changes nothing. Thread-safe.
 
+    Parameters
+    ----------
+    lost
+        Destinations of which it is believed that they have nothing at all.
+
     Attributes
     ----------
     away
         Destinations that cannot be used, and why: they are not asked again.
     """
 
-    def __init__(self, destinations: Destinations, formats: Formats) -> None:
+    def __init__(self, destinations: Destinations, formats: Formats, lost: Collection[str] = ()) -> None:
         self._destinations = destinations
         self._formats = formats
         self.away: dict[str, str] = {}
+        self._lost = lost
         self._has_objects: set[str] = set()
 
     def forget_stores(self) -> None:
@@ -113,7 +120,7 @@ class Examiner:
             It has nothing.
         """
         name = destination.name
-        if name == DIRECT or name in self._has_objects:
+        if name == DIRECT or name in self._lost or name in self._has_objects:
             return
         if next(iter(destination.objects()), None) is None:
             raise DestinationError(

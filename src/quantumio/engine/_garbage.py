@@ -56,6 +56,8 @@ _ROUNDED_NS: Final = 2_000_000_000
 """By how much a store's clock may seem late: some tell whole seconds."""
 
 _IDENTITY: Final = "_qio/store.json"
+_REGISTRY: Final = (ErrorKind.REGISTRY, ErrorKind.LOCKED, ErrorKind.REFUSED)
+"""Failures of the registry: without it nothing can be told of any destination."""
 
 _T = TypeVar("_T")
 
@@ -184,7 +186,7 @@ class GarbageCollector:
         try:
             yield
         except QuantumioError as error:
-            if isinstance(error, StateError | InternalError) or error.kind is ErrorKind.REGISTRY:
+            if isinstance(error, StateError | InternalError) or error.kind in _REGISTRY:
                 raise
             self._tally.add(GarbageFinding(kind=GarbageKind.AWAY, destination=name, detail=error.message))
 

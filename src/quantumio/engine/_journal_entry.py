@@ -88,6 +88,13 @@ class JournalEntry:
         """Whether this object holds its lock."""
         return self._lock is not None and self._lock.is_held
 
+    def held_by(self) -> str | None:
+        """Tell for people which living process works on it; None where none does, or nobody knows."""
+        pid = files.FileLock(self.path / LOCK, follow_symlinks=False).holder()
+        if pid is None:
+            return None
+        return f"held by process {pid}" if pid else "held by a process outside of this container"
+
     # -- owning
     def lock(self) -> bool:
         """Take the lock, without waiting.

@@ -21,7 +21,7 @@ from quantumio.engine._journal_entry import JournalEntry, JournalState
 from quantumio.engine._journal_manifest import JournalManifest
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._owner import Owner, is_dead_here
-from quantumio.errors import ErrorKind, QuantumioError
+from quantumio.errors import DestinationError, ErrorKind, QuantumioError
 from quantumio.model import CommitOutcome, Committed, OutboxEntry, TransactionRecord, TransactionState
 from quantumio.ports import LEASE_OVER, Catalog
 
@@ -45,8 +45,9 @@ class RecoveryItem:
         The transaction; None for something foreign.
     action
         ``committed``, ``conflict``, ``failed``, ``parked``, ``ended``, ``done``, ``removed``, ``left``; or,
-        in a dry run, what would be tried: ``carry``, ``end``, ``do``, ``remove``; or, of what is unfinished,
-        where it stands: the state of a journal entry, ``preparing``, ``due``, ``claimed``, ``postponed``.
+        in a dry run, what would be tried: ``carry``, ``end``, ``do``, ``remove``, or ``held`` of what a
+        living process works on; or, of what is unfinished, where it stands: the state of a journal entry,
+        ``preparing``, ``due``, ``claimed``, ``postponed``.
     detail
         More for people.
     """
@@ -113,13 +114,21 @@ class Recovery:
         """Tell what recovery would do, and do nothing. Blocks."""
         report = RecoveryReport()
         wanted = {JournalState.READY: "carry", JournalState.CONFLICT: "left"}
-        for entry in self._journal.entries():
+        entries = self._journal.entries()
+        for entry in entries:
+            held = None if entry.state is JournalState.CONFLICT else entry.held_by()
+            action = wanted.get(entry.state, "remove") if held is None else "held"
             report.items.append(
-                RecoveryItem(what="journal", txid=entry.txid, action=wanted.get(entry.state, "remove"))
+                RecoveryItem(what="journal", txid=entry.txid, action=action, detail=held or "")
             )
-        journaled = {entry.txid for entry in self._journal.entries()}
+        journaled = {entry.txid for entry in entries}
         report.items += [
-            RecoveryItem(what="transaction", txid=record.txid, action="end")
+            RecoveryItem(
+                what="transaction",
+                txid=record.txid,
+                action="left" if record.damage else "end",
+                detail=record.damage or "",
+            )
             for record in self._catalog.preparing()
             if record.txid not in journaled and self._is_dead(record)
         ]
@@ -139,11 +148,15 @@ class Recovery:
         """Tell all that is on its way, here and elsewhere, also what recovery leaves alone. Blocks."""
         report = RecoveryReport()
         for entry in self._journal.entries():
-            report.items.append(RecoveryItem(what="journal", txid=entry.txid, action=str(entry.state)))
-        for record in self._catalog.preparing():
-            where = record.owner_host or "an unknown machine"
             report.items.append(
-                RecoveryItem(what="transaction", txid=record.txid, action="preparing", detail=f"on {where}")
+                RecoveryItem(
+                    what="journal", txid=entry.txid, action=str(entry.state), detail=entry.held_by() or ""
+                )
+            )
+        for record in self._catalog.preparing():
+            detail = record.damage or f"on {record.owner_host or 'an unknown machine'}"
+            report.items.append(
+                RecoveryItem(what="transaction", txid=record.txid, action="preparing", detail=detail)
             )
         for one in self._catalog.outbox():
             detail = (
@@ -271,6 +284,8 @@ class Recovery:
             if record.txid in kept or not self._is_dead(record):
                 continue
             try:
+                if record.damage:  # nobody knows what it has placed: it stays, and stops nobody
+                    raise DestinationError(record.damage, kind=ErrorKind.CORRUPT)
                 if self._end(record):
                     report.items.append(RecoveryItem(what="transaction", txid=record.txid, action="ended"))
             except QuantumioError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from quantumio.engine._journal import MIN_FREE_BYTES
+from quantumio.system import files
 
 __all__ = ["RuntimeSettings", "RuntimeStatus"]
 
@@ -26,6 +27,8 @@ class RuntimeSettings:
     lease_s, journaled_lease_s
         How long this process may be silent before others end what it has not committed, in seconds; the
         second for what is in its journal.
+    registry_lock_timeout_s
+        How long a writer waits for the lock of the registry before its commit is parked, in seconds.
     journal_max_bytes
         What the journal may take on the disk; None is without limit.
     journal_min_free_bytes
@@ -43,6 +46,7 @@ class RuntimeSettings:
     verify_borrowed: bool = True
     lease_s: float = 600.0
     journaled_lease_s: float = 7 * 86400.0
+    registry_lock_timeout_s: float = files.LOCK_TIMEOUT_S
     journal_max_bytes: int | None = None
     journal_min_free_bytes: int = MIN_FREE_BYTES
     allow_volatile_journal: bool = False

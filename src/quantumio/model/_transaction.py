@@ -244,6 +244,8 @@ class TransactionRecord:
         Where the owner runs, None if not known.
     lease_over
         Whether the owner has not been heard of for longer than its lease, by the database's clock.
+    damage
+        What is wrong with its manifest, where that cannot be read: nobody knows what it has placed.
     """
 
     txid: UUID
@@ -256,3 +258,4 @@ class TransactionRecord:
     owner_host: str | None = None
     owner_boot_id: str | None = None
     lease_over: bool = False
+    damage: str | None = None

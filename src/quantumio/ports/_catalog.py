@@ -288,7 +288,7 @@ class Catalog(GarbageCatalog, Protocol):
         """Return what is known of a transaction for certain; None if nothing."""
 
     def preparing(self) -> list[TransactionRecord]:
-        """Return all that are PREPARING, the oldest first."""
+        """Return all that are PREPARING, the oldest first; a damaged one hides no other."""
 
     def quarantine(self) -> int:
         """Make all that are PREPARING (in a registry that was put back from a backup) QUARANTINED."""

@@ -337,6 +337,13 @@ class Destinations(Protocol):
             Its library is not installed.
         """
 
+    def begin_anew(self, name: str) -> None:
+        """Make the store of a destination where it is not, though the registry has objects there.
+
+        Otherwise such a destination is refused, since its disk may only not be mounted. A store that is there
+        stays as it is.
+        """
+
     def is_table(self, name: str) -> bool:
         """Whether it is a table destination, without opening it."""
 

@@ -43,6 +43,9 @@ class GarbageCatalog(Protocol):
     def object_stores(self) -> list[str]:
         """Return the names of all destinations that any object was ever recorded for."""
 
+    def has_objects(self, store: str) -> bool:
+        """Whether any dataset has a whole object at a destination."""
+
     def object_records(self, stores: Sequence[str], objects: Mapping[str, UUID]) -> dict[str, ObjectRecord]:
         """Return what is known of objects, all of it at one moment.
 

@@ -46,7 +46,7 @@ from quantumio.registry._schema import CLOCK, REPOSITORY
 from quantumio.registry._uninterrupted import after_abandoned, uninterrupted
 from quantumio.registry._universe import make_universe, universe_from_wire, universe_to_wire
 from quantumio.registry._universe_schema import Tables
-from quantumio.system import environment
+from quantumio.system import environment, files
 
 __all__ = ["SqlCatalog", "create_registry", "open_registry", "upgrade"]
 
@@ -311,6 +311,10 @@ class SqlCatalog:
         """Return the names of all destinations that any object was ever recorded for."""
         return self._garbage.object_stores()
 
+    def has_objects(self, store: str) -> bool:
+        """Whether any dataset has a whole object at a destination."""
+        return self._garbage.has_objects(store)
+
     def object_records(self, stores: Sequence[str], objects: Mapping[str, UUID]) -> dict[str, ObjectRecord]:
         """Return what is known of objects (transactions by path), all of it at one moment."""
         self._database.prove_durable()
@@ -446,7 +450,9 @@ def _fill(connection: sa.Connection, identity: UUID, universe: DimensionUniverse
         tables.record(name).table.create(connection)
 
 
-def open_registry(url: str, *, lock_path: Path, readonly: bool = False) -> SqlCatalog:
+def open_registry(
+    url: str, *, lock_path: Path, readonly: bool = False, lock_timeout_s: float = files.LOCK_TIMEOUT_S
+) -> SqlCatalog:
     """Open a registry that is there.
 
     Parameters
@@ -455,6 +461,8 @@ def open_registry(url: str, *, lock_path: Path, readonly: bool = False) -> SqlCa
         As in `create_registry`.
     readonly
         Refuse every change. Of SQLite no file is written or made either: its directory may be read-only.
+    lock_timeout_s
+        How long a writer waits for another one before it is refused (``kind="locked"``), in seconds.
 
     Raises
     ------
@@ -465,11 +473,11 @@ def open_registry(url: str, *, lock_path: Path, readonly: bool = False) -> SqlCa
     DestinationError
         The database cannot be reached.
     """
-    return uninterrupted(lambda: _open(url, lock_path, readonly=readonly))
+    return uninterrupted(lambda: _open(url, lock_path, readonly=readonly, lock_timeout_s=lock_timeout_s))
 
 
-def _open(url: str, lock_path: Path, *, readonly: bool) -> SqlCatalog:
-    database = Database(url, lock_path, readonly=readonly)
+def _open(url: str, lock_path: Path, *, readonly: bool, lock_timeout_s: float) -> SqlCatalog:
+    database = Database(url, lock_path, readonly=readonly, lock_timeout_s=lock_timeout_s)
     try:
         database.check_exists()
         if not readonly:

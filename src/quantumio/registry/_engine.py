@@ -39,6 +39,8 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _WAL_LIMIT_BYTES = 4 << 20
 _IDLE_READERS = 16
+_CLOSING_S = 5.0
+"""How long the last checkpoint waits for its turn, at most: it can be left out."""
 
 
 @define
@@ -60,9 +62,19 @@ class Database:
         Whether nothing may be written, not even files beside the database.
     create
         Whether the database file may be made.
+    lock_timeout_s
+        How long a writer waits for the one before it, in seconds.
     """
 
-    def __init__(self, url: str, lock_path: Path, *, readonly: bool, create: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        lock_path: Path,
+        *,
+        readonly: bool,
+        create: bool = False,
+        lock_timeout_s: float = files.LOCK_TIMEOUT_S,
+    ) -> None:
         self._url = checked_url(url)
         self.readonly = readonly
         self.place = place_of(self._url)
@@ -71,7 +83,8 @@ class Database:
         self._reader_lock = threading.Lock()
         self._closed = False
         self._wal: WalFiles | None = None
-        self._file_lock: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+        self._lock_timeout_s = lock_timeout_s
+        self._file_lock: FileLock | None = None
         self._checkpoint_at = _WAL_LIMIT_BYTES
         self._suspect = False
         self._pid = environment.pid()
@@ -125,36 +138,67 @@ class Database:
         self._closed = True
         if self._pid != environment.pid():
             return  # connections and locks are the parent's
-        with self._locked("closing"):
-            self._pools.reader.dispose()
-            if self._connection is not None:
-                try:
-                    if self._wal is not None:
-                        self._checkpoint(self._connection)
-                    self._connection.close()
-                except self._failures:
-                    # What was committed is durable in the WAL; whoever opens it next tries again.
-                    _log.warning(
-                        "the last checkpoint of the registry at %s failed", self.place, exc_info=True
-                    )
-                    self._drop_connection()
-            self._writer.dispose()
+        self._pools.reader.dispose()
+        if self._connection is None:
+            return  # nothing was written
+        try:
+            with self._locked("closing", min(self._lock_timeout_s, _CLOSING_S)):
+                self._close_writer()
+        except DestinationError as error:
+            # What was committed is durable in the WAL. The connection ends with the process: SQLite's own
+            # checkpoint at the end of a connection touches nothing while anybody else has the database open.
+            _log.warning("the last checkpoint of the registry at %s was left out: %s", self.place, error)
+
+    def _close_writer(self) -> None:
+        if self._connection is not None:
+            try:
+                if self._wal is not None:
+                    self._checkpoint(self._connection)
+                self._connection.close()
+            except self._failures:
+                # What was committed is durable in the WAL; whoever opens it next tries again.
+                _log.warning("the last checkpoint of the registry at %s failed", self.place, exc_info=True)
+                self._drop_connection()
+        self._writer.dispose()
 
     @contextlib.contextmanager
-    def _locked(self, doing: str) -> Iterator[None]:
+    def _locked(self, doing: str, timeout_s: float | None = None) -> Iterator[None]:
         """Keep other writers out, of this process and of others.
 
         Raises
         ------
         DestinationError
-            The lock could not be had.
+            The lock could not be had; in time (``kind="locked"``), or at all.
         """
-        with self._thread_lock, contextlib.ExitStack() as held:
+        timeout_s = self._lock_timeout_s if timeout_s is None else timeout_s
+        begun = environment.monotonic()
+        if not self._thread_lock.acquire(timeout=timeout_s):
+            raise self._lock_refused(doing, timeout_s)
+        try:
+            if self._file_lock is None:
+                yield
+                return
             try:
-                held.enter_context(self._file_lock)
+                self._file_lock.acquire(max(0.0, timeout_s - (environment.monotonic() - begun)))
+            except TimeoutError as error:
+                raise self._lock_refused(doing, timeout_s) from error
             except OSError as error:
                 raise registry_error(error, doing, self.place) from error
-            yield
+            try:
+                yield
+            finally:
+                self._file_lock.release()
+        finally:
+            self._thread_lock.release()
+
+    def _lock_refused(self, doing: str, waited_s: float) -> DestinationError:
+        lock = self._file_lock
+        who = "another thread has been writing" if lock is None else lock.refusal(waited_s)
+        return DestinationError(
+            f"the registry at {self.place} was not to be had for {doing}: {who}",
+            hint="nothing was stored; see whether that process is stopped or hangs: let it go on, or end it",
+            kind=ErrorKind.LOCKED,
+        )
 
     def _check_open(self) -> None:
         if self._closed:
@@ -282,7 +326,8 @@ class Database:
         Raises
         ------
         DestinationError
-            The database refused before COMMIT: nothing was changed (``kind="registry"``).
+            The database failed before COMMIT: nothing was changed (``kind="registry"``; ``"refused"`` or
+            ``"permission"`` where to repeat it will not help; ``"locked"`` where another one had the lock).
         CommitLost
             It failed in COMMIT.
         StateError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from sqlalchemy.exc import StatementError
@@ -12,6 +13,9 @@ __all__ = ["VALUE_ERRORS", "CommitLost", "registry_error"]
 
 VALUE_ERRORS: Final = (UnicodeError, OverflowError)
 """What drivers raise, besides their own errors, for values that no database takes."""
+
+
+_NOT_IN_SCHEMA: Final = re.compile(r"no such (table|column)|table \S+ has no column")
 
 
 class CommitLost(Exception):
@@ -28,6 +32,13 @@ def registry_error(error: BaseException, doing: str, place: str) -> QuantumioErr
             hint="give texts of valid Unicode without NUL, and integers of 64 bits",
             kind=ErrorKind.VALUE,
         )
+    elif (kind := _lasting(cause)) is not None:
+        made = DestinationError(
+            f"the registry at {place} refused while {doing}: {cause}",
+            hint="nothing was stored, and to repeat it will not help: look at the schema of the registry, "
+            "and at who may write it",
+            kind=kind,
+        )
     else:
         made = DestinationError(
             f"the registry at {place} failed while {doing}: {cause}",
@@ -36,6 +47,20 @@ def registry_error(error: BaseException, doing: str, place: str) -> QuantumioErr
         )
     made.__cause__ = error
     return made
+
+
+def _lasting(cause: BaseException) -> ErrorKind | None:
+    """Tell which refusal it is that repeating cannot overcome; None if it may pass, or nobody knows."""
+    state = getattr(cause, "sqlstate", None)
+    if isinstance(state, str):  # https://www.postgresql.org/docs/current/errcodes-appendix.html
+        if state == "42501":
+            return ErrorKind.PERMISSION
+        return ErrorKind.REFUSED if state[:2] in ("23", "42") else None
+    name = getattr(cause, "sqlite_errorname", None) or ""
+    if name == "SQLITE_READONLY":  # others of its family tell of files that are in the way for a moment
+        return ErrorKind.PERMISSION
+    is_without_table = name == "SQLITE_ERROR" and _NOT_IN_SCHEMA.match(str(cause))
+    return ErrorKind.REFUSED if is_without_table or name.startswith("SQLITE_CONSTRAINT") else None
 
 
 def _is_about_values(error: BaseException, cause: BaseException) -> bool:

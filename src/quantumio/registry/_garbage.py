@@ -9,7 +9,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from quantumio.model import Artifact, TransactionState
+from quantumio.model import Artifact, ArtifactState, TransactionState
 from quantumio.ports import ObjectRecord
 from quantumio.registry._clock import Clock
 from quantumio.registry._engine import Database
@@ -54,6 +54,16 @@ class Garbage:
             return found
 
         return self._database.read(read)
+
+    def has_objects(self, store: str) -> bool:
+        """Return whether any dataset has a whole object at a destination."""
+        statement = (
+            sa.select(ARTIFACT.c.dataset_id)
+            .join(OBJECT, OBJECT.c.id == ARTIFACT.c.object_id)
+            .where(OBJECT.c.store == store, ARTIFACT.c.state == ArtifactState.OK)
+            .limit(1)
+        )
+        return self._database.read(lambda connection: connection.execute(statement).first() is not None)
 
     def object_records(self, stores: Sequence[str], objects: Mapping[str, UUID]) -> dict[str, ObjectRecord]:
         """Return what is known of objects, all of it at one moment."""

@@ -9,7 +9,7 @@ owner carries, and locks rows in the order of their ids, so that processes prepa
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -188,12 +188,16 @@ class Intents:
         return records[0] if records else None
 
     def preparing(self) -> list[TransactionRecord]:
-        """Return all that are on their way."""
-        return self._read(self._records.where(_PREPARING))
+        """Return all that are on their way; one with a damaged manifest says so, and hides no other."""
+        return self._read(self._records.where(_PREPARING), _record_or_damage)
 
-    def _read(self, statement: sa.Select[Any]) -> list[TransactionRecord]:
+    def _read(
+        self,
+        statement: sa.Select[Any],
+        record: Callable[[Any], TransactionRecord] = lambda row: _record(row, _transaction(row)),
+    ) -> list[TransactionRecord]:
         self._database.prove_durable()
-        return self._database.read(lambda connection: self._select(connection, statement))
+        return self._database.read(lambda connection: [record(row) for row in connection.execute(statement)])
 
     @staticmethod
     def _select(connection: sa.Connection, statement: sa.Select[Any]) -> list[TransactionRecord]:
@@ -218,6 +222,13 @@ def _record(row: Any, transaction: Transaction | None) -> TransactionRecord:
         owner_boot_id=row.boot_id,
         lease_over=bool(row.lease_over),
     )
+
+
+def _record_or_damage(row: Any) -> TransactionRecord:
+    try:
+        return _record(row, _transaction(row))
+    except DestinationError as error:
+        return evolve(_record(row, None), damage=str(error))
 
 
 def _transaction(row: Any) -> Transaction | None:

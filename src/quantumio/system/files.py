@@ -29,6 +29,7 @@ from quantumio.system import environment
 from quantumio.system.failpoints import reach
 
 __all__ = [
+    "LOCK_TIMEOUT_S",
     "FileLock",
     "IrregularFileError",
     "copy_new",
@@ -66,6 +67,14 @@ _TEMPORARY_PREFIX = ".qio-"
 _TEMPORARY = re.compile(rf"{re.escape(_TEMPORARY_PREFIX)}\w+\.tmp", re.ASCII)
 _DIRECTORY_FSYNC_UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP}
 _COPY_BYTES = 1 << 20
+_LOCKS = Path("/proc/locks")
+
+LOCK_TIMEOUT_S = 30.0
+"""How long a lock is waited for unless somebody says otherwise, in seconds."""
+_SHORTEST_PAUSE_S = 0.001
+_LONGEST_PAUSE_S = 0.1
+_LOOKS = 50
+"""Who waits for a lock looks for it again after this fraction (one in ...) of the time that it has waited."""
 
 
 class IrregularFileError(OSError):
@@ -530,35 +539,80 @@ class FileLock:
         Of its file, which is made where there is none.
     follow_symlinks
         Whether the file may be a symbolic link.
+    timeout_s
+        How long to wait for the lock, in seconds. Holders need it for moments, but one may be stopped.
     """
 
-    def __init__(self, path: Path, *, follow_symlinks: bool = True) -> None:
+    def __init__(
+        self, path: Path, *, follow_symlinks: bool = True, timeout_s: float = LOCK_TIMEOUT_S
+    ) -> None:
         self._path = path
         self._flags = 0 if follow_symlinks else os.O_NOFOLLOW
+        self._timeout_s = timeout_s
         self._held: list[_LockFile] = []
 
-    def acquire(self) -> None:
-        """Wait for the lock, without a deadline: its holders hold it for one short transaction."""
-        self._acquire(fcntl.LOCK_EX)
+    def acquire(self, timeout_s: float | None = None) -> None:
+        """Wait for the lock.
+
+        Parameters
+        ----------
+        timeout_s
+            How long; None is what the lock was made with.
+
+        Raises
+        ------
+        TimeoutError
+            Somebody else held it all the time; the message names the process where the system tells.
+        """
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        begun = environment.monotonic()
+        nobody = threading.Event()
+        while not self.try_acquire():
+            waited_s = environment.monotonic() - begun
+            if waited_s >= timeout_s:
+                raise TimeoutError(errno.ETIMEDOUT, self.refusal(timeout_s), str(self._path))
+            # The kernel's own waiting has no deadline; who has waited for long may look less often.
+            nobody.wait(min(max(_SHORTEST_PAUSE_S, waited_s / _LOOKS), _LONGEST_PAUSE_S))
 
     def try_acquire(self) -> bool:
         """Take the lock if nobody holds it, without waiting."""
-        try:
-            self._acquire(fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def _acquire(self, operation: int) -> None:
         lock_file = _LockFile(self._path, self._flags)
         try:
             reach("files.lock.before")
-            fcntl.flock(lock_file.descriptor, operation)
+            fcntl.flock(lock_file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             reach("files.lock.after")
+        except BlockingIOError:
+            lock_file.close()
+            return False
         except BaseException:
             lock_file.close()
             raise
         self._held.append(lock_file)  # only the holder appends: the lock itself serialises this list
+        return True
+
+    def refusal(self, waited_s: float) -> str:
+        """Say, for people, who has held it for so many seconds."""
+        holder = self.holder()
+        who = f"process {holder}" if holder else "some process"
+        if holder == environment.pid():
+            who += " (this one)"
+        return f"{who} has held the lock {self._path} for more than {waited_s:g} s"
+
+    def holder(self) -> int | None:
+        """Return the number of the process that holds it, 0 for one outside of this container.
+
+        None where nobody holds it, or where the system does not tell. Nothing is locked or made.
+        """
+        try:
+            status, table = self._path.stat(), _LOCKS.read_text(encoding="ascii")
+        except OSError:
+            return None
+        # "3: FLOCK  ADVISORY  WRITE 4711 fe:00:2680413 0 EOF"
+        inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+        for words in map(str.split, table.splitlines()):
+            if words[1] == "FLOCK" and words[5] == inode:
+                return max(0, int(words[4]))
+        return None
 
     @property
     def is_held(self) -> bool:

@@ -120,6 +120,29 @@ async def test_failed_flip_is_the_definite_failure_of_each_member(place):
     assert place.butler.query("stats").count() == 0
 
 
+async def test_group_waits_for_the_lock_of_the_registry_once_and_not_each_member_for_itself(place):
+    locked = DestinationError("process 4711 has it", kind=ErrorKind.LOCKED)
+    asked = []
+
+    def refuse(real, group, *arguments):
+        asked.append(len(group))
+        raise locked
+
+    catalog = WrappedCatalog(place.repository.catalog, flip=refuse, prepare=refuse)
+    transactions = [transaction(place, visit) for visit in range(3)]
+    committer = committer_of(catalog)
+    async with anyio.create_task_group() as service:
+        service.start_soon(committer.run)
+        outcomes = committer._flip(transactions)
+        answers = committer._prepare(transactions)
+        service.cancel_scope.cancel()
+    assert [(type(one), one.txid, one.kind) for one in outcomes] == [
+        (CommitFailed, one.txid, ErrorKind.LOCKED) for one in transactions
+    ]
+    assert answers == [locked] * 3
+    assert asked == [3, 3]
+
+
 @pytest.mark.parametrize("committed", [True, False])
 async def test_flip_without_an_answer_is_resolved_by_the_registry_for_each_member(place, committed):
     def flip(real, group, owner=None):

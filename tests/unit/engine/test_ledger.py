@@ -9,6 +9,7 @@ import pytest
 from quantumio.engine import ErrorLedger
 from quantumio.errors import ErrorKind, QuantumioError
 from quantumio.model import DataId, DatasetRef, DatasetType
+from quantumio.system import files
 
 TXID, OTHER = uuid.uuid4(), uuid.uuid4()
 REF = DatasetRef(
@@ -133,3 +134,61 @@ def test_directory_that_cannot_be_written_keeps_failures_in_memory(tmp_path, cap
     assert not ledger.has_unsaved
     assert "not kept beyond this process" in caplog.text
     assert [entry.message for entry in ledger.entries()] == ["x"]
+
+
+def in_another_thread(work):
+    """Whether work in another thread comes to its end while this one waits for it."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(30)
+    return not thread.is_alive()
+
+
+@pytest.mark.parametrize("call", ["write_new", "list_directory", "read_bytes", "fsync_directories"])
+def test_slow_disk_holds_up_nobody_who_adds_or_asks_for_his_own(tmp_path, monkeypatch, call):
+    another = ErrorLedger(tmp_path)
+    another.add(ErrorKind.VALUE, "of another process")
+    another.save()
+    ledger, ended = ErrorLedger(tmp_path), []
+    ledger.add(ErrorKind.DISK_FULL, "full", txid=TXID)
+
+    def use():
+        ledger.add(ErrorKind.VALUE, "meanwhile", txid=OTHER)
+        assert [one.message for one in ledger.of(TXID)] == ["full"]
+        ledger.deliver(TXID)
+        assert ledger.has_unsaved
+
+    real = getattr(files, call)
+
+    def slow(*arguments, **options):
+        if not ended:
+            ended.append(in_another_thread(use))
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(files, call, slow)
+    ledger.save()
+    assert ended == [True]
+    monkeypatch.undo()
+    ledger.save()
+    told = {"of another process", "full", "meanwhile"}
+    assert {one.message for one in ledger.entries()} == told
+    assert {one.message for one in ErrorLedger(tmp_path).entries()} == told
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_acknowledging_while_failures_are_written_forgets_each_once(tmp_path, monkeypatch):
+    ledger = ErrorLedger(tmp_path)
+    ledger.add(ErrorKind.DISK_FULL, "full", txid=TXID)
+    real, threads, told = files.write_new, [], []
+
+    def write(*arguments, **options):
+        threads.append(threading.Thread(target=lambda: told.extend(ledger.acknowledge())))
+        threads[-1].start()
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(files, "write_new", write)
+    ledger.save()
+    for thread in threads:
+        thread.join()
+    assert [one.message for one in told] == ["full"]
+    assert ledger.entries() == ErrorLedger(tmp_path).entries() == []

@@ -113,15 +113,21 @@ def test_no_group_is_nothing(catalog: SqlCatalog, owner: UUID) -> None:
     assert catalog.prepare([], owner, LONG_S) == []
 
 
-def test_damaged_manifest_is_told(catalog: SqlCatalog, owner: UUID) -> None:
-    transaction = make_transaction(CALEXP, [visit(1)])
+def test_damaged_manifest_is_told_and_hides_no_other(catalog: SqlCatalog, owner: UUID) -> None:
+    transaction, other = make_transaction(CALEXP, [visit(1)]), make_transaction(CALEXP, [visit(2)])
     prepare(catalog, transaction, owner)
+    prepare(catalog, other, owner)
     with catalog._database.edit("damaging") as connection:
-        connection.execute(sa.update(TXN).values(manifest='{"version": 1}'))
-    for look in (lambda: catalog.transaction(transaction.txid), catalog.preparing):
-        with pytest.raises(DestinationError, match="is damaged") as error:
-            look()
-        assert error.value.kind is ErrorKind.CORRUPT
+        damage = sa.update(TXN).where(TXN.c.txid == transaction.txid).values(manifest='{"version": 1}')
+        connection.execute(damage)
+    with pytest.raises(DestinationError, match="is damaged") as error:
+        catalog.transaction(transaction.txid)
+    assert error.value.kind is ErrorKind.CORRUPT
+    damaged, whole = catalog.preparing()
+    assert (damaged.txid, damaged.transaction) == (transaction.txid, None)
+    assert "is damaged" in (damaged.damage or "")
+    assert (whole.txid, whole.damage) == (other.txid, None)
+    assert whole.transaction is not None
 
 
 # -- leases

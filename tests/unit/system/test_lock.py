@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from quantumio.system import files
 from quantumio.system.files import FileLock
 
 HOLDER = """
@@ -81,6 +82,27 @@ def test_waits_for_another_process_until_it_is_done(tmp_path):
         holder.stdin.close()
         assert got.wait(10)
         thread.join()
+
+
+def test_who_waits_gives_up_in_time_and_names_the_holder(tmp_path):
+    lock = FileLock(tmp_path / "lock", timeout_s=0.05)
+    with start_holder(tmp_path / "lock") as holder:
+        with pytest.raises(TimeoutError, match=f"process {holder.pid} has held .* more than 0.05 s"):
+            lock.acquire()
+        with pytest.raises(TimeoutError, match="for more than 0 s"):
+            lock.acquire(timeout_s=0)
+        assert not lock.is_held
+        assert lock.holder() == holder.pid
+        holder.communicate("\n")
+    with lock:
+        assert lock.holder() == os.getpid()
+    assert lock.holder() is None
+
+
+def test_holder_is_not_known_where_the_system_does_not_tell(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_LOCKS", tmp_path / "no such file")
+    with FileLock(tmp_path / "lock"), pytest.raises(TimeoutError, match="some process has held the lock"):
+        FileLock(tmp_path / "lock").acquire(timeout_s=0)
 
 
 def test_killed_process_frees_it(tmp_path):
