@@ -24,10 +24,10 @@ from uuid import UUID
 import anyio
 import anyio.to_thread
 import trio
-import trio.testing
 from attrs import define, field, frozen
 
 from quantumio.system import environment, failpoints, files
+from quantumio.testing._simulated_clock import SimulatedClock, sleep
 from quantumio.testing._simulated_disk import SimulatedDisk
 from quantumio.testing._simulated_registry import connection_class
 from quantumio.testing._simulated_store import PROTOCOL, SimulatedStore, StoreFileSystem
@@ -201,7 +201,7 @@ class Simulation:
         chance = random.Random(seed + 1)  # noqa: S311  the same for the same seed
         self.store = SimulatedStore(chance, faults.store, self._later, self.note)
         self.watch: Callable[[str, tuple[object, ...]], None] = lambda name, subject: None
-        self._clock = trio.testing.MockClock(autojump_threshold=0)
+        self._clock = SimulatedClock()
         self._disk = SimulatedDisk(root, self.chance)
         self._locked: dict[tuple[int, int], tuple[int, SimulatedProcess | None]] = {}
         self._scenario = SimulatedProcess("scenario", os.getpid(), "outside", self)
@@ -257,7 +257,7 @@ class Simulation:
         """Let simulated time pass."""
         here = turn()
         assert here is not None
-        here.wait_for(partial(trio.sleep, seconds))
+        here.wait_for(partial(sleep, seconds))
 
     def now(self) -> float:
         """Return the simulated seconds since the beginning."""
@@ -329,10 +329,10 @@ class Simulation:
             raise Killed
         if (here := turn()) is not None:
             if (still_s := process.stands_still_until - self.now()) > 0:
-                here.wait_for(partial(trio.sleep, still_s))
+                here.wait_for(partial(sleep, still_s))
             elif self.chance.randrange(100) < self.faults.pauses:
                 pause_s = self.chance.expovariate(500.0)
-                here.wait_for(partial(trio.sleep, pause_s))
+                here.wait_for(partial(sleep, pause_s))
 
     # -- the registry
     def registry_is_away(self) -> bool:
@@ -404,7 +404,7 @@ class Simulation:
 
     def _later(self, seconds: float, effect: Callable[[], object]) -> None:
         async def wait() -> None:
-            await trio.sleep(seconds)
+            await sleep(seconds)
             self.note("a late request arrives")
             with contextlib.suppress(OSError):
                 effect()
@@ -439,7 +439,7 @@ class Simulation:
             self.release_files(None)
 
     async def _end_late(self) -> None:
-        await trio.sleep(_LONGEST_S)
+        await sleep(_LONGEST_S)
         self._end()
 
     def _end(self) -> None:
