@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -41,6 +42,8 @@ class ErrorLedger:
         self._directory = directory
         self._readonly = readonly
         self._lock = threading.RLock()  # an abandoned context may be collected under it
+        # Taken before the other, by who reads or writes files: the event loop never waits for a disk.
+        self._disk = threading.RLock()
         self._entries: dict[int, LedgerEntry] = {}
         self._known: set[tuple[object, ...]] = set()
         self._files: dict[str, int] = {}
@@ -92,19 +95,22 @@ class ErrorLedger:
         """Write new failures to disk. Blocks; what cannot be written is logged, and stays in memory."""
         if self._directory is None or self._readonly:
             return
-        with self._lock:
-            unsaved = [self._entries[number] for number in sorted(self._unsaved) if number in self._entries]
-            self._unsaved.clear()
-        if not unsaved:
-            return
+        with self._disk:
+            with self._lock:
+                unsaved = [self._entries[one] for one in sorted(self._unsaved) if one in self._entries]
+                self._unsaved.clear()
+            if unsaved:
+                self._save(self._directory, unsaved)
+
+    def _save(self, directory: Path, unsaved: Sequence[LedgerEntry]) -> None:
         self._load()
         kept = {_same(self._entries[number]) for number in self._files.values()}
         try:
             for entry in unsaved:
                 if _same(entry) not in kept:  # another process has failed in the same way
-                    self._write(self._directory, entry)
-            if files.exists(self._directory):
-                files.fsync_directories([self._directory])
+                    self._write(directory, entry)
+            if files.exists(directory):
+                files.fsync_directories([directory])
         except OSError as error:
             for entry in unsaved:
                 logger.error("%s (not kept beyond this process: %s)", entry.message, error)  # noqa: TRY400
@@ -112,40 +118,45 @@ class ErrorLedger:
     def _write(self, directory: Path, entry: LedgerEntry) -> None:
         files.make_directories(directory)
         name = f"{environment.uuid7()}{_ENDING}"
-        with self._lock:  # or it could be listed before it is known here, or known before it is there
-            files.write_new(directory / name, [json.dumps(entry.to_wire()).encode()])
-            self._files[name] = entry.number
+        files.write_new(directory / name, [json.dumps(entry.to_wire()).encode()])
+        self._files[name] = entry.number
 
     def _load(self) -> None:
         """Take up what other processes have kept, and forget what they have acknowledged."""
         if self._directory is None:
             return
-        with self._lock:
+        with self._disk:
             try:
                 names = [name for name, is_dir in files.list_directory(self._directory) if not is_dir]
             except OSError:
                 return  # nobody has kept anything, or nobody may look
             there = sorted(name for name in names if name.endswith(_ENDING) and not name.startswith("."))
-            for name in set(self._files) - set(there):
-                self._forget(self._files.pop(name))
+            with self._lock:
+                for name in set(self._files) - set(there):
+                    self._forget(self._files.pop(name))
             for name in there:
                 if name not in self._files:
                     self._read(self._directory, name)
 
     def _read(self, directory: Path, name: str) -> None:
         try:
-            entry = LedgerEntry.from_wire(json.loads(files.read_bytes(directory / name)), self._next)
+            wire = json.loads(files.read_bytes(directory / name))
+            with self._lock:
+                entry = LedgerEntry.from_wire(wire, self._next)
+                self._keep(entry)
         except _UNREADABLE as error:
             logger.warning("%s is no entry of an error ledger: %s", directory / name, error)
             return
-        self._keep(entry)
         self._files[name] = entry.number
 
     def entries(self) -> list[LedgerEntry]:
         """Failures that nobody has acknowledged yet, oldest first, each once."""
         self._load()
         with self._lock:
-            ordered = sorted(self._entries.values(), key=lambda entry: entry.time_ns)
+            return self._in_order()
+
+    def _in_order(self) -> list[LedgerEntry]:
+        ordered = sorted(self._entries.values(), key=lambda entry: entry.time_ns)
         return list({_same(entry): entry for entry in reversed(ordered)}.values())[::-1]
 
     def of(self, txid: UUID) -> list[LedgerEntry]:
@@ -156,24 +167,26 @@ class ErrorLedger:
     def acknowledge(self) -> list[LedgerEntry]:
         """Return the failures and forget them; in a repository that is only read, those of this process."""
         if self._readonly:
-            with self._lock:
+            with self._disk, self._lock:
                 ours = [one for number, one in self._entries.items() if number not in self._files.values()]
                 for entry in ours:
                     self._forget(entry.number)
                 self._undelivered.clear()
             return ours
-        entries = self.entries()
-        with self._lock:
-            names = list(self._files)
-            self._files.clear()
-            self._entries.clear()
-            self._known.clear()
-            self._unsaved.clear()
-            self._undelivered.clear()
-        if self._directory is not None:
-            for name in names:
-                with contextlib.suppress(OSError):
-                    files.remove(self._directory / name)
+        with self._disk:
+            self._load()
+            with self._lock:
+                entries = self._in_order()
+                names = list(self._files)
+                self._files.clear()
+                self._entries.clear()
+                self._known.clear()
+                self._unsaved.clear()
+                self._undelivered.clear()
+            if self._directory is not None:
+                for name in names:
+                    with contextlib.suppress(OSError):
+                        files.remove(self._directory / name)
         return entries
 
     def deliver(self, txid: UUID) -> None:

@@ -14,7 +14,7 @@ __all__ = ["SimulatedClock", "sleep"]
 class SimulatedClock(trio.abc.Clock):
     """The clock of a run of trio, and those who sleep by it.
 
-    `trio.sleep` would do, too; it makes and cancels a scope for each sleeper, and a simulation does little else.
+    `trio.sleep` would do, but makes and cancels a scope each time, and a simulation does little else.
     """
 
     def __init__(self) -> None:

@@ -21,6 +21,12 @@ _STALL_S: Final = 1e4
 """Longer than any deadline, in seconds."""
 
 
+class PreconditionFailedError(FileExistsError):
+    """What a library raises for an answer 412: somebody was first, perhaps this very request."""
+
+    status = 412
+
+
 @define(eq=False)
 class SimulatedStore:
     """Objects by their names; they survive every process.
@@ -73,7 +79,7 @@ class SimulatedStore:
     def create(self, path: str, data: bytes) -> None:
         """Make an object that was not there."""
         if path in self.objects:
-            raise FileExistsError(path)
+            raise PreconditionFailedError(path)
         self.objects[path] = (data, trio.current_time())
 
     def remove(self, path: str) -> None:

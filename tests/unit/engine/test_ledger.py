@@ -9,6 +9,7 @@ import pytest
 from quantumio.engine import ErrorLedger
 from quantumio.errors import ErrorKind, QuantumioError
 from quantumio.model import DataId, DatasetRef, DatasetType
+from quantumio.system import failpoints
 
 TXID, OTHER = uuid.uuid4(), uuid.uuid4()
 REF = DatasetRef(
@@ -133,3 +134,35 @@ def test_directory_that_cannot_be_written_keeps_failures_in_memory(tmp_path, cap
     assert not ledger.has_unsaved
     assert "not kept beyond this process" in caplog.text
     assert [entry.message for entry in ledger.entries()] == ["x"]
+
+
+def test_nobody_waits_for_the_disk_to_note_or_look_up_a_failure(tmp_path):
+    """The event loop does both: it stood still, heartbeats and all, for as long as a slow disk took."""
+    ledger = ErrorLedger(tmp_path / "errors")
+    ledger.add(ErrorKind.VALUE, "one", txid=TXID)
+    seen = []
+
+    def meanwhile(name, subject):
+        def use():
+            ledger.add(ErrorKind.VALUE, name, txid=OTHER)
+            seen.append(len(ledger.of(TXID)))
+
+        thread = threading.Thread(target=use, daemon=True)
+        thread.start()
+        thread.join(60)  # the file is being written: nobody else would let it go on
+        assert not thread.is_alive(), name
+
+    with failpoints.recorded(meanwhile):
+        ledger.save()
+    assert set(seen) == {1}
+    assert any("fsync" in entry.message for entry in ledger.of(OTHER))
+
+
+def test_what_fails_while_failures_are_acknowledged_stays(tmp_path):
+    ledger = ErrorLedger(tmp_path / "errors")
+    ledger.add(ErrorKind.VALUE, "one")
+    ledger.save()
+    with failpoints.recorded(lambda name, subject: ledger.add(ErrorKind.VALUE, name)):
+        acknowledged = ledger.acknowledge()
+    assert [entry.message for entry in acknowledged] == ["one"]
+    assert ledger.entries()
