@@ -7,6 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from quantumio import (
     Butler,
     CommitConflict,
@@ -27,9 +29,12 @@ bugs.plant_if_asked()  # the processes that run seeds load this module, and no p
 RUN = "r"
 VISITS = range(1, 4)
 STORE = {"kind": "objects", "root": "simulated://bucket/store", "timeout_s": 5}
-RUNTIME = {"lease_s": 100.0, "journaled_lease_s": 200.0, "allow_volatile_journal": True}
 RULES = {"local": ["local"], "copy": ["local", "store?"], "store": ["store"], "both": ["local", "store"]}
+DATASET_TYPES = {"stats": "Mapping", "image": "NDArray"}
 LEVELS = ["buffered", "journaled", "journaled", "committed", "committed", "settled"]
+LEASES_S = [20.0, 100.0]
+EXCUSES = {"unreachable", "timeout", "registry"}
+"""Kinds of failures of which a commit may die in a night."""
 LONGEST_NIGHT_S = 4000.0
 """Within how many simulated seconds all is decided once nothing goes wrong any more."""
 
@@ -40,16 +45,20 @@ def memory():
     return shared if shared.is_dir() else None
 
 
-def template(directory, rule):
-    made = directory / f"template-{rule}"
+def template(directory, rule, lease_s):
+    made = directory / f"template-{rule}-{lease_s}"
     if not made.exists():
+        leases = {"lease_s": lease_s, "journaled_lease_s": 2 * lease_s}
         config = {
             "destinations": {"store": STORE},
             "rules": [{"to": RULES[rule]}],
-            "runtime": RUNTIME,
+            "runtime": {**leases, "allow_volatile_journal": True},
         }
         with Butler.create(made, config) as butler:
-            butler.register_dataset_type(DatasetType("stats", dimensions=["visit"], storage_class="Mapping"))
+            for name, storage_class in DATASET_TYPES.items():
+                butler.register_dataset_type(
+                    DatasetType(name, dimensions=["visit"], storage_class=storage_class)
+                )
     return made
 
 
@@ -61,14 +70,20 @@ class Night:
         self.rule = self.chance.choice(sorted(RULES))
         self.count = 0
         self.keys = self.chance.choice([0, 0, 3])
+        self.dataset_type = self.chance.choice(["stats", "stats", "stats", "image"])
+        self.lease_s = self.chance.choice(LEASES_S)
 
     # -- one process
     def live(self, process):
         butler = Butler(self.root, run=RUN, instrument="ST8")
         chance = random.Random(self.chance.random())
-        kind = chance.choice(["work", "work", "work", "recover", "two threads"])
+        kind = chance.choice(["work", "work", "work", "recover", "rescue", "two threads"])
         if kind == "recover":
             self.recover(butler)
+        if kind == "rescue":  # comes again and again to look after the others
+            for _ in range(chance.randint(2, 6)):
+                self.simulation.sleep(chance.uniform(0, self.lease_s))
+                self.recover(butler)
         work = [lambda: self.work(butler, random.Random(chance.random()))] * (1 + (kind == "two threads"))
         self.simulation.in_threads(work)
         if chance.random() < 0.7:
@@ -83,8 +98,8 @@ class Night:
                 self.recover(butler)
 
     def commit(self, butler, chance):
-        self.count += 1
-        label = f"c{self.count}"
+        number = self.count = self.count + 1
+        label = f"c{number}"
         key = f"k{chance.randrange(self.keys)}" if self.keys and chance.random() < 0.5 else None
         visits = set(chance.sample(VISITS, chance.randint(1, 2)))
         expect = chance.choice([None, None, None, "create", 1])
@@ -93,7 +108,7 @@ class Night:
         put = Put(label, context.txid.bytes, visits, key, may_conflict=expect is not None)
         self.watch.puts[put.txid] = put
         for visit in sorted(visits):
-            context.put({"label": label, "visit": visit}, "stats", visit=visit, expect=expect)
+            context.put(self.value(number), self.dataset_type, visit=visit, expect=expect)
         if chance.random() < 0.1:
             put.refused = True
             context.abort()
@@ -101,9 +116,15 @@ class Night:
         self.simulation.note(f"{label} to {level}")
         try:
             ticket = context.commit(level)
-        except (CommitConflictError, CommitFailedError) as error:
+        except CommitConflictError as error:
             put.refused = True
             self.simulation.note(f"{label} {error.kind}")
+            self.watch.hold(put.may_conflict, f"O1: {label} asked for nothing, and is in conflict: {error}")
+        except CommitFailedError as error:
+            put.refused = True
+            self.simulation.note(f"{label} {error.kind}")
+            is_excused = error.kind in EXCUSES or (error.kind == "aborted" and put.may_conflict)
+            self.watch.hold(is_excused, f"O1: {label} was refused without a reason: {error}")
         except (CommitParkedError, CommitUnknownError) as error:
             self.simulation.note(f"{label} {error.kind} {error.outcome!r:.150}")
         else:
@@ -113,11 +134,17 @@ class Night:
             if level != "buffered":
                 self.watch.promise(put, level)
 
+    def value(self, number):
+        if self.dataset_type == "stats":
+            return {"label": f"c{number}"}
+        return np.full((256, 256), number, dtype=np.float32)  # large enough for pooled memory
+
     def recover(self, butler):
         try:
             butler.recover()
         except QuantumioError as error:
             self.simulation.note(f"recovery: {error.kind} {error!s:.300}")
+            self.watch.hold(error.kind != "internal", f"O1: recovery met a bug: {error}")
 
     def quietly(self, call):
         try:
@@ -147,7 +174,11 @@ class Night:
     def start(self, processes, number):
         dies_at = self.chance.choice([0, 0, int(self.chance.expovariate(0.01)) + 1])
         host = self.chance.choice(["here", "there"])
-        processes.append(self.simulation.start(f"p{number}", self.live_or_fail, host=host, dies_at=dies_at))
+        longest_stop_s = self.chance.choice([0, 0, 3 * self.lease_s])
+        started = self.simulation.start(
+            f"p{number}", self.live_or_fail, host=host, dies_at=dies_at, longest_stop_s=longest_stop_s
+        )
+        processes.append(started)
 
     def live_or_fail(self, process):
         try:
@@ -163,8 +194,7 @@ class Night:
         if what == "kill":
             one.kill()
         elif what == "still" and not one.is_dead:
-            one.stands_still_until = simulation.now() + chance.uniform(0, 200)
-            simulation.note(f"{one.name} stands still")
+            simulation.stop(one, chance.uniform(0, 2 * self.lease_s))
         elif what == "away":
             simulation.lose_registry(chance.uniform(0, 60))
         elif what == "power":
@@ -203,7 +233,7 @@ def night(seed, directory):
     one = Night(seed)
     root = directory / "night"
     shutil.rmtree(root, ignore_errors=True)
-    shutil.copytree(template(directory, one.rule), root)
+    shutil.copytree(template(directory, one.rule, one.lease_s), root)
     faults = SimulationFaults(
         pauses=one.chance.choice([5, 25, 60]),
         store=one.chance.choice([0, 10, 30]),

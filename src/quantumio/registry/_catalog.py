@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,10 +60,10 @@ class SqlCatalog:
     off the waiting for a write, not the write: `outcome` tells what became of it.
     """
 
-    def __init__(self, database: Database, repository_id: UUID, universe: DimensionUniverse) -> None:
+    def __init__(self, database: Database, repository_id: UUID, tables: Tables) -> None:
         self._database = database
         self._repository_id = repository_id
-        self._tables = Tables(universe)
+        self._tables = tables
         clock = Clock(database)
         names = NamesCache(database, self._tables)
         self._dataset_types = DatasetTypes(database, self._tables, names, clock)
@@ -414,12 +415,12 @@ def create_registry(
     DestinationError
         The database cannot be written.
     """
-    universe = make_universe(universe_tables)
+    universe = universe_to_wire(make_universe(universe_tables))
     identity = repository_id or environment.uuid7()
     return uninterrupted(lambda: _create(url, universe, lock_path, identity))
 
 
-def _create(url: str, universe: DimensionUniverse, lock_path: Path, identity: UUID) -> SqlCatalog:
+def _create(url: str, universe: str, lock_path: Path, identity: UUID) -> SqlCatalog:
     database = Database(url, lock_path, readonly=False, create=True)
     try:
         with database.edit("creating the registry") as connection:
@@ -430,7 +431,13 @@ def _create(url: str, universe: DimensionUniverse, lock_path: Path, identity: UU
     except BaseException:
         database.close()
         raise
-    return SqlCatalog(database, identity, universe)
+    return SqlCatalog(database, identity, _tables(universe))
+
+
+@functools.lru_cache(maxsize=16)
+def _tables(universe: str) -> Tables:
+    """Return the tables of a universe in its wire form, shared by all registries that have it."""
+    return Tables(universe_from_wire(universe))
 
 
 def _check_empty(connection: sa.Connection, place: str) -> None:
@@ -438,15 +445,15 @@ def _check_empty(connection: sa.Connection, place: str) -> None:
         raise ConflictError(f"there is a registry at {place}", hint="open it, or use another place")
 
 
-def _fill(connection: sa.Connection, identity: UUID, universe: DimensionUniverse) -> None:
+def _fill(connection: sa.Connection, identity: UUID, universe: str) -> None:
     now = environment.now_ns()
     connection.execute(sa.insert(CLOCK), {"id": 1, "seq": 0, "edits": 0, "decided_ns": now})
     connection.execute(
         sa.insert(REPOSITORY),
-        {"id": 1, "repository_id": identity, "universe": universe_to_wire(universe), "created_ns": now},
+        {"id": 1, "repository_id": identity, "universe": universe, "created_ns": now},
     )
-    tables = Tables(universe)
-    for name in universe:
+    tables = _tables(universe)
+    for name in tables.universe:
         tables.record(name).table.create(connection)
 
 
@@ -489,7 +496,7 @@ def _open(url: str, lock_path: Path, *, readonly: bool, lock_timeout_s: float) -
             return row.repository_id, row.universe
 
         identity, universe = database.read(read)
-        return SqlCatalog(database, identity, universe_from_wire(universe))
+        return SqlCatalog(database, identity, _tables(universe))
     except BaseException:
         database.close()
         raise

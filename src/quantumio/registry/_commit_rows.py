@@ -11,6 +11,7 @@ from attrs import evolve
 from quantumio.errors import InternalError
 from quantumio.model import DIRECT, Artifact, ArtifactState, DatasetRef, FollowUp, FollowUpKind, Transaction
 from quantumio.ports import CollectionKind, Destinations, RegistryTables
+from quantumio.registry._dialect import Rules
 from quantumio.registry._engine import Database
 from quantumio.registry._outbox import Outbox
 from quantumio.registry._prepared import Prepared
@@ -61,8 +62,11 @@ _OF_MEMBERS: Final = "-"
 
 def insert_statement(database: Database, table: sa.Table, columns: tuple[str, ...]) -> Prepared:
     """Return an INSERT whose values come in the order of ``columns``."""
-    statement = database.prepare(sa.insert(table).values({name: sa.bindparam(name) for name in columns}))
-    return in_order(statement, columns)
+    return in_order(database.prepare(_insert, table, columns), columns)
+
+
+def _insert(table: sa.Table, columns: tuple[str, ...]) -> sa.Insert:
+    return sa.insert(table).values({name: sa.bindparam(name) for name in columns})
 
 
 def in_order(statement: Prepared, columns: tuple[str, ...]) -> Prepared:
@@ -82,41 +86,13 @@ class ArtifactWriter:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._uuid_in = database.rules.uuid_in
-        made_by = sa.bindparam("made_by", type_=TXN.c.txid.type)
-        generation = sa.select(TXN.c.gen).where(TXN.c.txid == made_by).scalar_subquery()
-        values: dict[str, Any] = {name: sa.bindparam(name) for name in _OBJECT_COLUMNS}
-        held = database.rules.insert(OBJECT).values({**values, "gen": generation})
-        held = held.on_conflict_do_update(
-            index_elements=["store", "path"],
-            set_={"sha256": held.excluded.sha256, "nbytes": held.excluded.nbytes},
-            where=OBJECT.c.sha256 == sa.literal_column("''"),
-        )
         order = (*_OBJECT_COLUMNS[:3], "made_by", *_OBJECT_COLUMNS[3:])
-        self._object = in_order(database.prepare(held), order)
-        self._insert = {update: self._statement(update=update) for update in (False, True)}
-
-    def _statement(self, *, update: bool) -> Prepared:
-        held_by = (
-            sa.select(OBJECT.c.id)
-            .where(
-                OBJECT.c.store == sa.bindparam("object_store"), OBJECT.c.path == sa.bindparam("object_path")
-            )
-            .scalar_subquery()
-        )
-        values: dict[str, Any] = {name: sa.bindparam(name) for name in _ARTIFACT_COLUMNS}
-        insert = self._database.rules.insert(ARTIFACT).values({**values, "object_id": held_by})
-        if update:
-            changed = (*_ARTIFACT_COLUMNS, "object_id")
-            insert = insert.on_conflict_do_update(
-                index_elements=_ARTIFACT_KEYS,
-                set_={
-                    name: insert.excluded[name]
-                    for name in changed
-                    if name not in (*_ARTIFACT_KEYS, "position")
-                },
-            )
-        order = (*_ARTIFACT_COLUMNS[:3], "object_store", "object_path", *_ARTIFACT_COLUMNS[3:])
-        return in_order(self._database.prepare(insert), order)
+        self._object = in_order(database.prepare(_insert_object, database.rules), order)
+        with_object = (*_ARTIFACT_COLUMNS[:3], "object_store", "object_path", *_ARTIFACT_COLUMNS[3:])
+        self._insert = {
+            update: in_order(database.prepare(_insert_artifact, database.rules, update), with_object)
+            for update in (False, True)
+        }
 
     def rows(
         self, dataset_id: Any, txid: Any, position: int, artifact: Artifact
@@ -181,6 +157,58 @@ class ArtifactWriter:
         self._database.execute_many(connection, self._insert[update], [row for _, row in rows])
 
 
+def _insert_object(rules: Rules) -> sa.Insert:
+    made_by = sa.bindparam("made_by", type_=TXN.c.txid.type)
+    generation = sa.select(TXN.c.gen).where(TXN.c.txid == made_by).scalar_subquery()
+    values: dict[str, Any] = {name: sa.bindparam(name) for name in _OBJECT_COLUMNS}
+    insert: Any = rules.insert(OBJECT).values({**values, "gen": generation})
+    return insert.on_conflict_do_update(  # type: ignore[no-any-return]
+        index_elements=["store", "path"],
+        set_={"sha256": insert.excluded.sha256, "nbytes": insert.excluded.nbytes},
+        where=OBJECT.c.sha256 == sa.literal_column("''"),
+    )
+
+
+def _insert_artifact(rules: Rules, update: bool) -> sa.Insert:
+    held_by = (
+        sa.select(OBJECT.c.id)
+        .where(OBJECT.c.store == sa.bindparam("object_store"), OBJECT.c.path == sa.bindparam("object_path"))
+        .scalar_subquery()
+    )
+    values: dict[str, Any] = {name: sa.bindparam(name) for name in _ARTIFACT_COLUMNS}
+    insert: Any = rules.insert(ARTIFACT).values({**values, "object_id": held_by})
+    if update:
+        changed = (*_ARTIFACT_COLUMNS, "object_id")
+        insert = insert.on_conflict_do_update(
+            index_elements=_ARTIFACT_KEYS,
+            set_={
+                name: insert.excluded[name] for name in changed if name not in (*_ARTIFACT_KEYS, "position")
+            },
+        )
+    return insert  # type: ignore[no-any-return]
+
+
+def transition_statement(
+    database: Database, columns: tuple[str, ...], state: str, cleared: tuple[str, ...] = ()
+) -> Prepared:
+    """Return an UPDATE of what is PREPARING at an epoch, whose values come as columns, txid, epoch."""
+    return in_order(database.prepare(_update, columns, state, cleared), (*columns, "of_txid", "at_epoch"))
+
+
+def _update(columns: tuple[str, ...], state: str, cleared: tuple[str, ...]) -> sa.Update:
+    return (
+        sa.update(TXN)
+        .where(
+            TXN.c.txid == sa.bindparam("of_txid", type_=TXN.c.txid.type),
+            TXN.c.epoch == sa.bindparam("at_epoch", type_=TXN.c.epoch.type),
+            TXN.c.state == sa.literal_column("'PREPARING'"),
+        )
+        .values({name: sa.bindparam(name) for name in columns})
+        .values({name: sa.null() for name in ("owner", *cleared)})
+        .values(state=sa.literal_column(f"'{state}'"))
+    )
+
+
 class Inserts:
     """Writes what the verdicts accepted, and what they ended."""
 
@@ -189,31 +217,15 @@ class Inserts:
         self._outbox = outbox
         self.destinations: Destinations | None = None
         self._txn = insert_statement(database, TXN, _TXN_COLUMNS)
-        self._committed = self._transition(
-            ("run", "key", "commit_seq", "decided_at"), state="COMMITTED", cleared=("lease_ns", "manifest")
+        self._committed = transition_statement(
+            database, ("run", "key", "commit_seq", "decided_at"), "COMMITTED", ("lease_ns", "manifest")
         )
-        self._ended = self._transition(("reason", "decided_at"), state="ABORTED")
+        self._ended = transition_statement(database, ("reason", "decided_at"), "ABORTED")
         self._required = insert_statement(database, TXN_REQUIRES, ("txid", "upstream"))
         self._input = insert_statement(database, TXN_INPUT, ("txid", "dataset_id"))
         self._collection = insert_statement(database, COLLECTION, ("id", "name", "kind", "added_seq"))
         self._dataset = insert_statement(database, DATASET, ("id", "type_id"))
-        self._groups: dict[tuple[str, ...], Prepared] = {}
         self._artifacts = ArtifactWriter(database)
-
-    def _transition(self, columns: tuple[str, ...], *, state: str, cleared: tuple[str, ...] = ()) -> Prepared:
-        """Return an UPDATE of what is PREPARING at an epoch, whose values come as columns, txid, epoch."""
-        statement = (
-            sa.update(TXN)
-            .where(
-                TXN.c.txid == sa.bindparam("of_txid", type_=TXN.c.txid.type),
-                TXN.c.epoch == sa.bindparam("at_epoch", type_=TXN.c.epoch.type),
-                TXN.c.state == sa.literal_column("'PREPARING'"),
-            )
-            .values({name: sa.bindparam(name) for name in columns})
-            .values({name: sa.null() for name in ("owner", *cleared)})
-            .values(state=sa.literal_column(f"'{state}'"))
-        )
-        return in_order(self._database.prepare(statement), (*columns, "of_txid", "at_epoch"))
 
     def write(self, connection: sa.Connection, verdicts: Verdicts, owner: UUID | None) -> None:
         """Write all of it, tables in the order of their references."""
@@ -300,10 +312,8 @@ class Inserts:
         self._artifacts.write(connection, artifacts)
 
     def _group(self, group: GroupTables) -> Prepared:
-        if (known := self._groups.get(group.dimensions)) is None:
-            columns = ("id", "run_id", "type_id", *group.columns.values(), "v", "txid", "n", "commit_seq")
-            known = self._groups[group.dimensions] = insert_statement(self._database, group.dataset, columns)
-        return known
+        columns = ("id", "run_id", "type_id", *group.columns.values(), "v", "txid", "n", "commit_seq")
+        return insert_statement(self._database, group.dataset, columns)
 
 
 def _clean_up(transaction: Transaction) -> tuple[FollowUp, ...]:

@@ -282,6 +282,9 @@ def _regular_expression(glob: str) -> str:
     return f"^{''.join(out)}$"
 
 
+_RULES: Mapping[str, Rules] = {"postgresql": PostgresqlRules(), "sqlite": SqliteRules()}
+
+
 def rules_for(name: str) -> Rules:
     """Return the rules of a dialect by SQLAlchemy's name of it (checked when the URL was read)."""
-    return PostgresqlRules() if name == "postgresql" else SqliteRules()
+    return _RULES[name]

@@ -11,7 +11,6 @@ from quantumio.errors import ConflictError, ErrorKind, InvalidInputError
 from quantumio.model import DataId, Timespan
 from quantumio.registry._clock import Clock
 from quantumio.registry._engine import Database
-from quantumio.registry._prepared import Prepared
 from quantumio.registry._record_values import from_row, to_row
 from quantumio.registry._universe_schema import RecordTable, Tables
 
@@ -25,7 +24,6 @@ class DimensionRecords:
         self._database = database
         self._tables = tables
         self._clock = clock
-        self._spans: dict[str, Prepared] = {}
 
     def insert(self, element: str, records: Sequence[Mapping[str, object]]) -> int:
         """Insert records; return how many were new."""
@@ -110,23 +108,20 @@ class DimensionRecords:
             if element.temporal and all(key in data_id for key in element.record_keys):
                 table = self._tables.record(element.name)
                 values = {table.fields[key]: data_id[key] for key in element.record_keys}
-                for begin, end in self._database.fetch(self._span(table), values):
+                for begin, end in self._database.fetch(
+                    self._database.prepare(_span_statement, table), values
+                ):
                     return Timespan(begin, end)
         return None
 
-    def _span(self, table: RecordTable) -> Prepared:
-        name = table.element.name
-        if (known := self._spans.get(name)) is None:
-            columns = table.table.c
-            keys = [table.fields[key] for key in table.element.record_keys]
-            known = self._spans[name] = self._database.prepare(
-                sa.select(columns.begin_ns, columns.end_ns).where(
-                    *(columns[key] == sa.bindparam(key) for key in keys),
-                    columns.removed_seq.is_(None),
-                    columns.begin_ns.is_not(None),
-                )
-            )
-        return known
+
+def _span_statement(table: RecordTable) -> sa.Select[Any]:
+    columns = table.table.c
+    return sa.select(columns.begin_ns, columns.end_ns).where(
+        *(columns[table.fields[key]] == sa.bindparam(table.fields[key]) for key in table.element.record_keys),
+        columns.removed_seq.is_(None),
+        columns.begin_ns.is_not(None),
+    )
 
 
 def _key_text(table: RecordTable, row: Mapping[str, Any]) -> str:

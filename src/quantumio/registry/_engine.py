@@ -24,9 +24,9 @@ from quantumio.registry._dialect import Rules, rules_for
 from quantumio.registry._failures import VALUE_ERRORS, CommitLost, registry_error
 from quantumio.registry._file_systems import check_local
 from quantumio.registry._postgresql import postgresql_engine
-from quantumio.registry._prepared import Fetch, Prepared, run_prepared
+from quantumio.registry._prepared import Fetch, Prepared, prepared, run_prepared
 from quantumio.registry._reader_pool import ReaderPool
-from quantumio.registry._sqlite import WalFiles, checkpoint, connect_reader, connect_writer
+from quantumio.registry._sqlite import WalFiles, checkpoint, connect_reader, connect_writer, sqlite_engine
 from quantumio.registry._uninterrupted import uninterrupted
 from quantumio.registry._url import checked_url, place_of
 from quantumio.system import environment, files
@@ -109,11 +109,7 @@ class Database:
         if not self.readonly:
             self._file_lock = FileLock(lock_path)
         # One connection, kept: while it is open the files that readers need are there.
-        self._writer = sa.create_engine(
-            "sqlite://",
-            creator=lambda: connect_writer(path, create=create),
-            poolclass=sa.pool.NullPool,
-        )
+        self._writer = sqlite_engine(sa.pool.NullPool, lambda: connect_writer(path, create=create))
         sa.event.listen(
             self._writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE")
         )
@@ -125,10 +121,12 @@ class Database:
         stamp = wal.stamp()
         immutable = self.readonly and stamp[0]
         # A reader never waits for a connection; it is opened read-only, so its closing writes nothing.
-        pool = ReaderPool(
-            lambda: connect_reader(path, immutable=immutable), keep=_IDLE_READERS, reset_on_return=None
+        reader = sqlite_engine(
+            ReaderPool,
+            lambda: connect_reader(path, immutable=immutable),
+            keep=_IDLE_READERS,
+            reset_on_return=None,
         )
-        reader = sa.create_engine("sqlite://", pool=pool)
         return _Pools(reader, stamp if immutable else None)
 
     def close(self) -> None:
@@ -227,9 +225,19 @@ class Database:
             )
 
     # -- reading
-    def prepare(self, statement: sa.Executable) -> Prepared:
-        """Compile a statement for `fetch` and for executemany of the driver."""
-        return Prepared(statement, self.dialect)
+    def prepare(self, make: Callable[..., sa.Executable], *arguments: Any) -> Prepared:
+        """Return a statement for `fetch` and for executemany of the driver.
+
+        It is compiled when it is asked for the first time with equal arguments, in this process.
+
+        Parameters
+        ----------
+        make
+            Makes the statement; a function of a module.
+        arguments
+            Its arguments; they say all that it depends on.
+        """
+        return prepared(self.dialect, make, *arguments)
 
     def fetch(self, statement: Prepared, values: Mapping[str, Any]) -> list[Any]:
         """Run one prepared statement as a transaction of its own."""

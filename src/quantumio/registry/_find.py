@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -58,7 +57,6 @@ class Finder:
     def __init__(self, database: Database, cache: NamesCache) -> None:
         self._database = database
         self._cache = cache
-        self._statements: dict[object, Prepared] = {}
 
     # -- by data ID
     def find(
@@ -116,7 +114,7 @@ class Finder:
         return [
             _Step(
                 collection,
-                self._statement(entry.group, collection.kind, version is not None),
+                self._database.prepare(find_statement, entry.group, collection.kind, version is not None),
                 {**values, "collection_id": collection.id},
             )
             for collection in names.search(collections)
@@ -150,12 +148,6 @@ class Finder:
             raise _ambiguous(step.collection, found)
         return edits, found[0]
 
-    def _statement(self, group: GroupTables, kind: CollectionKind, versioned: bool) -> Prepared:
-        key = (group.dimensions, kind, versioned)
-        if (known := self._statements.get(key)) is None:
-            known = self._statements[key] = self._database.prepare(find_statement(group, kind, versioned))
-        return known
-
     # -- by id
     def stored(self, ids: Iterable[UUID]) -> dict[UUID, StoredDataset]:
         """Return committed datasets by id; unknown ids are left out."""
@@ -163,7 +155,7 @@ class Finder:
         if not wanted:
             return {}
         groups: dict[tuple[str, ...], list[UUID]] = {}
-        rows = self._by_ids("ids", wanted, self._database.fetch, type_statement)
+        rows = self._by_ids(wanted, self._database.fetch, type_statement)
         type_ids = {self._database.rules.uuid_out(row[0]): row[1] for row in rows}
         names = self._names_with(type_ids.values())
         for id_ in wanted:
@@ -186,20 +178,18 @@ class Finder:
         found: list[Any] = []
         by_dimensions = {entry.group.dimensions: entry.group for entry in names.types.values()}
         for dimensions, ids in groups.items():
-            group = by_dimensions[dimensions]
-            found += self._by_ids(dimensions, ids, fetch, partial(rows_statement, group))
+            found += self._by_ids(ids, fetch, rows_statement, by_dimensions[dimensions])
         return found
 
     def _by_ids(
-        self, key: object, ids: Sequence[UUID], fetch: Fetch, make: Callable[[int], sa.Select[Any]]
+        self, ids: Sequence[UUID], fetch: Fetch, make: Callable[..., sa.Select[Any]], *group: GroupTables
     ) -> list[Any]:
         rows: list[Any] = []
         uuid_in = self._database.rules.uuid_in
         for start in range(0, len(ids), _CHUNKS[-1]):
             part = ids[start : start + _CHUNKS[-1]]
             size = next(size for size in _CHUNKS if size >= len(part))
-            if (statement := self._statements.get((key, size))) is None:
-                statement = self._statements[key, size] = self._database.prepare(make(size))
+            statement = self._database.prepare(make, *group, size)
             padded = [*part, *[part[-1]] * (size - len(part))]
             rows += fetch(statement, {f"id_{index}": uuid_in(id_) for index, id_ in enumerate(padded)})
         return rows
@@ -207,17 +197,16 @@ class Finder:
     # -- versions
     def versions(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[StoredDataset]:
         """Return all versions, oldest first; none where there is no such run."""
-        names, rows = self._of_key("versions", versions_statement, dataset_type, data_id, run)
+        names, rows = self._of_key(versions_statement, dataset_type, data_id, run)
         return sorted(self._assemble(names, rows), key=lambda stored: stored.ref.version or 0)
 
     def version_numbers(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[int]:
         """Return the numbers of all versions, those of removed ones too, in order."""
-        _, rows = self._of_key("numbers", version_numbers_statement, dataset_type, data_id, run)
+        _, rows = self._of_key(version_numbers_statement, dataset_type, data_id, run)
         return [row[0] for row in rows]
 
     def _of_key(
         self,
-        what: str,
         make: Callable[[GroupTables], sa.Select[Any]],
         dataset_type: DatasetType,
         data_id: DataId,
@@ -230,9 +219,7 @@ class Finder:
         collection = names.collections.get(run)
         if collection is None:
             return names, ()
-        key = (entry.group.dimensions, what)
-        if (statement := self._statements.get(key)) is None:
-            statement = self._statements[key] = self._database.prepare(make(entry.group))
+        statement = self._database.prepare(make, entry.group)
         try:
             values = {column: data_id[name] for name, column in entry.group.columns.items()}
         except KeyError:

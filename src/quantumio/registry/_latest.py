@@ -7,9 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from quantumio.registry._dialect import Rules
 from quantumio.registry._engine import Database
 from quantumio.registry._names import Names, TypeEntry
-from quantumio.registry._prepared import Prepared
 from quantumio.registry._universe_schema import GroupTables
 from quantumio.registry._verdict import Key, Version
 
@@ -21,7 +21,6 @@ class LatestVersions:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._statements: dict[tuple[str, ...], tuple[Prepared, dict[str, str]]] = {}
 
     def ask(
         self, connection: sa.Connection, names: Names, keys: Mapping[Key, TypeEntry]
@@ -33,7 +32,7 @@ class LatestVersions:
                 groups.setdefault(entry.group.dimensions, (entry.group, []))[1].append(key)
         found: dict[Key, Version] = {}
         for group, wanted in groups.values():
-            statement, types = self._statement(group)
+            statement, types = self._database.prepare(_statement, self._database.rules, group), _types(group)
             rows = (
                 [index, names.collections[run].id, type_id, *values]
                 for index, (run, type_id, values) in enumerate(wanted)
@@ -75,27 +74,25 @@ class LatestVersions:
         ).first()
         return Version(top, 0, None) if row is None else Version(top, row.v, row.txid)
 
-    def _statement(self, group: GroupTables) -> tuple[Prepared, dict[str, str]]:
-        if (known := self._statements.get(group.dimensions)) is None:
-            types = {"i": "int", "run_id": "int", "type_id": "int"}
-            types |= {group.columns[name]: kind for name, kind in group.types.items()}
-            known = self._statements[group.dimensions] = self._make(group, types), types
-        return known
 
-    def _make(self, group: GroupTables, types: Mapping[str, str]) -> Prepared:
-        wanted = self._database.rules.rows("wanted", types)
-        table, other = group.dataset, group.dataset.alias("other")
-        columns = ("run_id", "type_id", *group.columns.values())
-        top = (
-            sa.select(sa.func.max(other.c.v))
-            .where(*(other.c[column] == wanted.c[column] for column in columns))
-            .correlate(wanted)
-            .scalar_subquery()
-        )
-        same = sa.and_(*(table.c[column] == wanted.c[column] for column in columns), table.c.v == top)
-        # An outer join: the few wanted keys are looked up, never the many rows scanned.
-        return self._database.prepare(
-            sa.select(wanted.c.i, table.c.v, table.c.txid, table.c.removed_seq).select_from(
-                wanted.outerjoin(table, same)
-            )
-        )
+def _types(group: GroupTables) -> dict[str, str]:
+    """Return the columns of the keys that are looked for, and what they hold."""
+    types = {"i": "int", "run_id": "int", "type_id": "int"}
+    return types | {group.columns[name]: kind for name, kind in group.types.items()}
+
+
+def _statement(rules: Rules, group: GroupTables) -> sa.Select[Any]:
+    wanted = rules.rows("wanted", _types(group))
+    table, other = group.dataset, group.dataset.alias("other")
+    columns = ("run_id", "type_id", *group.columns.values())
+    top = (
+        sa.select(sa.func.max(other.c.v))
+        .where(*(other.c[column] == wanted.c[column] for column in columns))
+        .correlate(wanted)
+        .scalar_subquery()
+    )
+    same = sa.and_(*(table.c[column] == wanted.c[column] for column in columns), table.c.v == top)
+    # An outer join: the few wanted keys are looked up, never the many rows scanned.
+    return sa.select(wanted.c.i, table.c.v, table.c.txid, table.c.removed_seq).select_from(
+        wanted.outerjoin(table, same)
+    )

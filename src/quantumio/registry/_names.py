@@ -6,6 +6,7 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 import sqlalchemy as sa
 from attrs import field, frozen
@@ -180,13 +181,17 @@ class Edit:
     decided_ns: int
 
 
+def _edits_statement() -> sa.Select[Any]:
+    return sa.select(CLOCK.c.edits).where(CLOCK.c.id == 1)
+
+
 class NamesCache:
     """The current names, read again when the clock says that they were edited."""
 
     def __init__(self, database: Database, tables: Tables) -> None:
         self._database = database
         self._tables = tables
-        self._edits_now = database.prepare(sa.select(CLOCK.c.edits).where(CLOCK.c.id == 1))
+        self._edits_now = database.prepare(_edits_statement)
         self.last = Names(-1, {}, {}, {}, {})
 
     def current(self) -> Names:
@@ -213,7 +218,7 @@ class NamesCache:
 
     def load(self, connection: sa.Connection) -> Names:
         """Read all names in the transaction of the connection."""
-        edits = connection.execute(sa.select(CLOCK.c.edits).where(CLOCK.c.id == 1)).scalar_one()
+        edits = connection.execute(_edits_statement()).scalar_one()
         if edits == self.last.edits:
             return self.last
         types = {}

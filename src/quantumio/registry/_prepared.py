@@ -1,13 +1,14 @@
-"""Statements that are compiled once, and how they are run on a connection of the driver."""
+"""Statements that are compiled once in a process, and how they are run on a connection of the driver."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
-__all__ = ["Fetch", "Prepared", "run_prepared"]
+__all__ = ["Fetch", "Prepared", "prepared", "run_prepared"]
 
 Fetch = Callable[["Prepared", Mapping[str, Any]], "list[Any]"]
 """Runs a prepared statement and returns its rows."""
@@ -33,6 +34,12 @@ class Prepared:
         """Return the values in the order of their places."""
         defaults = self._defaults
         return tuple([given[name] if name in given else defaults[name] for name in self.order])
+
+
+@functools.lru_cache(maxsize=1024)
+def prepared(dialect: sa.Dialect, make: Callable[..., sa.Executable], *arguments: Any) -> Prepared:
+    """Return a statement that a function makes, compiled: once for all registries of a dialect."""
+    return Prepared(make(*arguments), dialect)
 
 
 def run_prepared(connection: Any, statement: Prepared, values: Mapping[str, Any]) -> list[Any]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import sqlalchemy as sa
+
 from quantumio.errors import ErrorKind, StateError
 from quantumio.system import files
 
-__all__ = ["WalFiles", "checkpoint", "connect_reader", "connect_writer"]
+__all__ = ["WalFiles", "checkpoint", "connect_reader", "connect_writer", "sqlite_engine"]
 
 _OLDEST = (3, 38, 0)  # STRICT tables, RETURNING, JSON functions
 _BUSY_TIMEOUT_MS = 30_000
@@ -27,6 +31,31 @@ _WRITER: tuple[tuple[str, str, object], ...] = (
     ("wal_autocheckpoint", "0", 0),
 )
 _READER: tuple[tuple[str, str, object], ...] = (("query_only", "ON", 1),)
+
+
+_compiled: sa.util.LRUCache[Any, Any] = sa.util.LRUCache(2000)
+"""What SQLAlchemy has compiled, for all registries of the process: compiling takes longer than running."""
+
+
+@functools.cache
+def _dialect() -> sa.Dialect:
+    """Return the one dialect of all registries: what SQLAlchemy has compiled is of one dialect."""
+    engine = sa.create_engine("sqlite://")
+    engine.connect().close()  # the dialect learns which SQLite this is
+    engine.dispose()
+    return engine.dialect
+
+
+def sqlite_engine(
+    pool: Callable[..., sa.Pool], connect: Callable[[], sqlite3.Connection], **options: Any
+) -> sa.Engine:
+    """Return an engine with a pool of its own, which shares what was compiled with all others."""
+    return sa.Engine(
+        pool(connect, dialect=_dialect(), **options),
+        _dialect(),
+        sa.make_url("sqlite://"),
+        execution_options={"compiled_cache": _compiled},
+    )
 
 
 def _set(connection: sqlite3.Connection, settings: tuple[tuple[str, str, object], ...]) -> None:

@@ -72,17 +72,15 @@ def _group_tables(universe: DimensionUniverse, dimensions: tuple[str, ...]) -> G
     def keys() -> list[sa.Column[object]]:
         return _dimension_columns(universe, dimensions)
 
-    for table in (COLLECTION, DATASET_TYPE, DATASET, TXN):
-        table.to_metadata(metadata)
     dataset = sa.Table(
         f"dataset_{suffix}",
         metadata,
-        new_column("id", BINARY_UUID, sa.ForeignKey("dataset.id")),
-        new_column("run_id", BIG_INTEGER, sa.ForeignKey("collection.id")),
-        new_column("type_id", BIG_INTEGER, sa.ForeignKey("dataset_type.id")),
+        new_column("id", BINARY_UUID, sa.ForeignKey(DATASET.c.id)),
+        new_column("run_id", BIG_INTEGER, sa.ForeignKey(COLLECTION.c.id)),
+        new_column("type_id", BIG_INTEGER, sa.ForeignKey(DATASET_TYPE.c.id)),
         *keys(),
         new_column("v", BIG_INTEGER),
-        new_column("txid", BINARY_UUID, sa.ForeignKey("txn.txid")),
+        new_column("txid", BINARY_UUID, sa.ForeignKey(TXN.c.txid)),
         new_column("n", BIG_INTEGER),
         new_column("commit_seq", BIG_INTEGER),
         new_column("removed_seq", BIG_INTEGER, nullable=True),
@@ -112,11 +110,11 @@ def _member_table(
     return sa.Table(
         name,
         metadata,
-        new_column("collection_id", BIG_INTEGER, sa.ForeignKey("collection.id")),
-        new_column("type_id", BIG_INTEGER, sa.ForeignKey("dataset_type.id")),
+        new_column("collection_id", BIG_INTEGER, sa.ForeignKey(COLLECTION.c.id)),
+        new_column("type_id", BIG_INTEGER, sa.ForeignKey(DATASET_TYPE.c.id)),
         *keys,
         *(new_column(end, BIG_INTEGER) for end in span),
-        new_column("dataset_id", BINARY_UUID, sa.ForeignKey("dataset.id")),
+        new_column("dataset_id", BINARY_UUID, sa.ForeignKey(DATASET.c.id)),
         new_column("added_seq", BIG_INTEGER),
         new_column("removed_seq", BIG_INTEGER, nullable=True),
         sa.PrimaryKeyConstraint("collection_id", "type_id", *key_names, *span[:1], "added_seq"),

@@ -49,6 +49,8 @@ def connection_class(simulation: Simulation) -> type[sqlite3.Connection]:
                 self.rollback()
             else:
                 super().commit()
+            if fate == "done":
+                simulation.committed()
             if fate is not None:
                 raise sqlite3.OperationalError("disk I/O error: the answer of COMMIT was lost")
 

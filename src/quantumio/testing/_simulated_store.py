@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Final
 import trio
 from attrs import define, field
 
+from quantumio.testing._simulated_clock import sleep
+
 __all__ = ["PROTOCOL", "SimulatedStore", "StoreFileSystem"]
 
 PROTOCOL: Final = "simulated"
@@ -17,6 +19,12 @@ PROTOCOL: Final = "simulated"
 
 _STALL_S: Final = 1e4
 """Longer than any deadline, in seconds."""
+
+
+class PreconditionFailedError(FileExistsError):
+    """What a library raises for an answer 412: somebody was first, perhaps this very request."""
+
+    status = 412
 
 
 @define(eq=False)
@@ -48,7 +56,7 @@ class SimulatedStore:
         ConnectionError
             The request or its answer was lost.
         """
-        await trio.sleep(self.chance.expovariate(20.0))
+        await sleep(self.chance.expovariate(20.0))
         fate = self.chance.randrange(100)
         if fate >= self.trouble:
             return effect()
@@ -60,18 +68,18 @@ class SimulatedStore:
             effect()
             raise ConnectionError("the connection was reset")
         if fate == 2:
-            await trio.sleep(_STALL_S)
+            await sleep(_STALL_S)
         if fate == 3:
             self.later(self.chance.uniform(0, 200), effect)
-            await trio.sleep(_STALL_S)
-        await trio.sleep(self.chance.uniform(1, 30))
+            await sleep(_STALL_S)
+        await sleep(self.chance.uniform(1, 30))
         return effect()
 
     # -- effects
     def create(self, path: str, data: bytes) -> None:
         """Make an object that was not there."""
         if path in self.objects:
-            raise FileExistsError(path)
+            raise PreconditionFailedError(path)
         self.objects[path] = (data, trio.current_time())
 
     def remove(self, path: str) -> None:

@@ -20,6 +20,8 @@ from typing import Any, Final, Generic, Self, TypeVar
 import anyio
 import trio
 
+from quantumio.testing._simulated_clock import sleep
+
 __all__ = [
     "NURSERY",
     "Killed",
@@ -150,7 +152,7 @@ def _sleep(seconds: float) -> None:
     here = _here.turn
     if here is None:
         raise RuntimeError("a lock is waited for on the event loop, which nobody could release")
-    here.wait_for(partial(trio.sleep, seconds))
+    here.wait_for(partial(sleep, seconds))
 
 
 def wait_until(is_over: Callable[[], bool], timeout_s: float | None = None) -> bool:

@@ -24,10 +24,10 @@ from uuid import UUID
 import anyio
 import anyio.to_thread
 import trio
-import trio.testing
 from attrs import define, field, frozen
 
 from quantumio.system import environment, failpoints, files
+from quantumio.testing._simulated_clock import SimulatedClock, sleep
 from quantumio.testing._simulated_disk import SimulatedDisk
 from quantumio.testing._simulated_registry import connection_class
 from quantumio.testing._simulated_store import PROTOCOL, SimulatedStore, StoreFileSystem
@@ -50,6 +50,9 @@ __all__ = ["SimulatedProcess", "Simulation", "SimulationFaults", "SimulationRepo
 _BEGIN_NS: Final = 1_800_000_000_000_000_000
 _LONGEST_S: Final = 1e5
 """Simulated seconds after which a scenario counts as hanging."""
+
+_STOPS: Final = 0.01
+"""How probable it is at a point that a process stands still that does so at all."""
 
 
 @frozen(kw_only=True)
@@ -108,6 +111,10 @@ class SimulatedProcess:
         At which of them it is killed; 0 for none.
     is_dead
         Whether it was killed, or has ended.
+    stands_still_until
+        All its threads stop until then, at their next point: nothing of it is heard meanwhile.
+    longest_stop_s
+        It stands still now and then, so long at most; 0: never.
     """
 
     name: str
@@ -118,6 +125,7 @@ class SimulatedProcess:
     points: int = 0
     is_dead: bool = False
     stands_still_until: float = 0.0
+    longest_stop_s: float = 0.0
     connections: list[sqlite3.Connection] = field(init=False, factory=list, repr=False)
     _shields: list[Any] = field(init=False, factory=list, repr=False)
     _scope: trio.CancelScope = field(init=False, factory=trio.CancelScope, repr=False)
@@ -201,7 +209,7 @@ class Simulation:
         chance = random.Random(seed + 1)  # noqa: S311  the same for the same seed
         self.store = SimulatedStore(chance, faults.store, self._later, self.note)
         self.watch: Callable[[str, tuple[object, ...]], None] = lambda name, subject: None
-        self._clock = trio.testing.MockClock(autojump_threshold=0)
+        self._clock = SimulatedClock()
         self._disk = SimulatedDisk(root, self.chance)
         self._locked: dict[tuple[int, int], tuple[int, SimulatedProcess | None]] = {}
         self._scenario = SimulatedProcess("scenario", os.getpid(), "outside", self)
@@ -219,6 +227,7 @@ class Simulation:
         *,
         host: str = "here",
         dies_at: int = 0,
+        longest_stop_s: float = 0.0,
     ) -> SimulatedProcess:
         """Start a process whose main thread runs a function; when that returns, it ends as if killed.
 
@@ -232,8 +241,12 @@ class Simulation:
             The machine it runs on: of a death on another one nobody knows until the lease is over.
         dies_at
             At which of its points it is killed; 0: at none.
+        longest_stop_s
+            It stands still now and then, so long at most; 0: never.
         """
-        process = SimulatedProcess(name, 1000 + len(self.processes), host, self, dies_at)
+        process = SimulatedProcess(
+            name, 1000 + len(self.processes), host, self, dies_at, longest_stop_s=longest_stop_s
+        )
         self.processes.append(process)
         self.note(f"{name} starts")
         here = turn()
@@ -257,7 +270,7 @@ class Simulation:
         """Let simulated time pass."""
         here = turn()
         assert here is not None
-        here.wait_for(partial(trio.sleep, seconds))
+        here.wait_for(partial(sleep, seconds))
 
     def now(self) -> float:
         """Return the simulated seconds since the beginning."""
@@ -328,11 +341,18 @@ class Simulation:
         if process.is_dead:
             raise Killed
         if (here := turn()) is not None:
+            if process.longest_stop_s and self.chance.random() < _STOPS:
+                self.stop(process, self.chance.uniform(0, process.longest_stop_s))
             if (still_s := process.stands_still_until - self.now()) > 0:
-                here.wait_for(partial(trio.sleep, still_s))
+                here.wait_for(partial(sleep, still_s))
             elif self.chance.randrange(100) < self.faults.pauses:
                 pause_s = self.chance.expovariate(500.0)
-                here.wait_for(partial(trio.sleep, pause_s))
+                here.wait_for(partial(sleep, pause_s))
+
+    def stop(self, process: SimulatedProcess, seconds: float) -> None:
+        """Have a process stand still for some time, as SIGSTOP does, or a machine that swaps."""
+        process.stands_still_until = max(process.stands_still_until, self.now() + seconds)
+        self.note(f"{process.name} stands still for {seconds:.3f} s")
 
     # -- the registry
     def registry_is_away(self) -> bool:
@@ -351,6 +371,15 @@ class Simulation:
         self._was_troubled = True
         self.note(f"the answer of a COMMIT is lost, it is {fate}")
         return fate
+
+    def committed(self) -> None:
+        """Look at what a COMMIT did whose answer is lost."""
+        with self.inspecting():
+            self.watch("registry.commit.after", ())
+
+    def running(self) -> SimulatedProcess | None:
+        """Return the process that has its turn; None while the scenario has it."""
+        return _process.get()
 
     def opened(self, connection: sqlite3.Connection) -> None:
         """Note a connection of the process that is running."""
@@ -404,7 +433,7 @@ class Simulation:
 
     def _later(self, seconds: float, effect: Callable[[], object]) -> None:
         async def wait() -> None:
-            await trio.sleep(seconds)
+            await sleep(seconds)
             self.note("a late request arrives")
             with contextlib.suppress(OSError):
                 effect()
@@ -439,7 +468,7 @@ class Simulation:
             self.release_files(None)
 
     async def _end_late(self) -> None:
-        await trio.sleep(_LONGEST_S)
+        await sleep(_LONGEST_S)
         self._end()
 
     def _end(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 from quantumio.engine import ErrorLedger
 from quantumio.errors import ErrorKind, QuantumioError
 from quantumio.model import DataId, DatasetRef, DatasetType
-from quantumio.system import files
+from quantumio.system import failpoints, files
 
 TXID, OTHER = uuid.uuid4(), uuid.uuid4()
 REF = DatasetRef(
@@ -192,3 +192,35 @@ def test_acknowledging_while_failures_are_written_forgets_each_once(tmp_path, mo
         thread.join()
     assert [one.message for one in told] == ["full"]
     assert ledger.entries() == ErrorLedger(tmp_path).entries() == []
+
+
+def test_nobody_waits_for_the_disk_to_note_or_look_up_a_failure(tmp_path):
+    """The event loop does both: it stood still, heartbeats and all, for as long as a slow disk took."""
+    ledger = ErrorLedger(tmp_path / "errors")
+    ledger.add(ErrorKind.VALUE, "one", txid=TXID)
+    seen = []
+
+    def meanwhile(name, subject):
+        def use():
+            ledger.add(ErrorKind.VALUE, name, txid=OTHER)
+            seen.append(len(ledger.of(TXID)))
+
+        thread = threading.Thread(target=use, daemon=True)
+        thread.start()
+        thread.join(60)  # the file is being written: nobody else would let it go on
+        assert not thread.is_alive(), name
+
+    with failpoints.recorded(meanwhile):
+        ledger.save()
+    assert set(seen) == {1}
+    assert any("fsync" in entry.message for entry in ledger.of(OTHER))
+
+
+def test_what_fails_while_failures_are_acknowledged_stays(tmp_path):
+    ledger = ErrorLedger(tmp_path / "errors")
+    ledger.add(ErrorKind.VALUE, "one")
+    ledger.save()
+    with failpoints.recorded(lambda name, subject: ledger.add(ErrorKind.VALUE, name)):
+        acknowledged = ledger.acknowledge()
+    assert [entry.message for entry in acknowledged] == ["one"]
+    assert ledger.entries()

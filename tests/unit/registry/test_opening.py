@@ -4,6 +4,7 @@ import logging
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Any
 
 import alembic.command
 import pytest
@@ -395,10 +396,12 @@ def test_writers_of_two_connections_take_turns(place: Place) -> None:
     other.close()
 
 
+def two_values() -> sa.Select[Any]:
+    return sa.select(sa.bindparam("b", type_=sa.Text()), sa.bindparam("a", type_=sa.Text()))
+
+
 def test_database_prepares_statements_for_their_own_dialect(place: Place) -> None:
     database = Database(place.url, place.lock_path, readonly=True)
-    prepared = database.prepare(
-        sa.select(sa.bindparam("b", type_=sa.Text()), sa.bindparam("a", type_=sa.Text()))
-    )
+    prepared = database.prepare(two_values)
     assert [tuple(row) for row in database.fetch(prepared, {"a": "1", "b": "2"})] == [("2", "1")]
     database.close()
