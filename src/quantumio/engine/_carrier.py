@@ -50,8 +50,8 @@ _MAY_PASS: Final = frozenset(
 """Failures that are none of the outputs': the work is kept, and tried again. ``closed``: a Butler that
 is closed does not wait without end for what is carried in the background."""
 
-_CAN_BE_MENDED: Final = frozenset({ErrorKind.DISK_FULL, ErrorKind.PERMISSION})
-"""Failures that last until somebody does something: a promise waits for that."""
+_CAN_BE_MENDED: Final = frozenset({ErrorKind.DISK_FULL, ErrorKind.PERMISSION, ErrorKind.CLOSED})
+"""Failures that last until somebody does something (opens it again): a promise waits for that."""
 
 
 @define(eq=False)
@@ -207,7 +207,8 @@ class Carrier:
     async def _park_if_it_may_pass(self, context: Context, failed: CommitFailed) -> CommitOutcome:
         """Keep in the journal what failed only for now: a destination, or the registry, cannot be reached.
 
-        What is in the journal already was promised: it waits for a full disk, too, or a refused permission.
+        What is in the journal already was promised: it waits for a full disk, too, or a refused permission, or
+        for the next one who opens a Butler that was closed meanwhile.
         """
         may_pass = _MAY_PASS | _CAN_BE_MENDED if context.entry is not None else _MAY_PASS
         return await self._park(context, failed) if failed.kind in may_pass else failed

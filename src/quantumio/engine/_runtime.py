@@ -131,8 +131,9 @@ class Runtime:
             carry=self._carry_entry,
         )
         self._recoverer = Recoverer(self._recovery, catalog, self._owner, self.ledger)
-        self._scopes: dict[UUID, anyio.CancelScope] = {}
-        self._parked: set[UUID] = set()
+        # By context, not by transaction: while one that was parked is concluded, recovery may carry it again.
+        self._scopes: dict[Context, anyio.CancelScope] = {}
+        self._parked: set[Context] = set()
         self._loop = LoopThread("quantumio-runtime", self._main)
 
     # -- life
@@ -287,14 +288,14 @@ class Runtime:
         self._soon(functools.partial(self._cancel, context), _nothing)
 
     async def _cancel(self, context: Context) -> None:
-        if scope := self._scopes.get(context.txid):
+        if scope := self._scopes.get(context):
             scope.cancel()
 
     async def _park(self, context: Context) -> None:
         """Put a context that is not decided in time into the journal, and stop carrying it."""
         if context.outcome is None:
             await self._carrier.journal(context)
-        self._parked.add(context.txid)
+        self._parked.add(context)
         await self._cancel(context)
 
     async def _carry(self, context: Context) -> None:
@@ -304,9 +305,9 @@ class Runtime:
         )
         try:
             with anyio.CancelScope() as scope:
-                self._scopes[context.txid] = scope
+                self._scopes[context] = scope
                 outcome = await self._carrier.decide(context)
-            if scope.cancelled_caught and context.entry is not None and context.txid in self._parked:
+            if scope.cancelled_caught and context.entry is not None and context in self._parked:
                 outcome = CommitParked(txid=context.txid, reason=_PARKED)
             with anyio.CancelScope(shield=True):
                 await self._conclude(context, outcome)
@@ -314,14 +315,15 @@ class Runtime:
             if context.outcome is None:
                 self._conclude_bug(context, error)
         finally:
-            del self._scopes[context.txid]
-            self._parked.discard(context.txid)
+            del self._scopes[context]
+            self._parked.discard(context)
             for output in context.outputs:
                 if not (output.resolution.is_temporary and isinstance(context.outcome, Committed)):
                     output.release()
             context.finish()
             with self._lock:
-                del self._in_flight[context.txid]
+                if self._in_flight.get(context.txid) is context:
+                    del self._in_flight[context.txid]
             self._changed.wake()
 
     async def _save_errors(self) -> None:
@@ -342,13 +344,13 @@ class Runtime:
             self.temporaries.keep(context.outputs)
         elif isinstance(outcome, CommitFailed | CommitConflict):  # on unknown delete nothing
             await self._carrier.end(context, outcome.kind)
+        self._remember(context.txid, outcome)  # before recovery may carry it again, and remember another
         try:
             await self._carrier.close_entry(context, outcome)
         except (QuantumioError, OSError) as error:  # recovery closes it; the outcome is what it is
             kind = error.kind if isinstance(error, QuantumioError) else ErrorKind.UNREACHABLE
             self.ledger.add(kind, f"its journal entry was not closed: {error}", txid=context.txid)
         self._carrier.note_outcome(context, outcome)
-        self._remember(context.txid, outcome)
         await self._save_errors()
         reach("decide.before")
         context.decide(outcome)
