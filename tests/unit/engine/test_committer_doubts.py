@@ -75,7 +75,9 @@ async def test_intent_that_cannot_be_written_does_not_spoil_those_of_its_group(p
         first, spoiled, third, fourth = await prepare_together(committer, transactions)
     assert max(groups) > 1
     assert isinstance(spoiled, DestinationError)
-    states = {place.repository.catalog.transaction(one.txid).state for one in (transactions[0], *transactions[2:])}
+    states = {
+        place.repository.catalog.transaction(one.txid).state for one in (transactions[0], *transactions[2:])
+    }
     assert states == {TransactionState.PREPARING}
     assert {answer.state for answer in (first, third, fourth)} == states
     assert place.repository.catalog.transaction(transactions[1].txid) is None

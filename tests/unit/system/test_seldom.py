@@ -28,7 +28,9 @@ def test_bytes_of_somebody_else_are_made_durable(tmp_path, monkeypatch):
     path, synced = tmp_path / "image.fits", []
     path.write_bytes(b"by somebody else")
     real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(os.fstat(descriptor)), real(descriptor)))
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: (synced.append(os.fstat(descriptor)), real(descriptor))
+    )
     files.fsync_file(path)
     (of,) = synced
     assert os.path.samestat(of, path.stat())
