@@ -75,6 +75,14 @@ demo: $(STAMP_DEMO) ## Run the main job (DATA=directory: on real frames)
 test: $(STAMP_TEST) ## Run all tests (ARGS=...: arguments for pytest; ARGS=-n0: in one process)
 	@$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
+COVERAGE_TESTS := tests/unit/system tests/unit/registry tests/unit/destinations tests/unit/engine \
+                  tests/conformance tests/acceptance
+
+.PHONY: coverage
+coverage: $(STAMP_TEST) ## Hold that quick tests take every branch of what may lose an output
+	@$(BIN)/python -m coverage run -m pytest -q $(COVERAGE_TESTS) $(ARGS)
+	@$(BIN)/python -m coverage report
+
 .PHONY: campaign
 campaign: $(STAMP_TEST) ## Crashes, power cuts and nights in large numbers (HOURS=1)
 	@$(BIN)/python -m tests.campaign --hours $(or $(HOURS),1)
@@ -142,5 +150,5 @@ constraints: ## Pin anew, in constraints.txt, what .[dev] resolves to today
 .PHONY: clean
 clean: ## Remove .venv and everything that was built
 	@rm -rf $(VENV) $(VENV)-constraints build dist docs/_build docs/reference/generated demo-output
-	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
