@@ -1,0 +1,49 @@
+"""What the world does to the processes of the specification: deaths, silence, and answers that are late."""
+
+from attrs import evolve
+
+from tests.specification import model
+from tests.specification import registry as reg
+from tests.specification.model import Message, Process
+
+
+def arrive(s):
+    """What was lost on its way back had an effect; or has it now."""
+    for message in s.wire:
+        rest = s.wire - {message}
+        match message:
+            case Message("prepare", arguments):
+                after = evolve(s, wire=rest, registry=reg.prepare(s.registry, *arguments))
+            case Message("flip", arguments):
+                after = evolve(s, wire=rest, registry=reg.flip(s.registry, *arguments)[0])
+            case Message(_, (name,)):
+                after = evolve(s, wire=rest, objects=s.objects | {name} - s.foreign)
+        yield f"a late {message.what} arrives: {message.arguments[0]}", after
+
+
+def die(s):
+    if s.faults.deaths:
+        for p, me in enumerate(s.processes):
+            if me.at not in ("dead", "open", "rest", "idle", "collector"):
+                yield f"P{p} dies", dead(s, p, faults=model.spend(s, "deaths"))
+
+
+def dead(s, p, **changes):
+    """The kernel frees its locks."""
+    journal = tuple(one and (one._replace(holder=None) if one.holder == p else one) for one in s.journal)
+    processes = model.put(s.processes, p, Process("dead", is_task=s.processes[p].is_task))
+    return evolve(s, processes=processes, journal=journal, **changes)
+
+
+def fall_silent(s):
+    """A process stands still for longer than its lease; nobody hears of a dead one."""
+    for p, me in enumerate(s.processes):
+        silence = evolve(s.registry, silent=s.registry.silent | {p})
+        if p in s.registry.silent:
+            if me.at != "dead":
+                heard = evolve(s.registry, silent=s.registry.silent - {p})
+                yield f"P{p} goes on", evolve(s, registry=heard)
+        elif me.at == "dead":
+            yield f"the lease of P{p} is over", evolve(s, registry=silence)
+        elif s.faults.pauses and me.at not in ("open", "rest", "idle", "collector"):
+            yield f"P{p} stands still", evolve(s, registry=silence, faults=model.spend(s, "pauses"))

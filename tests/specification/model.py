@@ -1,0 +1,297 @@
+"""The specification of a commit: processes that carry transactions, and what may go wrong at each of their steps.
+
+The state is everything that outlives a step: the registry, the objects in the stores, the journal, what is on the
+wire, how far each process is, and what was promised. An action yields what may happen in a state. Names of steps
+(S3, D.4) are those of the commit protocol; decisions are those of the product (`quantumio.engine._standing`).
+"""
+
+from typing import Any, NamedTuple
+
+from attrs import evolve, frozen
+
+from quantumio.engine import _standing as standing
+from quantumio.engine._standing import Ending, Resolution
+from quantumio.model import Committed
+from tests.specification import registry as reg
+from tests.specification.registry import CLEAN, COPY, OWNERS, Object, Registry
+
+TMP, READY, DONE, CONFLICT = "tmp", "ready", "done", "conflict"
+REFUSED = ("conflict", "failed")
+
+
+class Kept(NamedTuple):
+    """An entry of the journal; `holder` has its lock, which a death frees."""
+
+    state: str
+    holder: int | None
+    epoch: int
+    gen: int
+
+
+class Message(NamedTuple):
+    """A request whose answer was lost: it arrives at any time from now on, or never."""
+
+    what: str
+    arguments: tuple[Any, ...]
+
+
+@frozen(cache_hash=True)
+class Process:
+    """How far one process is; all of it is lost with its death."""
+
+    at: str
+    tx: int | None = None
+    epoch: int = 0
+    gen: int = 0
+    placed: int = 0
+    outcome: str | None = None
+    seen: Any = None  # what it has read, and goes on with
+    is_task: bool = True  # somebody waits for its outcome; else it recovers
+
+
+@frozen(cache_hash=True)
+class Faults:
+    """What may still go wrong."""
+
+    deaths: int = 0
+    pauses: int = 0
+    losses: int = 0
+    recoveries: int = 0
+    collections: int = 0
+
+
+@frozen(cache_hash=True)
+class State:
+    registry: Registry
+    processes: tuple[Process, ...]
+    journal: tuple[Kept | None, ...]
+    faults: Faults
+    objects: frozenset[Object] = frozenset()
+    foreign: frozenset[Object] = frozenset()  # names under which something else lies
+    wire: frozenset[Message] = frozenset()
+    told: tuple[str | None, ...] = ()
+    promised: frozenset[int] = frozenset()  # journaled was acknowledged
+
+
+def begin(*plans: reg.Plan, recoverers: int = 1, collectors: int = 0, **faults: int) -> State:
+    """One task for each transaction; processes to recover, and to collect garbage."""
+    tasks = [Process("open", tx) for tx in range(len(plans))]
+    others = ["idle"] * recoverers + ["collector"] * collectors
+    none = (None,) * len(plans)
+    processes = (*tasks, *(Process(at, is_task=False) for at in others))
+    return State(reg.empty(*plans), processes, none, Faults(**faults), told=none)
+
+
+# -- words
+def at(s: State, *places: str):
+    """Yield who is at a place and can act: a process, and its number."""
+    for p, me in enumerate(s.processes):
+        if me.at in places:
+            yield p, me
+
+
+def go(s: State, p: int, to: str, *, process=None, **changes) -> State:
+    """One process goes on; what is in `process` changes of it, the rest of the world."""
+    me = evolve(s.processes[p], at=to, **(process or {}))
+    return evolve(s, processes=put(s.processes, p, me), **changes)
+
+
+def put(items, index, item):
+    return (*items[:index], item, *items[index + 1 :])
+
+
+def spend(s: State, kind: str) -> Faults:
+    return evolve(s.faults, **{kind: getattr(s.faults, kind) - 1})
+
+
+def plan(s: State, me: Process) -> reg.Plan:
+    return s.registry.plans[me.tx]
+
+
+def is_kept(s: State, p: int, me: Process) -> bool:
+    entry = s.journal[me.tx]
+    return entry is not None and entry.holder == p
+
+
+def told_by(outcome) -> str:
+    if isinstance(outcome, Committed):
+        return "reused" if outcome.reused else "committed"
+    return type(outcome).__name__.removeprefix("Commit").lower()
+
+
+# -- S3: the journal
+def write_journal(s):
+    for p, me in at(s, "open"):
+        if plan(s, me).journal:
+            entry = Kept(TMP, p, me.epoch, me.gen)
+            yield f"P{p} writes t{me.tx}.tmp", go(s, p, "writing", journal=put(s.journal, me.tx, entry))
+        else:
+            yield f"P{p} seals t{me.tx}", go(s, p, "sealed")
+    for p, me in at(s, "writing", "parking"):
+        entry = Kept(READY, p, me.epoch, me.gen)
+        journal, to = put(s.journal, me.tx, entry), "sealed" if me.at == "writing" else "decided"
+        after = go(s, p, to, journal=journal, promised=s.promised | {me.tx})
+        yield f"P{p} makes t{me.tx}.ready of it: it is promised", after
+
+
+# -- S4: the intent
+def prepare(s):
+    for p, me in at(s, "sealed"):
+        arguments = (me.tx, p, me.epoch, me.gen, is_kept(s, p, me))
+        registry = reg.prepare(s.registry, *arguments)
+        record = reg.record(registry, me.tx)
+        if standing.may_place(record, OWNERS[p], me.epoch):
+            after = go(s, p, "placing", process={"placed": 0}, registry=registry)
+        else:
+            outcome = standing.outcome_of_another(record, lambda _, r=registry, t=me.tx: reg.outcome(r, t))
+            after = decide(s, p, told_by(outcome), registry=registry)
+        yield f"P{p} writes the intent of t{me.tx} at epoch {me.epoch}", after
+        if s.faults.losses:
+            lost = evolve(s, wire=s.wire | {Message("prepare", arguments)}, faults=spend(s, "losses"))
+            yield f"P{p} has no answer to the intent of t{me.tx}", park(lost, p)
+
+
+# -- S5: the bytes
+def place(s):
+    for p, me in at(s, "placing"):
+        name = Object(me.tx, me.gen, plan(s, me).parts[me.placed])
+        is_last = me.placed + 1 == len(plan(s, me).parts)
+        if name in s.foreign:
+            yield f"P{p} finds something else under {name}", decide(s, p, "failed")
+            continue
+        to, process = "placed" if is_last else "placing", {"placed": me.placed + 1}
+        yield f"P{p} places {name}", go(s, p, to, process=process, objects=s.objects | {name})
+        if s.faults.losses and name not in s.objects:  # it will read back, and write again
+            lost = s.wire | {Message("put", (name,))}
+            yield f"P{p} has no answer to {name}", evolve(s, wire=lost, faults=spend(s, "losses"))
+
+
+def give_up(s):
+    """A destination fails, or the caller aborts, or does not wait any longer."""
+    for p, me in at(s, "placing", "placed"):
+        yield f"P{p} gives t{me.tx} up", decide(s, p, "failed")
+        yield f"P{p} puts t{me.tx} off", park(s, p)
+
+
+def park(s, p):
+    """Keep in the journal what failed only for now."""
+    me = s.processes[p]
+    if s.journal[me.tx] is not None:
+        return decide(s, p, "parked")
+    journal = put(s.journal, me.tx, Kept(TMP, p, me.epoch, me.gen))
+    return go(s, p, "parking", process={"outcome": "parked"}, journal=journal)
+
+
+# -- S6: the flip
+def flip(s):
+    for p, me in at(s, "placed"):
+        arguments = (me.tx, p, me.epoch, me.gen, is_kept(s, p, me))
+        registry, outcome = reg.flip(s.registry, *arguments)
+        yield f"P{p} flips t{me.tx} at epoch {me.epoch}", decide(s, p, told_by(outcome), registry=registry)
+        if s.faults.losses:
+            lost = s.wire | {Message("flip", arguments)}
+            yield (
+                f"P{p} has no answer to the flip of t{me.tx} at epoch {me.epoch}",
+                go(s, p, "in doubt", wire=lost, faults=spend(s, "losses")),
+            )
+
+
+def resolve(s):
+    for p, me in at(s, "in doubt"):
+        registry = reg.take_over(s.registry, me.tx, p, me.epoch)
+        found = standing.resolve(reg.record(registry, me.tx), OWNERS[p], me.epoch)
+        doing = f"P{p} takes t{me.tx} over from its own flip: {found.name.lower()}"
+        changes = {"registry": registry}
+        match found:
+            case Resolution.KNOWN:
+                yield doing, decide(s, p, told_by(reg.outcome(registry, me.tx)), **changes)
+            case Resolution.ENDED:
+                yield doing, go(s, p, "placed", **changes)
+                yield f"{doing}, once too often", decide(s, p, "failed", **changes)
+            case Resolution.FENCED:
+                yield doing, go(s, p, "placed", process={"epoch": me.epoch + 1}, **changes)
+                yield f"{doing}, once too often", decide(s, p, "failed", **changes)
+            case Resolution.TAKEN:
+                yield doing, decide(s, p, "parked", **changes)
+        if s.faults.losses:
+            after = decide(s, p, "unknown", faults=spend(s, "losses"))
+            yield f"P{p} cannot reach the registry", after
+
+
+# -- the outcome, and what follows from it
+def decide(s, p, outcome, **changes):
+    to = {"parked": "ended?", "committed": "decided", "unknown": "decided"}.get(outcome, "ending")
+    return go(s, p, to, process={"outcome": outcome, "seen": None}, **changes)
+
+
+def begin_again(s):
+    """An owner that was ended over its silence, and still has its bytes, goes on under other names."""
+    for p, me in at(s, "ended?"):
+        record = reg.record(s.registry, me.tx)
+        to = "reopening" if standing.may_reopen(record) else "decided"
+        yield f"P{p} asks how t{me.tx} stands", go(s, p, to, process={"seen": record and record.epoch})
+    for p, me in at(s, "reopening"):
+        registry = reg.reopen(s.registry, me.tx, p, me.seen)
+        record = reg.record(registry, me.tx)
+        again = {"epoch": record.epoch, "gen": record.generation, "seen": None}
+        to, again = ("sealed", again) if standing.is_carried_by(record, OWNERS[p]) else ("decided", {})
+        yield f"P{p} opens t{me.tx} again", go(s, p, to, process=again, registry=registry)
+
+
+def end(s):
+    """A1, A2: what will not become visible is ended, and only then removed."""
+    for p, me in at(s, "ending"):
+        record = reg.record(s.registry, me.tx)
+        how = standing.how_to_end(record, OWNERS[p])
+        to = {Ending.REMOVE: "removing", Ending.ABORT: "aborting", Ending.LEAVE: "decided"}[how]
+        doing = f"P{p} asks how t{me.tx} stands, to end it: {how.name.lower()}"
+        yield doing, go(s, p, to, process={"seen": record and record.epoch})
+        if s.faults.losses:
+            yield f"P{p} cannot end t{me.tx}", go(s, p, "decided", faults=spend(s, "losses"))
+    for p, me in at(s, "aborting"):
+        registry = reg.abort(s.registry, me.tx, me.seen, "user")
+        to = "decided" if registry is s.registry else "removing"
+        yield f"P{p} aborts t{me.tx} at epoch {me.seen}", go(s, p, to, registry=registry)
+    for p, me in at(s, "removing"):
+        mine = {Object(me.tx, me.gen, part) for part in plan(s, me).parts}
+        yield f"P{p} removes what t{me.tx} has placed", go(s, p, "removed", objects=s.objects - mine)
+    for p, me in at(s, "removed"):
+        registry = reg.finish(s.registry, me.tx, CLEAN)
+        yield f"P{p} notes that t{me.tx} is clean", go(s, p, "decided", registry=registry)
+
+
+def close_entry(s):
+    """S7, C1: what the outcome means for the journal."""
+    for p, me in at(s, "decided"):
+        if not is_kept(s, p, me):
+            yield f"P{p} has nothing of t{me.tx} in the journal", go(s, p, "telling")
+            continue
+        entry = s.journal[me.tx]
+        if me.outcome in ("committed", "reused"):
+            kept, to = entry._replace(state=DONE), "discarding"
+        elif me.outcome in REFUSED:
+            kept, to = entry._replace(state=CONFLICT, holder=None), "telling"
+        else:
+            kept, to = entry._replace(holder=None), "telling"
+        doing = f"P{p} leaves t{me.tx}.{kept.state} in the journal"
+        yield doing, go(s, p, to, journal=put(s.journal, me.tx, kept))
+    for p, me in at(s, "discarding"):
+        yield f"P{p} deletes t{me.tx}.done", go(s, p, "telling", journal=put(s.journal, me.tx, None))
+
+
+def tell(s):
+    for p, me in at(s, "telling"):
+        to = "settling" if me.outcome == "committed" and plan(s, me).copy else "rest"
+        is_news = me.is_task or s.told[me.tx] in (None, "parked", "unknown")
+        told = put(s.told, me.tx, me.outcome) if is_news else s.told
+        yield f"P{p} tells that t{me.tx} is {me.outcome}", go(s, p, to, told=told)
+
+
+def settle(s):
+    """S8: a best-effort copy, and then its note in the outbox."""
+    for p, me in at(s, "settling"):
+        copies = {Object(me.tx, one.gen, one.part, "second") for one in s.registry.visible if one.tx == me.tx}
+        yield f"P{p} brings the copies of t{me.tx}", go(s, p, "settled", objects=s.objects | copies)
+    for p, me in at(s, "settled"):
+        registry = reg.finish(s.registry, me.tx, COPY)
+        yield f"P{p} notes that t{me.tx} is settled", go(s, p, "rest", registry=registry)
