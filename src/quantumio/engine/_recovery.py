@@ -232,27 +232,30 @@ class Recovery:
         """Make the transaction of an entry ours; else its outcome, or why it will never be visible."""
         transaction = manifest.transaction
         self._owner.register(self._catalog)
-        record = self._catalog.transaction(transaction.txid)
-        owning = how_to_own(record)
-        if record is None:
-            return TransactionRecord(
-                txid=transaction.txid,
-                state=TransactionState.PREPARING,
-                epoch=transaction.epoch,
-                generation=transaction.generation,
-                transaction=transaction,
-            )
-        if owning is Owning.TAKE_OVER:
-            record = self._catalog.take_over(record.txid, self._owner.id, record.epoch) or record
-        elif owning is Owning.REOPEN:
-            record = self._catalog.reopen(record.txid, self._owner.id, record.epoch) or record
-        if how_to_own(record) is Owning.FINISHED:
-            outcome = self._catalog.outcome(record.txid)
-            assert isinstance(outcome, Committed)
-            return outcome
-        if is_carried_by(record, self._owner.id):
-            return record
-        return f"it was ended: {record.reason or record.state}"
+        while True:
+            record = self._catalog.transaction(transaction.txid)
+            if record is None:
+                return TransactionRecord(
+                    txid=transaction.txid,
+                    state=TransactionState.PREPARING,
+                    epoch=transaction.epoch,
+                    generation=transaction.generation,
+                    transaction=transaction,
+                )
+            match how_to_own(record):
+                case Owning.FINISHED:
+                    outcome = self._catalog.outcome(record.txid)
+                    assert isinstance(outcome, Committed)
+                    return outcome
+                case Owning.TAKE_OVER:
+                    record = self._catalog.take_over(record.txid, self._owner.id, record.epoch)
+                case Owning.REOPEN:
+                    record = self._catalog.reopen(record.txid, self._owner.id, record.epoch)
+                case _:
+                    return f"it was ended: {record.reason or record.state}"
+            if record is not None and is_carried_by(record, self._owner.id):
+                return record
+            # Somebody has ended or taken it over since it was looked at. A promise is not set aside for that.
 
     # -- transactions of the dead
     def _is_dead(self, record: TransactionRecord) -> bool:
