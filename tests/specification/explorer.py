@@ -1,7 +1,6 @@
-"""Explores every state that a specification can reach, the nearest first, and tells how a bad one is reached."""
+"""Explores all that a specification can reach, the nearest first; tells how what is bad is reached."""
 
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -11,13 +10,12 @@ Action = Callable[[Any], Iterator[tuple[str, Any]]]
 
 
 class Violation(AssertionError):
-    """An invariant does not hold; the story is the shortest that leads there."""
+    """Something does not hold; the story is the shortest that leads there."""
 
-    def __init__(self, invariant: str, what: str, story: list[str]) -> None:
-        self.invariant = invariant
+    def __init__(self, what: str, story: list[str]) -> None:
+        self.what = what
         self.story = story
-        steps = "\n".join(f"{number:4}. {sentence}" for number, sentence in enumerate(story, 1))
-        super().__init__(f"{invariant}: {what}\n{steps}")
+        super().__init__("\n".join([what, *(f"{n:4}. {sentence}" for n, sentence in enumerate(story, 1))]))
 
 
 @attrs.frozen
@@ -34,61 +32,51 @@ def explore(
     start: Hashable,
     actions: Mapping[str, Action],
     *,
-    always: Iterable[Callable[[Any], str | None]],
-    each_step: Iterable[Callable[[Any, Any], str | None]] = (),
-    most: int,
+    always: Callable[[Any], str | None],
+    each_step: Callable[[Any, Any], str | None],
 ) -> Explored:
     """Visit every state once, in the order of their distance.
 
     Parameters
     ----------
     always, each_step
-        Invariants of a state, and of a step from one to another: each tells what is wrong, or None.
-    most
-        How many states there are allowed to be: exploring is never ended in silence.
+        Tells what is wrong with a state, and with a step from one to another; None: nothing.
 
     Raises
     ------
     Violation
         The first that is met: no shorter story leads to any.
     """
-    always, each_step = list(always), list(each_step)
     came_from: dict[Any, tuple[Any, str] | None] = {start: None}
     taken = dict.fromkeys(actions, 0)
     steps = depth = 0
-    _check(always, (start,), start, came_from)
-    level = deque([start])
+
+    def check(what: str | None, state: Any, *sentence: str) -> None:
+        if what is not None:
+            raise Violation(what, [*_story(came_from, state), *sentence])
+
+    check(always(start), start)
+    level = [start]
     while level:
         depth += 1
-        following: deque[Any] = deque()
+        following = []
         for state in level:
             for name, action in actions.items():
                 for sentence, after in action(state):
                     steps += 1
                     taken[name] += 1
-                    if each_step:
-                        _check(each_step, (state, after), state, came_from, sentence)
-                    if after in came_from:
-                        continue
-                    came_from[after] = state, sentence
-                    _check(always, (after,), after, came_from)
-                    following.append(after)
-        assert len(came_from) <= most, f"there are more than {most} states"
+                    check(each_step(state, after), state, sentence)
+                    if after not in came_from:
+                        came_from[after] = state, sentence
+                        check(always(after), after)
+                        following.append(after)
         level = following
     return Explored(len(came_from), steps, taken, depth)
 
 
-def _check(
-    invariants: list[Callable[..., str | None]],
-    states: tuple[Any, ...],
-    last: Any,
-    came_from: Mapping[Any, tuple[Any, str] | None],
-    *more: str,
-) -> None:
-    for invariant in invariants:
-        if what := invariant(*states):
-            story = [*more]
-            while (before := came_from[last]) is not None:
-                last, sentence = before
-                story.insert(0, sentence)
-            raise Violation(invariant.__name__, what, story)
+def _story(came_from: Mapping[Any, tuple[Any, str] | None], state: Any) -> list[str]:
+    story = []
+    while (before := came_from[state]) is not None:
+        state, sentence = before
+        story.append(sentence)
+    return story[::-1]

@@ -2,14 +2,13 @@
 
 from attrs import evolve
 
-from tests.specification import model
 from tests.specification import registry as reg
-from tests.specification.model import Message, Process
+from tests.specification.state import Message, Process, put, spend
 
 
 def arrive(s):
     """What was lost on its way back had an effect; or has it now."""
-    for message in s.wire:
+    for message in sorted(s.wire, key=str):
         rest = s.wire - {message}
         match message:
             case Message("prepare", arguments):
@@ -25,13 +24,13 @@ def die(s):
     if s.faults.deaths:
         for p, me in enumerate(s.processes):
             if me.at not in ("dead", "open", "rest", "idle", "collector"):
-                yield f"P{p} dies", dead(s, p, faults=model.spend(s, "deaths"))
+                yield f"P{p} dies", dead(s, p, faults=spend(s, "deaths"))
 
 
 def dead(s, p, **changes):
     """The kernel frees its locks."""
     journal = tuple(one and (one._replace(holder=None) if one.holder == p else one) for one in s.journal)
-    processes = model.put(s.processes, p, Process("dead", is_task=s.processes[p].is_task))
+    processes = put(s.processes, p, Process("dead", is_task=s.processes[p].is_task))
     return evolve(s, processes=processes, journal=journal, **changes)
 
 
@@ -46,4 +45,4 @@ def fall_silent(s):
         elif me.at == "dead":
             yield f"the lease of P{p} is over", evolve(s, registry=silence)
         elif s.faults.pauses and me.at not in ("open", "rest", "idle", "collector"):
-            yield f"P{p} stands still", evolve(s, registry=silence, faults=model.spend(s, "pauses"))
+            yield f"P{p} stands still", evolve(s, registry=silence, faults=spend(s, "pauses"))

@@ -1,13 +1,15 @@
-"""What must hold, by the names of the test programme: I always, R after recovery, Q when nothing is left to do.
+"""What must hold, by the names of the test programme: I always, R after recovery, Q when nothing is left.
 
 Each tells what is wrong, or None.
 """
 
 from attrs import evolve
 
+from quantumio.engine._standing import Owning, how_to_own
 from tests.specification import faults, model, recovery
-from tests.specification.model import CONFLICT, DONE, REFUSED, Faults, Process
-from tests.specification.registry import COMMITTED, PREPARING, Object
+from tests.specification.plans import Object
+from tests.specification.registry import COMMITTED, PREPARING, record
+from tests.specification.state import CONFLICT, DONE, REFUSED, Faults, Process, go
 
 CARRYING = (
     *(model.write_journal, model.prepare, model.place, model.flip, model.resolve, model.begin_again),
@@ -48,13 +50,24 @@ def I3_versions_are_consecutive(s):
     return None
 
 
+def I3_expectations_hold(s):
+    for one in s.registry.visible:
+        expected = s.registry.plans[one.tx].expect
+        if expected not in (None, one.version - 1):
+            return f"t{one.tx} expected version {expected}, and made {one.version}"
+    return None
+
+
 def I6_promises_are_kept(s):
     visible = {one.tx for one in s.registry.visible}
+    keys = {s.registry.plans[tx].key for tx in visible} - {None}
     for tx, told in enumerate(s.told):
-        if told == "committed" and tx not in visible:
-            return f"t{tx} was told to be committed, and is not visible"
+        if tx in visible or s.registry.plans[tx].key in keys:
+            continue  # itself, or an earlier attempt under its key
+        if told in ("committed", "reused"):
+            return f"t{tx} was told to be {told}, and is not visible"
         kept = s.journal[tx]
-        if tx in s.promised and tx not in visible and (kept is None or kept.state == DONE):
+        if tx in s.promised and (kept is None or kept.state == DONE):
             return f"t{tx} was promised, is not visible, and not in the journal"
     return None
 
@@ -80,7 +93,7 @@ def I8_a_key_commits_once(s):
     return f"keys {keys} are committed" if len(keys) != len(set(keys)) else None
 
 
-def upstream_first(s):
+def inputs_come_first(s):
     visible = {one.tx for one in s.registry.visible}
     for tx in visible:
         if missing := set(s.registry.plans[tx].requires) - visible:
@@ -99,50 +112,74 @@ def I4_I5_what_is_visible_stays(before, after):
     return None
 
 
+def C1_only_what_is_over_is_a_conflict(before, after):
+    """Recovery sets a promise aside only where the registry says that it will never be visible."""
+    for old, new in zip(before.processes, after.processes, strict=True):
+        if old.at in ("owning", "TAKE_OVER", "REOPEN") and new.outcome == "failed":
+            how = how_to_own(record(after.registry, old.tx))
+            if how is not Owning.OVER:
+                return f"t{old.tx} is set aside, and could go on: {how.name.lower()}"
+    return None
+
+
+def each_step(before, after):
+    return next((f"{one.__name__}: {wrong}" for one in EACH_STEP if (wrong := one(before, after))), None)
+
+
 ALWAYS = (
-    *(I1_all_or_none, I2_visible_is_there, I3_versions_are_consecutive, I6_promises_are_kept),
-    *(I7_refused_is_never_visible, I7_conflicts_have_a_winner, I8_a_key_commits_once, upstream_first),
+    *(I1_all_or_none, I2_visible_is_there, I3_versions_are_consecutive, I3_expectations_hold),
+    *(I6_promises_are_kept, I7_refused_is_never_visible, I7_conflicts_have_a_winner),
+    *(I8_a_key_commits_once, inputs_come_first),
 )
-EACH_STEP = (I4_I5_what_is_visible_stays,)
+EACH_STEP = (I4_I5_what_is_visible_stays, C1_only_what_is_over_is_a_conflict)
 
 
-# -- after recovery
-class Recovered:
-    """Whatever the state: if all die in it, one process that recovers and collects makes all well.
+# -- at any time, and after recovery
+class Holds:
+    """`ALWAYS` holds; and if all died now, one process that recovers and collects would make all well.
 
-    It is asked of every state, and looked at once for those that differ only in what the dead knew.
+    Neither depends on what the living know, so that it is looked at once for all states which differ in that.
     """
 
     def __init__(self, actions):
-        self.actions = [one for name, one in actions.items() if name not in {a.__name__ for a in WORLD}]
+        gone_wrong = {one.__name__ for one in WORLD}
+        self.steps = [action for name, action in actions.items() if name not in gone_wrong]
         self.known = {}
-        self.__name__ = "recovered"
 
     def __call__(self, s):
-        s = recovery.everybody_dead(s)
-        if s not in self.known:
-            self.known[s] = self.look(s)
-        return self.known[s]
+        journal = tuple(one and one._replace(holder=None) for one in s.journal)
+        outside = evolve(s.registry, silent=frozenset()), s.objects, s.foreign, journal, s.told, s.promised
+        if outside not in self.known:
+            self.known[outside] = first_wrong(s) or self.look(recovery.everybody_dead(s))
+        return self.known[outside]
 
     def look(self, s):
-        p, steps = len(s.processes), []
-        s = evolve(s, processes=(*s.processes, Process("idle", is_task=False)), faults=Faults(recoveries=1))
-        for name in ("recovered", "recovered again", "collected"):
-            if name == "recovered again":
-                s = evolve(s, faults=Faults(recoveries=1))
-            elif name == "collected":
-                s = model.go(s, p, "collector", faults=Faults(collections=1))
+        p, story = len(s.processes), []
+        s = evolve(s, processes=(*s.processes, Process("idle", is_task=False)))
+        for done, to, fault in (
+            ("recovered", "idle", Faults(recoveries=1)),
+            ("recovered again", "idle", Faults(recoveries=1)),
+            ("collected", "collector", Faults(collections=1)),
+        ):
             before = s
-            s, more = recovery.alone(s, p, self.actions)
-            steps += more
-            found = next((found for one in ALWAYS if (found := one(s))), None) or left(s)
-            if name == "recovered again" and evolve(s, faults=before.faults) != before:
-                found = found or "R3: recovering twice is not recovering once"
-            if name == "collected" and s.objects != recovery.named(s):
-                found = found or f"Q1: there is {s.objects}, and datasets have {recovery.named(s)}"
-            if found:
-                return f"once all are dead, and it is {name}: {found}\n      " + "\n      ".join(steps)
+            s, more = recovery.alone(go(s, p, to, faults=fault), p, self.steps)
+            story += more
+            wrong = first_wrong(s) or left(s)
+            if done == "recovered again" and s != before:
+                wrong = wrong or "R3: recovering twice is not recovering once"
+            if done == "collected" and s.objects != recovery.named(s):
+                wrong = wrong or f"Q1: datasets have {words(recovery.named(s))}, there is {words(s.objects)}"
+            if wrong:
+                return "\n      ".join([f"{wrong}; all died, and it was {done}:", *story])
         return None
+
+
+def first_wrong(s):
+    return next((f"{one.__name__}: {wrong}" for one in ALWAYS if (wrong := one(s))), None)
+
+
+def words(objects):
+    return ", ".join(sorted(map(str, objects))) or "nothing"
 
 
 def left(s):

@@ -1,128 +1,44 @@
-"""The specification of a commit: processes that carry transactions, and what may go wrong at each of their steps.
+"""The specification of a commit: processes that carry transactions, and what may go wrong at each step.
 
-The state is everything that outlives a step: the registry, the objects in the stores, the journal, what is on the
-wire, how far each process is, and what was promised. An action yields what may happen in a state. Names of steps
-(S3, D.4) are those of the commit protocol; decisions are those of the product (`quantumio.engine._standing`).
+An action yields what may happen in a state. Names of steps (S3, D.4) are those of the commit protocol; what
+is decided is decided by the product itself (`quantumio.engine._standing`).
 """
 
-from typing import Any, NamedTuple
-
-from attrs import evolve, frozen
+from attrs import evolve
 
 from quantumio.engine import _standing as standing
 from quantumio.engine._standing import Ending, Resolution
-from quantumio.model import Committed
 from tests.specification import registry as reg
-from tests.specification.registry import CLEAN, COPY, OWNERS, Object, Registry
-
-TMP, READY, DONE, CONFLICT = "tmp", "ready", "done", "conflict"
-REFUSED = ("conflict", "failed")
-
-
-class Kept(NamedTuple):
-    """An entry of the journal; `holder` has its lock, which a death frees."""
-
-    state: str
-    holder: int | None
-    epoch: int
-    gen: int
-
-
-class Message(NamedTuple):
-    """A request whose answer was lost: it arrives at any time from now on, or never."""
-
-    what: str
-    arguments: tuple[Any, ...]
-
-
-@frozen(cache_hash=True)
-class Process:
-    """How far one process is; all of it is lost with its death."""
-
-    at: str
-    tx: int | None = None
-    epoch: int = 0
-    gen: int = 0
-    placed: int = 0
-    outcome: str | None = None
-    seen: Any = None  # what it has read, and goes on with
-    is_task: bool = True  # somebody waits for its outcome; else it recovers
-
-
-@frozen(cache_hash=True)
-class Faults:
-    """What may still go wrong."""
-
-    deaths: int = 0
-    pauses: int = 0
-    losses: int = 0
-    recoveries: int = 0
-    collections: int = 0
-
-
-@frozen(cache_hash=True)
-class State:
-    registry: Registry
-    processes: tuple[Process, ...]
-    journal: tuple[Kept | None, ...]
-    faults: Faults
-    objects: frozenset[Object] = frozenset()
-    foreign: frozenset[Object] = frozenset()  # names under which something else lies
-    wire: frozenset[Message] = frozenset()
-    told: tuple[str | None, ...] = ()
-    promised: frozenset[int] = frozenset()  # journaled was acknowledged
-
-
-def begin(*plans: reg.Plan, recoverers: int = 1, collectors: int = 0, **faults: int) -> State:
-    """One task for each transaction; processes to recover, and to collect garbage."""
-    tasks = [Process("open", tx) for tx in range(len(plans))]
-    others = ["idle"] * recoverers + ["collector"] * collectors
-    none = (None,) * len(plans)
-    processes = (*tasks, *(Process(at, is_task=False) for at in others))
-    return State(reg.empty(*plans), processes, none, Faults(**faults), told=none)
-
-
-# -- words
-def at(s: State, *places: str):
-    """Yield who is at a place and can act: a process, and its number."""
-    for p, me in enumerate(s.processes):
-        if me.at in places:
-            yield p, me
-
-
-def go(s: State, p: int, to: str, *, process=None, **changes) -> State:
-    """One process goes on; what is in `process` changes of it, the rest of the world."""
-    me = evolve(s.processes[p], at=to, **(process or {}))
-    return evolve(s, processes=put(s.processes, p, me), **changes)
-
-
-def put(items, index, item):
-    return (*items[:index], item, *items[index + 1 :])
-
-
-def spend(s: State, kind: str) -> Faults:
-    return evolve(s.faults, **{kind: getattr(s.faults, kind) - 1})
-
-
-def plan(s: State, me: Process) -> reg.Plan:
-    return s.registry.plans[me.tx]
-
-
-def is_kept(s: State, p: int, me: Process) -> bool:
-    entry = s.journal[me.tx]
-    return entry is not None and entry.holder == p
-
-
-def told_by(outcome) -> str:
-    if isinstance(outcome, Committed):
-        return "reused" if outcome.reused else "committed"
-    return type(outcome).__name__.removeprefix("Commit").lower()
+from tests.specification.plans import CLEAN, COPY, OWNERS, Object
+from tests.specification.state import (
+    CONFLICT,
+    DONE,
+    READY,
+    REFUSED,
+    TMP,
+    Kept,
+    Message,
+    Process,
+    at,
+    go,
+    is_kept,
+    plan,
+    put,
+    spend,
+    told_by,
+)
 
 
 # -- S3: the journal
 def write_journal(s):
     for p, me in at(s, "open"):
-        if plan(s, me).journal:
+        inputs = {s.told[upstream] for upstream in plan(s, me).requires}
+        if None in inputs:
+            continue  # it waits
+        if inputs - {"committed", "reused"}:
+            after = park(s, p) if inputs <= {"committed", "reused", "parked"} else decide(s, p, "failed")
+            yield f"P{p} hears that inputs of t{me.tx} are {', '.join(sorted(inputs))}", after
+        elif plan(s, me).journal:
             entry = Kept(TMP, p, me.epoch, me.gen)
             yield f"P{p} writes t{me.tx}.tmp", go(s, p, "writing", journal=put(s.journal, me.tx, entry))
         else:
@@ -204,7 +120,8 @@ def resolve(s):
         changes = {"registry": registry}
         match found:
             case Resolution.KNOWN:
-                yield doing, decide(s, p, told_by(reg.outcome(registry, me.tx)), **changes)
+                outcome = reg.outcome(registry, me.tx)
+                yield doing, decide(s, p, told_by(outcome) if outcome else "failed", **changes)
             case Resolution.ENDED:
                 yield doing, go(s, p, "placed", **changes)
                 yield f"{doing}, once too often", decide(s, p, "failed", **changes)
@@ -221,7 +138,8 @@ def resolve(s):
 # -- the outcome, and what follows from it
 def decide(s, p, outcome, **changes):
     to = {"parked": "ended?", "committed": "decided", "unknown": "decided"}.get(outcome, "ending")
-    return go(s, p, to, process={"outcome": outcome, "seen": None}, **changes)
+    forgotten = {"epoch": 0, "placed": 0, "seen": None}  # so that states which differ in nothing else are one
+    return go(s, p, to, process={"outcome": outcome, **forgotten}, **changes)
 
 
 def begin_again(s):
@@ -264,8 +182,7 @@ def close_entry(s):
     """S7, C1: what the outcome means for the journal."""
     for p, me in at(s, "decided"):
         if not is_kept(s, p, me):
-            yield f"P{p} has nothing of t{me.tx} in the journal", go(s, p, "telling")
-            continue
+            continue  # it has only to tell
         entry = s.journal[me.tx]
         if me.outcome in ("committed", "reused"):
             kept, to = entry._replace(state=DONE), "discarding"
@@ -280,11 +197,14 @@ def close_entry(s):
 
 
 def tell(s):
-    for p, me in at(s, "telling"):
-        to = "settling" if me.outcome == "committed" and plan(s, me).copy else "rest"
+    for p, me in at(s, "telling", "decided"):
+        if me.at == "decided" and is_kept(s, p, me):
+            continue
         is_news = me.is_task or s.told[me.tx] in (None, "parked", "unknown")
-        told = put(s.told, me.tx, me.outcome) if is_news else s.told
-        yield f"P{p} tells that t{me.tx} is {me.outcome}", go(s, p, to, told=told)
+        s_told = evolve(s, told=put(s.told, me.tx, me.outcome)) if is_news else s
+        is_settled = me.outcome != "committed" or not plan(s, me).copy
+        after = rest(s_told, p) if is_settled else go(s_told, p, "settling")
+        yield f"P{p} tells that t{me.tx} is {me.outcome}", after
 
 
 def settle(s):
@@ -294,4 +214,14 @@ def settle(s):
         yield f"P{p} brings the copies of t{me.tx}", go(s, p, "settled", objects=s.objects | copies)
     for p, me in at(s, "settled"):
         registry = reg.finish(s.registry, me.tx, COPY)
-        yield f"P{p} notes that t{me.tx} is settled", go(s, p, "rest", registry=registry)
+        yield f"P{p} notes that t{me.tx} is settled", rest(evolve(s, registry=registry), p)
+
+
+def rest(s, p):
+    """Nothing is left to do for this transaction; recovery goes on with the next."""
+    me = s.processes[p]
+    after = Process("rest", me.tx)
+    if not me.is_task:
+        is_last = me.tx + 1 == len(s.registry.plans)
+        after = Process("the dead" if is_last else "entries", None if is_last else me.tx + 1, is_task=False)
+    return evolve(s, processes=put(s.processes, p, after))

@@ -2,13 +2,16 @@
 
 from attrs import evolve
 
+from quantumio.engine import _garbage_policy as policy
 from quantumio.engine import _standing as standing
-from quantumio.engine._garbage_policy import GarbageVerdict, ObjectName, judge
+from quantumio.engine._garbage_policy import GarbageVerdict, ObjectName
 from quantumio.engine._standing import Owning
 from quantumio.ports import LEASE_OVER, ObjectRecord
 from tests.specification import registry as reg
-from tests.specification.model import CONFLICT, READY, at, go, put, spend
-from tests.specification.registry import CLEAN, OWNERS, PREPARING, TXIDS, Object
+from tests.specification.model import rest
+from tests.specification.plans import CLEAN, OWNERS, TXIDS, Object
+from tests.specification.registry import PREPARING
+from tests.specification.state import CONFLICT, READY, at, go, put, spend
 
 
 def start(s):
@@ -23,26 +26,15 @@ def lock_entry(s):
     for p, me in at(s, "entries"):
         entry = s.journal[me.tx]
         if entry is None or entry.state == CONFLICT or entry.holder is not None:
-            yield f"P{p} finds no free entry of t{me.tx}", next_entry(s, p)
+            yield f"P{p} finds no free entry of t{me.tx}", rest(s, p)
             continue
         required = s.registry.plans[me.tx].requires
         if any((one := s.journal[upstream]) and one.state == READY for upstream in required):
-            yield f"P{p} leaves t{me.tx} until its input is decided", next_entry(s, p)
+            yield f"P{p} leaves t{me.tx} until its input is decided", rest(s, p)
             continue
         to = "owning" if entry.state == READY else "discarding"
         journal = put(s.journal, me.tx, entry._replace(holder=p))
         yield f"P{p} locks t{me.tx}.{entry.state}", go(s, p, to, process={"outcome": None}, journal=journal)
-    for p, me in at(s, "rest"):
-        if not me.is_task:
-            yield f"P{p} goes on", next_entry(s, p)
-
-
-def next_entry(s, p):
-    me = s.processes[p]
-    is_last = me.tx + 1 == len(s.registry.plans)
-    to, tx = ("the dead", None) if is_last else ("entries", me.tx + 1)
-    fresh = {"tx": tx, "epoch": 0, "gen": 0, "placed": 0, "outcome": None, "seen": None}
-    return go(s, p, to, process=fresh)
 
 
 def own(s):
@@ -68,8 +60,7 @@ def own(s):
             if standing.is_carried_by(record, OWNERS[p]):
                 to, process = "sealed", {"epoch": record.epoch, "gen": record.generation, "seen": None}
             else:
-                is_done = standing.how_to_own(record) is Owning.FINISHED
-                to, process = "decided", {"outcome": "reused" if is_done else "failed", "seen": None}
+                to, process = "owning", {"seen": None}  # somebody else was first: it looks again
             doing = f"P{p} takes t{me.tx} from epoch {me.seen} ({place.name.lower()})"
             yield doing, go(s, p, to, process=process, registry=registry)
 
@@ -80,33 +71,35 @@ def end_dead(s):
         kept = frozenset(tx for tx, one in enumerate(s.journal) if one and one.state != CONFLICT)
         yield f"P{p} looks what is in the journal", go(s, p, "dead, not kept", process={"seen": kept})
     for p, me in at(s, "dead, not kept"):
-        records = [reg.record(s.registry, tx) for tx in range(len(TXIDS[: len(s.registry.plans)]))]
+        records = [reg.record(s.registry, tx) for tx in range(len(s.registry.rows))]
         left = tuple(
             (tx, record.epoch, record.lease_over)
             for tx, record in enumerate(records)
             if record and record.state is PREPARING and tx not in me.seen
             if standing.is_abandoned(record, OWNERS[p], lambda one: is_dead_here(s, one))
         )
-        yield f"P{p} looks what dead processes have left", go(s, p, "ending the dead", process={"seen": left})
+        yield f"P{p} looks what dead processes have left", next_dead(s, p, left)
     for p, me in at(s, "ending the dead"):
-        if not me.seen:
-            yield f"P{p} has ended all", go(s, p, "follow-ups", process={"seen": None})
-            continue
-        (tx, epoch, lease_over), *others = me.seen
+        tx, epoch, lease_over = me.seen[0]
         if lease_over:
-            after = go(s, p, me.at, process={"seen": (*others,)}, registry=reg.reap(s.registry, tx, epoch))
-            yield f"P{p} ends t{tx} at epoch {epoch}, whose lease is over", after
+            doing = f"P{p} ends t{tx} at epoch {epoch}, whose lease is over"
+            yield doing, next_dead(s, p, me.seen[1:], registry=reg.reap(s.registry, tx, epoch))
             continue
         registry = reg.take_over(s.registry, tx, p, epoch)
         is_mine = standing.is_carried_by(reg.record(registry, tx), OWNERS[p])
-        to, seen = ("ending one", me.seen) if is_mine else (me.at, (*others,))
-        after = go(s, p, to, process={"seen": seen}, registry=registry)
-        yield f"P{p} takes t{tx} over from a dead process", after
+        doing = f"P{p} takes t{tx} over from a dead process"
+        if is_mine:
+            yield doing, go(s, p, "ending one", registry=registry)
+        else:
+            yield doing, next_dead(s, p, me.seen[1:], registry=registry)
     for p, me in at(s, "ending one"):
-        (tx, epoch, _), *others = me.seen
+        tx, epoch, _ = me.seen[0]
         registry = reg.abort(s.registry, tx, epoch + 1, LEASE_OVER)
-        after = go(s, p, "ending the dead", process={"seen": (*others,)}, registry=registry)
-        yield f"P{p} ends t{tx} at epoch {epoch + 1}", after
+        yield f"P{p} ends t{tx} at epoch {epoch + 1}", next_dead(s, p, me.seen[1:], registry=registry)
+
+
+def next_dead(s, p, left, **changes):
+    return go(s, p, "ending the dead" if left else "follow-ups", process={"seen": left or None}, **changes)
 
 
 def is_dead_here(s, record):
@@ -174,7 +167,7 @@ def is_garbage(s, one):
         state=record and record.state,
         generation=record and record.generation,
     )
-    return judge(name, known, 0) is GarbageVerdict.DEAD
+    return policy.judge(name, known, 0) is GarbageVerdict.DEAD
 
 
 def named(s):

@@ -6,21 +6,15 @@ What the product decides in Python (`Verdicts`) is called; what it decides in SQ
 
 from functools import cache
 from typing import NamedTuple
-from uuid import UUID
 
 from attrs import evolve, frozen
 
 from quantumio.model import (
-    Artifact,
     CommitOutcome,
     Committed,
     DataId,
     DatasetRef,
-    DatasetType,
     FollowUp,
-    FollowUpKind,
-    OutputRecord,
-    Transaction,
     TransactionRecord,
     TransactionState,
     default_universe,
@@ -29,44 +23,9 @@ from quantumio.ports import LEASE_OVER, CollectionKind
 from quantumio.registry._names import Collection, Edit, Names, TypeEntry
 from quantumio.registry._universe_schema import Tables
 from quantumio.registry._verdict import Standing, Verdicts, Version
+from tests.specification.plans import CLEAN, COPY, OWNERS, RUN, TXIDS, TYPES, Plan, transaction, uuid
 
 PREPARING, COMMITTED, ABORTED = (TransactionState[n] for n in ("PREPARING", "COMMITTED", "ABORTED"))
-CLEAN = FollowUp(kind=FollowUpKind.CLEAN, destination="store")
-COPY = FollowUp(kind=FollowUpKind.REPLICATE, destination="second")
-RUN = "run"
-TYPES = [DatasetType(f"part{n}", dimensions=(), storage_class="Text") for n in range(2)]
-
-
-def uuid(kind: int, number: int) -> UUID:
-    return UUID(int=kind << 96 | 7 << 76 | 2 << 62 | number)
-
-
-TXIDS = [uuid(1, number) for number in range(3)]
-OWNERS = [uuid(2, number) for number in range(6)]
-
-
-class Object(NamedTuple):
-    """What one output of one generation of a transaction has at one store, under a name of its own."""
-
-    tx: int
-    gen: int
-    part: int
-    store: str = "store"
-
-    def __str__(self):
-        return f"t{self.tx}.{self.gen}.{self.part} ({self.store})"
-
-
-@frozen(cache_hash=True)
-class Plan:
-    """What a transaction wants to make visible: its parts are the keys of the datasets."""
-
-    parts: tuple[int, ...] = (0,)
-    expect: int | None = None
-    key: str | None = None
-    requires: tuple[int, ...] = ()
-    copy: bool = False  # to a second store, best effort
-    journal: bool = False  # its caller asks for a journaled promise
 
 
 @frozen(cache_hash=True)
@@ -119,31 +78,6 @@ class Registry:
 
 def empty(*plans: Plan) -> Registry:
     return Registry(plans, (None,) * len(plans))
-
-
-@cache
-def transaction(plan: Plan, tx: int, epoch: int, gen: int, journaled: bool) -> Transaction:
-    outputs = [
-        OutputRecord(
-            ref=DatasetRef(uuid(3 + tx, part), TYPES[part], DataId({}), RUN),
-            expect=plan.expect,
-            artifacts=(
-                Artifact(destination="store", path=f"{tx}.{gen}.{part}", format="t", digest="d", nbytes=1),
-            ),
-        )
-        for part in plan.parts
-    ]
-    return Transaction(
-        txid=TXIDS[tx],
-        run=RUN,
-        key=plan.key,
-        outputs=tuple(outputs),
-        requires=tuple(TXIDS[one] for one in plan.requires),
-        follow_ups=(COPY,) if plan.copy else (),
-        epoch=epoch,
-        generation=gen,
-        journaled=journaled,
-    )
 
 
 # -- looking
@@ -252,9 +186,7 @@ def flip(
         registry = _end(registry, tx, reason, owner)
     for _ in verdicts.transactions:
         row = registry.rows[tx] or Row(PREPARING, epoch, gen, None, gen, journaled)
-        new = [
-            Visible(tx, gen, one.entry.id, one.version, one.seq) for one in verdicts.accepted
-        ]
+        new = [Visible(tx, gen, one.entry.id, one.version, one.seq) for one in verdicts.accepted]
         outbox = registry.outbox
         if registry.plans[tx].copy:
             outbox = add(outbox, tx, COPY, owner)
