@@ -1,4 +1,4 @@
-"""The large counts: crashes, power cuts, nights, simulations and planted bugs, for as long as there is time.
+"""The large counts: states, crashes, power cuts, nights, planted bugs, for as long as there is time.
 
 Run by ``make campaign``. What was counted is written to docs/reference/campaign.md.
 """
@@ -18,8 +18,21 @@ from quantumio.testing import crash_everywhere, power_loss
 from tests.crash import scenarios, test_every_operation
 from tests.planted.bugs import BUGS
 from tests.power_loss import test_every_state
+from tests.specification.explorer import Violation, explore
+from tests.specification.invariants import ACTIONS, Holds, each_step
+from tests.specification.test_specification import WIDE
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "campaign.md"
+
+
+def specified(counts, round_):
+    for name, (start, _) in WIDE.items() if round_ == 0 else ():
+        try:
+            explored = explore(start, ACTIONS, always=Holds(ACTIONS), each_step=each_step)
+            counts["states of the specification"] += explored.states
+        except Violation as violation:
+            note(counts, f"specification {name}", [str(violation)])
+        yield
 
 
 def crashes(counts, round_):
@@ -129,7 +142,7 @@ def note(counts, what, messages):
 def run(hours):
     begin, counts, round_ = time.monotonic(), Counter(violations=0), 0
     while True:
-        for suite in (planted, crashes, power_cuts, nights, simulated_nights, faults):
+        for suite in (specified, planted, crashes, power_cuts, nights, simulated_nights, faults):
             for _ in suite(counts, round_):
                 passed_s = time.monotonic() - begin
                 print(f"\r{passed_s / 60:6.1f} min  {dict(counts)}", end="", flush=True)

@@ -3,20 +3,18 @@
 from attrs import evolve
 
 from tests.specification import registry as reg
-from tests.specification.state import Message, Process, put, spend
+from tests.specification.state import Process, put, spend
 
 
 def arrive(s):
     """What was lost on its way back had an effect; or has it now."""
     for message in sorted(s.wire, key=str):
         rest = s.wire - {message}
-        match message:
-            case Message("prepare", arguments):
-                after = evolve(s, wire=rest, registry=reg.prepare(s.registry, *arguments))
-            case Message("flip", arguments):
-                after = evolve(s, wire=rest, registry=reg.flip(s.registry, *arguments)[0])
-            case Message(_, (name,)):
-                after = evolve(s, wire=rest, objects=s.objects | {name} - s.foreign)
+        if message.what == "put":
+            after = evolve(s, wire=rest, objects=s.objects | {*message.arguments} - s.foreign)
+        else:
+            found = getattr(reg, message.what)(s.registry, *message.arguments)
+            after = evolve(s, wire=rest, registry=found[0] if message.what == "flip" else found)
         yield f"a late {message.what} arrives: {message.arguments[0]}", after
 
 

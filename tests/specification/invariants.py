@@ -104,6 +104,8 @@ def inputs_come_first(s):
 # -- each step
 def I4_I5_what_is_visible_stays(before, after):
     old, new = before.registry.visible, after.registry.visible
+    if new is old:
+        return None
     if new[: len(old)] != old:
         return f"{old} was visible, and is {new} now"
     last = old[-1].seq if old else 0
@@ -115,7 +117,7 @@ def I4_I5_what_is_visible_stays(before, after):
 def C1_only_what_is_over_is_a_conflict(before, after):
     """Recovery sets a promise aside only where the registry says that it will never be visible."""
     for old, new in zip(before.processes, after.processes, strict=True):
-        if old.at in ("owning", "TAKE_OVER", "REOPEN") and new.outcome == "failed":
+        if new is not old and old.at in ("owning", "TAKE_OVER", "REOPEN") and new.outcome == "failed":
             how = how_to_own(record(after.registry, old.tx))
             if how is not Owning.OVER:
                 return f"t{old.tx} is set aside, and could go on: {how.name.lower()}"

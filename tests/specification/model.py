@@ -17,14 +17,13 @@ from tests.specification.state import (
     REFUSED,
     TMP,
     Kept,
-    Message,
     Process,
     at,
     go,
     is_kept,
+    lost,
     plan,
     put,
-    spend,
     told_by,
 )
 
@@ -63,8 +62,7 @@ def prepare(s):
             after = decide(s, p, told_by(outcome), registry=registry)
         yield f"P{p} writes the intent of t{me.tx} at epoch {me.epoch}", after
         if s.faults.losses:
-            lost = evolve(s, wire=s.wire | {Message("prepare", arguments)}, faults=spend(s, "losses"))
-            yield f"P{p} has no answer to the intent of t{me.tx}", park(lost, p)
+            yield f"P{p} has no answer to the intent of t{me.tx}", park(lost(s, "prepare", *arguments), p)
 
 
 # -- S5: the bytes
@@ -78,8 +76,7 @@ def place(s):
         to, process = "placed" if is_last else "placing", {"placed": me.placed + 1}
         yield f"P{p} places {name}", go(s, p, to, process=process, objects=s.objects | {name})
         if s.faults.losses and name not in s.objects:  # it will read back, and write again
-            lost = s.wire | {Message("put", (name,))}
-            yield f"P{p} has no answer to {name}", evolve(s, wire=lost, faults=spend(s, "losses"))
+            yield f"P{p} has no answer to {name}", lost(s, "put", name)
 
 
 def give_up(s):
@@ -105,11 +102,8 @@ def flip(s):
         registry, outcome = reg.flip(s.registry, *arguments)
         yield f"P{p} flips t{me.tx} at epoch {me.epoch}", decide(s, p, told_by(outcome), registry=registry)
         if s.faults.losses:
-            lost = s.wire | {Message("flip", arguments)}
-            yield (
-                f"P{p} has no answer to the flip of t{me.tx} at epoch {me.epoch}",
-                go(s, p, "in doubt", wire=lost, faults=spend(s, "losses")),
-            )
+            doing = f"P{p} has no answer to the flip of t{me.tx} at epoch {me.epoch}"
+            yield doing, go(lost(s, "flip", *arguments), p, "in doubt")
 
 
 def resolve(s):
@@ -131,8 +125,8 @@ def resolve(s):
             case Resolution.TAKEN:
                 yield doing, decide(s, p, "parked", **changes)
         if s.faults.losses:
-            after = decide(s, p, "unknown", faults=spend(s, "losses"))
-            yield f"P{p} cannot reach the registry", after
+            after = decide(lost(s, "take_over", me.tx, p, me.epoch), p, "unknown")
+            yield f"P{p} does not hear whether it took t{me.tx} over", after
 
 
 # -- the outcome, and what follows from it
@@ -154,6 +148,9 @@ def begin_again(s):
         again = {"epoch": record.epoch, "gen": record.generation, "seen": None}
         to, again = ("sealed", again) if standing.is_carried_by(record, OWNERS[p]) else ("decided", {})
         yield f"P{p} opens t{me.tx} again", go(s, p, to, process=again, registry=registry)
+        if s.faults.losses:
+            after = go(lost(s, "reopen", me.tx, p, me.seen), p, "decided")
+            yield f"P{p} does not hear whether it opened t{me.tx} again", after
 
 
 def end(s):
@@ -164,12 +161,13 @@ def end(s):
         to = {Ending.REMOVE: "removing", Ending.ABORT: "aborting", Ending.LEAVE: "decided"}[how]
         doing = f"P{p} asks how t{me.tx} stands, to end it: {how.name.lower()}"
         yield doing, go(s, p, to, process={"seen": record and record.epoch})
-        if s.faults.losses:
-            yield f"P{p} cannot end t{me.tx}", go(s, p, "decided", faults=spend(s, "losses"))
     for p, me in at(s, "aborting"):
         registry = reg.abort(s.registry, me.tx, me.seen, "user")
         to = "decided" if registry is s.registry else "removing"
         yield f"P{p} aborts t{me.tx} at epoch {me.seen}", go(s, p, to, registry=registry)
+        if s.faults.losses:
+            after = go(lost(s, "abort", me.tx, me.seen, "user"), p, "decided")
+            yield f"P{p} does not hear whether it aborted t{me.tx}", after
     for p, me in at(s, "removing"):
         mine = {Object(me.tx, me.gen, part) for part in plan(s, me).parts}
         yield f"P{p} removes what t{me.tx} has placed", go(s, p, "removed", objects=s.objects - mine)

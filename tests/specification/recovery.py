@@ -11,7 +11,7 @@ from tests.specification import registry as reg
 from tests.specification.model import rest
 from tests.specification.plans import CLEAN, OWNERS, TXIDS, Object
 from tests.specification.registry import PREPARING
-from tests.specification.state import CONFLICT, READY, at, go, put, spend
+from tests.specification.state import CONFLICT, READY, at, go, lost, put, spend
 
 
 def start(s):
@@ -53,9 +53,9 @@ def own(s):
                 yield doing, go(s, p, "decided", process={"outcome": "reused"})
             case Owning.OVER:
                 yield doing, go(s, p, "decided", process={"outcome": "failed"})
-    for call, place in ((reg.take_over, Owning.TAKE_OVER), (reg.reopen, Owning.REOPEN)):
+    for call, place in (("take_over", Owning.TAKE_OVER), ("reopen", Owning.REOPEN)):
         for p, me in at(s, place.name):
-            registry = call(s.registry, me.tx, p, me.seen)
+            registry = getattr(reg, call)(s.registry, me.tx, p, me.seen)
             record = reg.record(registry, me.tx)
             if standing.is_carried_by(record, OWNERS[p]):
                 to, process = "sealed", {"epoch": record.epoch, "gen": record.generation, "seen": None}
@@ -63,6 +63,10 @@ def own(s):
                 to, process = "owning", {"seen": None}  # somebody else was first: it looks again
             doing = f"P{p} takes t{me.tx} from epoch {me.seen} ({place.name.lower()})"
             yield doing, go(s, p, to, process=process, registry=registry)
+            if s.faults.losses:
+                journal = put(s.journal, me.tx, s.journal[me.tx]._replace(holder=None))
+                after = rest(evolve(lost(s, call, me.tx, p, me.seen), journal=journal), p)
+                yield f"P{p} does not hear whether it took t{me.tx}", after
 
 
 # -- transactions of the dead

@@ -93,6 +93,11 @@ def put(items, index, item):
     return (*items[:index], item, *items[index + 1 :])
 
 
+def lost(s: State, what: str, *arguments) -> State:
+    """Its sender will have no answer; `s.faults.losses` says whether that may be."""
+    return evolve(s, wire=s.wire | {Message(what, arguments)}, faults=spend(s, "losses"))
+
+
 def spend(s: State, kind: str) -> Faults:
     return evolve(s.faults, **{kind: getattr(s.faults, kind) - 1})
 
