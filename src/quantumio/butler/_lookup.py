@@ -57,8 +57,10 @@ def resolve_output(
     """
     catalog = repository.catalog
     known = catalog.dataset_type(dataset_type)
-    if data_id is None and (named := data_id_of_keys(catalog.universe, keys, defaults, known.dimensions)):
-        return known, named  # most puts: one pass is enough
+    if data_id is None:
+        named = data_id_of_keys(catalog.universe, keys, defaults, known.dimensions)
+        if named is not None:
+            return known, named  # most puts: one pass is enough
     given, implied = _split(repository, known, data_id, keys)
     resolved = _complete(repository, known, given, defaults)
     _check_implied(repository, known, resolved, implied)

@@ -266,9 +266,10 @@ class Context:
         assert self._policies is not None  # only a context of a journal has none, and that is sealed
         resolution = self._policies.resolve(dataset_type, self.run, to=to, own=own)
         ownership = choose_ownership(value, delegate, resolution.own)
-        load_ids = {
-            name: environment.uuid7() for name, choice in resolution.formats.items() if choice is ROWS
-        }
+        load_ids = {}
+        for name, choice in resolution.formats.items():
+            if choice is ROWS:
+                load_ids[name] = environment.uuid7()
         ref = DatasetRef(ref_id or environment.uuid7(), dataset_type, data_id, self.run)
         name = f"{self._name}.{next(self._numbers)}"
         nbytes = delegate.nbytes(value)

@@ -69,8 +69,10 @@ class Snapshot:
         The last thing that a put does with the value: reading so much memory drives the interpreter out of
         the processor's caches, so that whatever follows is slow.
         """
-        if self._watched:
-            self._digests = [_digest(array) for array in self._watched]
+        digests = []
+        for array in self._watched:
+            digests.append(_digest(array))  # noqa: PERF401  a comprehension is one more call
+        self._digests = digests
 
     def verify(self, ref: DatasetRef) -> None:
         """Show that the caller's memory still holds what was put.
@@ -120,12 +122,12 @@ def take_snapshot(
     """
     if delegate.is_immutable(value):
         return Snapshot(value, ownership)
-    copies = PooledCopies(pool)
+    copies = PooledCopies(pool) if ownership is Ownership.COPY else None
     watched: list[np.ndarray] = []
     frozen: list[np.ndarray] = []
     is_lent = ownership in (Ownership.FREEZE, Ownership.BORROW)
     if not is_lent:
-        copy_array = copies.copy if ownership is Ownership.COPY else _as_is
+        copy_array = _as_is if copies is None else copies.copy
     elif ownership is Ownership.FREEZE:
         copy_array = _Watcher(watched, frozen)
     else:
@@ -133,7 +135,8 @@ def take_snapshot(
     try:
         canonical = delegate.canonical(value, copy_array)
     except BaseException:
-        copies.release()
+        if copies is not None:
+            copies.release()
         thaw(frozen)
         raise
     return Snapshot(canonical, ownership, copies, is_lent, watched, frozen)
@@ -200,9 +203,11 @@ def freeze(array: np.ndarray) -> list[np.ndarray]:
             hint="use own='copy'",
             kind=ErrorKind.VALUE,
         )
-    writeable = [one for one in chain if one.flags.writeable]
-    for one in writeable:
-        one.flags.writeable = False
+    writeable = []
+    for one in chain:
+        if one.flags.writeable:
+            one.flags.writeable = False
+            writeable.append(one)
     return writeable
 
 

@@ -14,12 +14,11 @@ __all__ = ["as_bytes", "bulk", "check_plain_array", "is_canonical", "owned"]
 
 def is_canonical(array: np.ndarray[Any, Any]) -> bool:
     """Whether it is a plain array in C order and native byte order."""
-    return type(array) is np.ndarray and array.flags.c_contiguous and _is_native(array.dtype)
-
-
-def _is_native(dtype: np.dtype[Any]) -> bool:
+    if type(array) is not np.ndarray or not array.flags.c_contiguous:
+        return False
+    dtype = array.dtype
     if dtype.names is None:
-        return dtype.isnative
+        return bool(dtype.isnative)
     return bool(dtype == dtype.newbyteorder("="))  # isnative overlooks texts in subarrays of structures
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -216,6 +217,7 @@ def _own_unit(uncertainty: NDUncertainty | None, unit: units.UnitBase) -> str | 
     return _unit_text(uncertainty.unit, "uncertainty")
 
 
+@functools.lru_cache(maxsize=256)  # images of one night have the same unit
 def _canonical_unit(unit: object, part: str) -> units.UnitBase:
     return parse_unit(_unit_text(unit, part))
 

@@ -107,7 +107,7 @@ def cards_of(meta: Mapping[str, object] | fits.Header) -> Cards:
     cards: Cards = []
     if isinstance(meta, fits.Header):
         for card in meta.cards:
-            cards.extend(_card_of(card))
+            cards += _card_of(card)
     else:
         seen: set[str] = set()
         for keyword, value in meta.items():
@@ -117,7 +117,7 @@ def cards_of(meta: Mapping[str, object] | fits.Header) -> Cards:
     return cards
 
 
-def _card_of(card: fits.Card) -> Cards:
+def _card_of(card: fits.Card) -> Sequence[tuple[str, str]]:
     try:
         keyword = card.keyword
         if "." in keyword and card.field_specifier:
@@ -126,13 +126,9 @@ def _card_of(card: fits.Card) -> Cards:
             note = f" / {card.comment}" if card.comment else ""
             return [(card.rawkeyword, f"{head}{note}"[:_CARD].ljust(_CARD))]
         value, comment = _value_and_comment(card)
-        if _describes_file(keyword, value):
-            return []
-        if keyword in COMMENTARY:
-            return commentary(keyword, str(value))
         # headers of one instrument repeat; 0.0 and -0.0 are equal keys and different cards
-        make = _remembered if value != 0 else format_card
-        return [make(keyword, value, comment)]
+        make = _remembered if value != 0 else _formatted
+        return make(keyword, value, comment)
     except VerifyError:
         raise InvalidInputError(
             f"the header card {card.keyword!r} does not follow the FITS standard",
@@ -149,6 +145,17 @@ def _value_and_comment(card: fits.Card) -> tuple[object, object]:
     """
     value, comment = getattr(card, "_value", None), getattr(card, "_comment", None)
     return (card.value, card.comment) if value is None or comment is None else (value, comment)
+
+
+def _formatted(keyword: str, value: object, comment: object) -> Sequence[tuple[str, str]]:
+    if _describes_file(keyword, value):
+        return ()
+    return (
+        commentary(keyword, str(value)) if keyword in COMMENTARY else (format_card(keyword, value, comment),)
+    )
+
+
+_remembered = functools.lru_cache(maxsize=4096, typed=True)(_formatted)
 
 
 def _describes_file(keyword: str, value: object) -> bool:
@@ -224,9 +231,6 @@ def format_card(keyword: str, value: object, comment: object = "") -> tuple[str,
     if len(head) + len(body) > _CARD:
         raise _refused(keyword, "does not fit in a card of 80 characters", "shorten keyword or value")
     return name, _join(head, body, note)
-
-
-_remembered = functools.lru_cache(maxsize=4096, typed=True)(format_card)
 
 
 def _join(head: str, body: str, note: str) -> str:

@@ -154,7 +154,8 @@ def split_wcs(cards: Cards, shape: tuple[int, ...]) -> tuple[Cards, WCS | None]:
     Without any (non-blank) CTYPE there are none and all cards stay. Those that astropy cannot read stay
     cards, too; that is logged.
     """
-    if not any(keyword.startswith("CTYPE") and _field(text) for keyword, text in cards):
+    types = [text for keyword, text in cards if keyword.startswith("CTYPE")]
+    if not any(map(_field, types)):
         return cards, None
     try:
         _check_sizes(cards)

@@ -54,7 +54,7 @@ def _dimension_names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(check_identifier(name, "dimension") for name in names)
 
 
-@frozen
+@frozen(cache_hash=True)  # every put looks its policy up by it
 class DatasetType:
     """A kind of dataset: a name, the dimensions of its data IDs, and its storage class.
 
