@@ -196,6 +196,28 @@ def test_damaged_manifest_in_the_registry_is_kept_and_stops_no_other(make_butler
         butler.errors(acknowledge=True)
 
 
+def test_promise_is_kept_when_its_transaction_is_ended_while_recovery_takes_it_over(away, monkeypatch):
+    """Another recovery has looked before the entry was there, and meets an owner who was silent since."""
+    butler, root = away
+    with pytest.raises(CommitParkedError), butler.context() as ctx:
+        ctx.put({"a": 1}, "stats", visit=1)
+    (root / "archive").unlink()
+    catalog = catalog_of(butler)
+    (record,) = catalog.preparing()
+    take_over = type(catalog).take_over
+
+    def ended_before(self, txid, owner, epoch):
+        self.abort(txid, record.epoch, LEASE_OVER)
+        return take_over(self, txid, owner, epoch)
+
+    monkeypatch.setattr(type(catalog), "take_over", ended_before)
+    assert [item.action for item in butler.recover().items if item.what == "journal"] == ["committed"]
+    assert butler.get("stats", visit=1) == {"a": 1}
+    assert catalog.transaction(ctx.txid).generation == 1
+    assert journal(root) == []
+    butler.errors(acknowledge=True)
+
+
 def test_open_context_dies_with_its_process_and_leaves_nothing(make_butler, tmp_path):
     root = tmp_path / "night"
     make_butler(config={"rules": [{"mode": "immediate"}]}, run="r").close()

@@ -21,6 +21,7 @@ from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._output import Output
 from quantumio.engine._packs import PackRules, assign_packs
 from quantumio.engine._policy import ROWS
+from quantumio.engine._standing import outcome_of_another
 from quantumio.errors import ErrorKind, QuantumioError, StateError
 from quantumio.model import (
     CommitConflict,
@@ -33,9 +34,8 @@ from quantumio.model import (
     FollowUpKind,
     Moment,
     TransactionRecord,
-    TransactionState,
 )
-from quantumio.ports import LEASE_OVER, Catalog, Destinations, ExportingDestination
+from quantumio.ports import Catalog, Destinations, ExportingDestination
 from quantumio.system.failpoints import reach
 
 __all__ = ["Carrier", "flush_failures"]
@@ -178,7 +178,7 @@ class Carrier:
             return await self._park_if_it_may_pass(context, failed)
         if not intent.is_ours:
             assert intent.answer is not None
-            return await anyio.to_thread.run_sync(self._outcome_of_another, intent.answer)
+            return await anyio.to_thread.run_sync(outcome_of_another, intent.answer, self._catalog.outcome)
         outcome = await self._flip(context)
         if isinstance(outcome, CommitFailed):
             return await self._park_if_it_may_pass(context, outcome)
@@ -207,8 +207,8 @@ class Carrier:
     async def _park_if_it_may_pass(self, context: Context, failed: CommitFailed) -> CommitOutcome:
         """Keep in the journal what failed only for now: a destination, or the registry, cannot be reached.
 
-        What is in the journal already was promised: it waits for a full disk, too, or a refused permission, or
-        for the next one who opens a Butler that was closed meanwhile.
+        What is in the journal already was promised: it waits for a full disk, too, for a refused permission, or
+        for whoever opens a Butler again that was closed meanwhile.
         """
         may_pass = _MAY_PASS | _CAN_BE_MENDED if context.entry is not None else _MAY_PASS
         return await self._park(context, failed) if failed.kind in may_pass else failed
@@ -229,23 +229,6 @@ class Carrier:
                 intent.is_ours = self._committer.is_ours(answer, transaction)
         finally:
             intent.answered.set()
-
-    def _outcome_of_another(self, record: TransactionRecord) -> CommitOutcome:
-        """Return the outcome of a context whose transaction is not ours (any more)."""
-        if record.state is TransactionState.COMMITTED:
-            outcome = self._catalog.outcome(record.txid)
-            if isinstance(outcome, Committed):
-                return evolve(outcome, reused=True)
-        if record.state is TransactionState.ABORTED and record.reason != LEASE_OVER:
-            return CommitFailed(
-                txid=record.txid, kind=ErrorKind.ABORTED, message=f"it was ended before: {record.reason}"
-            )
-        reason = (
-            "it was ended because its process was silent for too long"
-            if record.state is TransactionState.ABORTED
-            else f"another process carries it ({record.owner_host or 'unknown'}, state {record.state})"
-        )
-        return CommitParked(txid=record.txid, reason=reason)
 
     async def _reopen(self, context: Context) -> bool:
         """Own a transaction again that was ended over our silence; its outputs get other names."""

@@ -12,6 +12,15 @@ from attrs import evolve
 
 from quantumio.engine._batches import Batches
 from quantumio.engine._owner import Owner
+from quantumio.engine._standing import (
+    Ending,
+    Resolution,
+    how_to_end,
+    is_carried_by,
+    may_place,
+    may_reopen,
+    resolve,
+)
 from quantumio.errors import CommitUnknownError, ErrorKind, InternalError, QuantumioError
 from quantumio.model import (
     CommitFailed,
@@ -21,9 +30,8 @@ from quantumio.model import (
     FollowUp,
     Transaction,
     TransactionRecord,
-    TransactionState,
 )
-from quantumio.ports import LEASE_OVER, Catalog
+from quantumio.ports import Catalog
 from quantumio.system.failpoints import reach
 
 __all__ = ["Committer"]
@@ -104,19 +112,15 @@ class Committer:
 
     def _reopen(self, txid: UUID) -> TransactionRecord | None:
         record = self._catalog.transaction(txid)
-        if record is None or record.state is not TransactionState.ABORTED or record.reason != LEASE_OVER:
+        if record is None or not may_reopen(record):
             return None
         self._owner.register(self._catalog)
         again = self._catalog.reopen(txid, self._owner.id, record.epoch)
-        return again if again is not None and self.owns(again) else None
-
-    def owns(self, record: TransactionRecord) -> bool:
-        """Whether a transaction is on its way under this process."""
-        return record.state is TransactionState.PREPARING and record.owner == self._owner.id
+        return again if again is not None and is_carried_by(again, self._owner.id) else None
 
     def is_ours(self, record: TransactionRecord, transaction: Transaction) -> bool:
         """Whether the registry took an intent: the bytes of the transaction may be placed."""
-        return self.owns(record) and record.epoch == transaction.epoch
+        return may_place(record, self._owner.id, transaction.epoch)
 
     def abort_here(self, txid: UUID, reason: str, clean: Sequence[FollowUp]) -> bool:
         """End a transaction that this process carries, in this thread.
@@ -132,10 +136,9 @@ class Committer:
             The registry cannot be reached: nobody knows.
         """
         record = self._catalog.transaction(txid)
-        if record is None or record.state is TransactionState.ABORTED:
-            return True
-        if not self.owns(record):
-            return False  # committed, or somebody else carries it
+        ending = how_to_end(record, self._owner.id)
+        if record is None or ending is not Ending.ABORT:
+            return ending is Ending.REMOVE
         reach("abort.before")
         done = self._catalog.abort(txid, record.epoch, reason, clean)
         reach("abort.after")
@@ -173,15 +176,16 @@ class Committer:
             self._owner.register(self._catalog)
             # It waits for the COMMIT that gave no answer, whether the registry knows of an intent or not.
             record = self._catalog.take_over(txid, self._owner.id, transaction.epoch)
-            if record is None or record.state is TransactionState.COMMITTED:
+            resolution = resolve(record, self._owner.id, transaction.epoch)
+            if record is None or resolution is Resolution.KNOWN:
                 return self._known(txid, error)
         except Exception as unreachable:  # noqa: BLE001  whatever it is: nothing is known
             return CommitUnknown(txid=txid, reason=str(unreachable))
-        if record.state is TransactionState.ABORTED:
+        if resolution is Resolution.ENDED:
             if unknown_before < _MOST_UNKNOWN:  # asked again, the registry says how it ended
                 return self._flip([transaction], unknown_before + 1)[0]
             return CommitFailed(txid=txid, kind=ErrorKind.ABORTED, message=f"it was ended: {record.reason}")
-        if record.owner != self._owner.id or record.epoch != transaction.epoch + 1:
+        if resolution is Resolution.TAKEN:
             return CommitParked(txid=txid, reason="another process has taken it over")
         # The COMMIT that gave no answer can never become visible any more: it is fenced.
         if isinstance(error, InternalError) or unknown_before >= _MOST_UNKNOWN:

@@ -10,6 +10,7 @@ from attrs import evolve
 
 from quantumio.engine._policy import ROWS
 from quantumio.engine._sessions import StoreSessions
+from quantumio.engine._standing import may_be_cleaned
 from quantumio.errors import DestinationError, ErrorKind, QuantumioError
 from quantumio.model import (
     DIRECT,
@@ -20,7 +21,6 @@ from quantumio.model import (
     FollowUpKind,
     OutboxEntry,
     StoredDataset,
-    TransactionState,
     human_path,
 )
 from quantumio.ports import (
@@ -200,7 +200,7 @@ class FollowUps:
         generation before is found by gc.
         """
         record = self._catalog.transaction(entry.txid)
-        if record is None or record.state is not TransactionState.ABORTED or record.transaction is None:
+        if record is None or not may_be_cleaned(record) or record.transaction is None:
             return
         destination = self._destinations.get(name)
         planned = [a for output in record.transaction.outputs for a in output.artifacts]

@@ -21,6 +21,7 @@ from quantumio.engine._journal_entry import JournalEntry, JournalState
 from quantumio.engine._journal_manifest import JournalManifest
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._owner import Owner, is_dead_here
+from quantumio.engine._standing import Owning, how_to_own, is_abandoned, is_carried_by
 from quantumio.errors import DestinationError, ErrorKind, QuantumioError
 from quantumio.model import CommitOutcome, Committed, OutboxEntry, TransactionRecord, TransactionState
 from quantumio.ports import LEASE_OVER, Catalog
@@ -244,37 +245,38 @@ class Recovery:
         """Make the transaction of an entry ours; else its outcome, or why it will never be visible."""
         transaction = manifest.transaction
         self._owner.register(self._catalog)
-        record = self._catalog.transaction(transaction.txid)
-        if record is None:
-            return TransactionRecord(
-                txid=transaction.txid,
-                state=TransactionState.PREPARING,
-                epoch=transaction.epoch,
-                generation=transaction.generation,
-                transaction=transaction,
-            )
-        if record.state is TransactionState.PREPARING:
-            # Whoever holds the entry's lock carries it: a living owner has parked it.
-            record = self._catalog.take_over(record.txid, self._owner.id, record.epoch) or record
-        elif record.state is TransactionState.ABORTED and record.reason == LEASE_OVER:
-            record = self._catalog.reopen(record.txid, self._owner.id, record.epoch) or record
-        if record.state is TransactionState.COMMITTED:
-            outcome = self._catalog.outcome(record.txid)
-            assert isinstance(outcome, Committed)
-            return outcome
-        if record.state is TransactionState.PREPARING and record.owner == self._owner.id:
-            return record
-        return f"it was ended: {record.reason or record.state}"
+        while True:
+            record = self._catalog.transaction(transaction.txid)
+            if record is None:
+                return TransactionRecord(
+                    txid=transaction.txid,
+                    state=TransactionState.PREPARING,
+                    epoch=transaction.epoch,
+                    generation=transaction.generation,
+                    transaction=transaction,
+                )
+            match how_to_own(record):
+                case Owning.FINISHED:
+                    outcome = self._catalog.outcome(record.txid)
+                    assert isinstance(outcome, Committed)
+                    return outcome
+                case Owning.TAKE_OVER:
+                    record = self._catalog.take_over(record.txid, self._owner.id, record.epoch)
+                case Owning.REOPEN:
+                    record = self._catalog.reopen(record.txid, self._owner.id, record.epoch)
+                case _:
+                    return f"it was ended: {record.reason or record.state}"
+            if record is not None and is_carried_by(record, self._owner.id):
+                return record
+            # Somebody has ended or taken it over since it was looked at. A promise is not set aside for that.
 
     # -- transactions of the dead
     def _is_dead(self, record: TransactionRecord) -> bool:
         """Whether nobody will ever go on with a transaction that is on its way."""
-        if record.owner is None or record.owner == self._owner.id:
-            return False
-        if record.lease_over:
-            return True
-        is_journaled = record.transaction is not None and record.transaction.journaled
-        return not is_journaled and is_dead_here(
+        return is_abandoned(record, self._owner.id, self._is_dead_here)
+
+    def _is_dead_here(self, record: TransactionRecord) -> bool:
+        return record.owner is not None and is_dead_here(
             self._owners, record.owner, record.owner_host, record.owner_boot_id
         )
 
@@ -301,7 +303,7 @@ class Recovery:
             return self._catalog.reap(record.txid, record.epoch, clean)
         self._owner.register(self._catalog)
         taken = self._catalog.take_over(record.txid, self._owner.id, record.epoch)
-        if taken is None or taken.owner != self._owner.id or taken.state is not TransactionState.PREPARING:
+        if taken is None or not is_carried_by(taken, self._owner.id):
             return False
         return self._catalog.abort(record.txid, taken.epoch, LEASE_OVER, clean)
 

@@ -1,4 +1,4 @@
-"""What the journal has promised is kept for later, whatever it fails of, and is carried again in the same process."""
+"""What the journal has promised is kept for later, whatever it fails of, and may be carried again at once."""
 
 import pytest
 

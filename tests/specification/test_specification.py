@@ -1,0 +1,67 @@
+"""The design of a commit, in every state that it can reach: no order of steps, deaths, silences breaks it.
+
+Each case is explored to its end, so that the numbers are exact: another number is another design.
+"""
+
+import os
+
+import pytest
+from attrs import evolve
+
+from tests.specification.explorer import explore
+from tests.specification.invariants import ACTIONS, Holds, each_step
+from tests.specification.plans import Object, Plan
+from tests.specification.state import begin
+
+ONE, FIRST, KEYED, COPIED = Plan(), Plan(expect=0), Plan(key="k"), Plan(copy=True)
+PROMISED, BOTH = Plan(journal=True), Plan(journal=True, parts=(0, 1))
+DEPENDENT = Plan(parts=(1,), requires=(0,))
+TAKEN = frozenset({Object(0, 0, 0)})
+GC = {"collectors": 1, "collections": 1}
+
+CASES = {
+    "death, a lost answer": (begin(ONE, recoveries=1, deaths=1, losses=1), 4841),
+    "silence, a lost answer": (begin(ONE, recoveries=1, pauses=1, losses=1), 12777),
+    "death, silence, a promise": (begin(BOTH, recoveries=1, deaths=1, pauses=1), 7934),
+    "death, a copy": (begin(COPIED, recoveries=1, deaths=1), 864),
+    "death, a lost answer, garbage": (begin(ONE, deaths=1, losses=1, **GC), 1262),
+    "silence, garbage": (begin(ONE, recoveries=1, pauses=1, **GC), 11747),
+    "death, two recoveries": (begin(ONE, recoverers=2, recoveries=2, deaths=1), 17916),
+    "a name that is taken": (
+        evolve(begin(ONE, recoveries=1, deaths=1, pauses=1, losses=1), foreign=TAKEN),
+        4713,
+    ),
+    "a lost answer, first and next version": (begin(FIRST, ONE, recoverers=0, losses=1), 4263),
+    "a lost answer, the same version": (begin(FIRST, FIRST, recoverers=0, losses=1), 4340),
+    "a lost answer, the same key": (begin(KEYED, KEYED, recoverers=0, losses=1), 4340),
+    "death, an input that is not visible": (begin(ONE, DEPENDENT, recoveries=1, deaths=1), 7270),
+}
+WIDE = {
+    "all faults, garbage": (begin(ONE, recoveries=1, deaths=1, pauses=1, losses=1, **GC), 221545),
+    "death, silence, two recoveries": (
+        begin(PROMISED, recoverers=2, recoveries=2, deaths=1, pauses=1),
+        170717,
+    ),
+    "silence, two lost answers": (begin(ONE, recoveries=1, pauses=1, losses=2), 48446),
+    "death, recovery, first and next version": (begin(FIRST, ONE, recoveries=1, deaths=1), 51906),
+    "a lost answer, recovery, the same key": (begin(KEYED, KEYED, recoveries=1, losses=1), 148267),
+    "silence, recovery, next versions": (begin(BOTH, ONE, recoveries=1, pauses=1), 210412),
+}
+ALL = CASES | WIDE if os.environ.get("QUANTUMIO_SPECIFICATION_ALL") else CASES  # all: two minutes
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_state_is_as_promised(name):
+    start, states = ALL[name]
+    explored = explore(start, ACTIONS, always=Holds(ACTIONS), each_step=each_step)
+    assert explored.states == states
+
+
+def test_every_action_happens():
+    happened = set()
+    for start, _ in CASES.values():
+        explored = explore(start, ACTIONS, always=lambda _: None, each_step=lambda *_: None)
+        happened |= {name for name, times in explored.taken.items() if times}
+        if happened == set(ACTIONS):
+            return
+    pytest.fail(f"never seen: {set(ACTIONS) - happened}")
