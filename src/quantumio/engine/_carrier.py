@@ -207,8 +207,8 @@ class Carrier:
     async def _park_if_it_may_pass(self, context: Context, failed: CommitFailed) -> CommitOutcome:
         """Keep in the journal what failed only for now: a destination, or the registry, cannot be reached.
 
-        What is in the journal already was promised: it waits for a full disk, too, for a refused permission, or
-        for whoever opens a Butler again that was closed meanwhile.
+        What is in the journal already was promised: it waits for a full disk, too, for a refused permission,
+        or for whoever opens a Butler again that was closed meanwhile.
         """
         may_pass = _MAY_PASS | _CAN_BE_MENDED if context.entry is not None else _MAY_PASS
         return await self._park(context, failed) if failed.kind in may_pass else failed
