@@ -171,6 +171,9 @@ def make_directory_new(path: Path, *, mode: int = 0o777) -> None:
 def make_directories(path: Path, *, mode: int = 0o777) -> None:
     """Create a directory and its missing ancestors, each durable (its parent is fsynced).
 
+    One that is there already may have been made by a process that was killed, or is slow, before that fsync:
+    what goes into it would be lost with its name. So its parent is fsynced, too, once in each process.
+
     Parameters
     ----------
     path
@@ -183,13 +186,30 @@ def make_directories(path: Path, *, mode: int = 0o777) -> None:
     while not current.is_dir():
         missing.append(current)
         current = current.parent
+    # Its own ancestors are durable: nobody makes a directory in one whose name is not.
+    with contextlib.suppress(PermissionError):  # a parent that we may not even open is nothing that we use
+        _make_durable(current)
     for directory in reversed(missing):
+        _durable.pop(directory, None)
         try:
             _mkdir(directory, mode if directory == path else 0o777)
         except FileExistsError:
             if not directory.is_dir():  # else somebody else made it meanwhile
                 raise
-        fsync_directories([directory.parent])
+        _make_durable(directory)
+
+
+_durable: dict[Path, tuple[int, int]] = {}
+"""Directories whose names this process knows to be durable, with device and inode: others may take the place."""
+
+
+def _make_durable(directory: Path) -> None:
+    status = directory.stat()
+    identity = status.st_dev, status.st_ino
+    if _durable.get(directory) == identity:
+        return
+    fsync_directories([directory.parent])
+    _durable[directory] = identity
 
 
 def fsync_directories(directories: Iterable[Path]) -> None:

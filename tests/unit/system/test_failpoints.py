@@ -28,6 +28,7 @@ def test_every_point_is_listed_and_every_listed_one_is_reached_before_and_after(
 
 def test_a_durable_file_reaches_its_points_in_order(tmp_path):
     seen = []
+    files.make_directories(tmp_path)  # is known to be durable
     with failpoints.watched(seen.append):
         files.make_directories(tmp_path / "a")
         files.write_text_new(tmp_path / "a" / "b", "text")

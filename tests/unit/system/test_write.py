@@ -202,6 +202,7 @@ def test_copy_is_durable_before_the_name_is_there(room, monkeypatch, tmp_path):
 
 
 def test_new_ancestors_are_durable_from_the_top(tmp_path, monkeypatch):
+    files.make_directories(tmp_path)  # is known to be durable
     recorder = Recorder(monkeypatch)
     files.make_directories(tmp_path / "a" / "b" / "c")
     assert recorder.of("mkdir", "fsync") == [
@@ -214,10 +215,43 @@ def test_new_ancestors_are_durable_from_the_top(tmp_path, monkeypatch):
     ]
 
 
-def test_existing_directories_cost_nothing(tmp_path, monkeypatch):
+def test_directory_that_somebody_else_made_is_made_durable_once(tmp_path, monkeypatch):
+    """Who made it may have been killed before the fsync: what goes into it would be lost with its name."""
+    (tmp_path / "a").mkdir()
     recorder = Recorder(monkeypatch)
-    files.make_directories(tmp_path)
+    files.make_directories(tmp_path / "a" / "b")
+    assert recorder.of("mkdir", "fsync") == [
+        ("fsync", tmp_path),
+        ("mkdir", tmp_path / "a" / "b"),
+        ("fsync", tmp_path / "a"),
+    ]
+    recorder.calls.clear()
+    files.make_directories(tmp_path / "a" / "b")
     assert recorder.calls == []
+
+
+def test_directory_in_the_place_of_a_known_one_is_made_durable_again(tmp_path, monkeypatch):
+    files.make_directories(tmp_path / "a")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "a").rmdir()
+    (tmp_path / "other").rename(tmp_path / "a")
+    recorder = Recorder(monkeypatch)
+    files.make_directories(tmp_path / "a")
+    assert recorder.of("fsync") == [("fsync", tmp_path)]
+
+
+def test_parent_that_may_not_be_opened_is_none_of_ours(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    real = os.open
+
+    def refuse(path, *arguments, **options):
+        if path == tmp_path:
+            raise PermissionError(errno.EACCES, "refused", str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    files.make_directories(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
 
 
 def test_directories_are_made_by_many_threads_at_once(tmp_path):
