@@ -1,0 +1,174 @@
+"""What recovery does with what it finds, whatever others have made of it meanwhile."""
+
+import errno
+
+import attrs
+import pytest
+
+from quantumio.engine._journal_entry import JournalState
+from quantumio.engine._ledger import ErrorLedger
+from quantumio.engine._owner import Owner
+from quantumio.engine._recovery import Recovery
+from quantumio.errors import DestinationError, ErrorKind
+from quantumio.model import Committed, FollowUp, FollowUpKind, TransactionState
+from quantumio.ports import LEASE_OVER
+from tests.unit.engine.conftest import WrappedCatalog
+from tests.unit.engine.journals import TXID, journal, write
+from tests.unit.engine.test_committer import transaction
+
+pytestmark = pytest.mark.anyio
+
+
+@attrs.define
+class Found:
+    """A recovery of a journal beside a repository, and what it was asked to carry."""
+
+    place: object
+    root: object
+    carried: list = attrs.field(factory=list)
+    error: Exception | None = None
+
+    @property
+    def catalog(self):
+        return self.place.repository.catalog
+
+    def recovery(self, **calls):
+        runtime = self.place.runtime
+
+        async def carry(manifest, entry, epoch, generation):
+            if self.error is not None:
+                raise self.error
+            self.carried.append((epoch, generation))
+            return Committed(txid=manifest.transaction.txid, refs=(), commit_seq=1)
+
+        return Recovery(
+            catalog=WrappedCatalog(self.catalog, **calls),
+            journal=journal(self.root),
+            owner=runtime._owner,
+            owners=runtime._owners,
+            follow_ups=runtime._follow_ups,
+            ledger=ErrorLedger(),
+            carry=carry,
+        )
+
+    async def run(self, **calls):
+        report = await self.recovery(**calls).run(end_dead=True)
+        return [(item.what, item.action) for item in report.items]
+
+    def owner(self, *, dead=False):
+        owner = Owner(self.place.runtime._owners)
+        owner.register(self.catalog)
+        if dead:
+            owner.release()
+        return owner
+
+    def prepared(self, owner, *, txid=None, lease_s=600.0):
+        one = transaction(self.place, 1, txid=txid)
+        self.catalog.prepare([one], owner.id, lease_s)
+        return one
+
+    def states(self):
+        return [entry.state for entry in journal(self.root).entries()]
+
+
+@pytest.fixture
+def found(place, tmp_path):
+    return Found(place, tmp_path / "journal")
+
+
+async def test_entry_of_what_is_visible_already_is_closed(found):
+    write(journal(found.root)).release()
+    (outcome,) = found.catalog.flip([transaction(found.place, 1, txid=TXID)])
+    assert isinstance(outcome, Committed)
+    assert await found.run() == [("journal", "committed")]
+    assert (found.states(), found.carried) == ([], [])
+
+
+async def test_entry_of_what_somebody_ended_is_kept_for_people_and_then_left_alone(found):
+    write(journal(found.root)).release()
+    found.prepared(found.owner(), txid=TXID)
+    assert found.catalog.abort(TXID, 0, "by hand")
+    assert await found.run() == [("journal", "conflict")]
+    assert found.states() == [JournalState.CONFLICT]
+    assert journal(found.root).entries()[0].reason() == "it was ended: by hand"
+    assert await found.run() == []
+    assert (found.states(), found.carried) == ([JournalState.CONFLICT], [])
+
+
+async def test_entry_of_what_was_ended_over_its_silence_is_carried_under_other_names(found):
+    write(journal(found.root)).release()
+    found.prepared(found.owner(), txid=TXID)
+    assert found.catalog.abort(TXID, 0, LEASE_OVER)
+    assert await found.run() == [("journal", "committed")]
+    assert found.carried == [(1, 1)]
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EIO, "broken"), DestinationError("away", kind=ErrorKind.UNREACHABLE)]
+)
+async def test_entry_that_cannot_be_carried_now_is_left_and_free(found, error):
+    write(journal(found.root)).release()
+    found.error = error
+    assert await found.run() == [("journal", "left")]
+    assert found.states() == [JournalState.READY]
+    found.error = None
+    assert await found.run() == [("journal", "committed")]
+
+
+async def test_entry_that_somebody_works_on_is_left_to_them(found):
+    entry = write(journal(found.root))
+    assert await found.run() == []
+    assert (found.states(), found.carried) == ([JournalState.READY], [])
+    entry.release()
+
+
+async def test_transaction_whose_lease_is_over_is_ended(found):
+    one = found.prepared(found.owner(), lease_s=0.0)
+    assert ("transaction", "ended") in await found.run()
+    record = found.catalog.transaction(one.txid)
+    assert (record.state, record.reason) == (TransactionState.ABORTED, LEASE_OVER)
+
+
+async def test_transaction_that_its_owner_goes_on_with_meanwhile_is_not_ended(found):
+    """Its lease seemed over; the registry says otherwise when it is to be ended."""
+    one = found.prepared(found.owner(), lease_s=0.0)
+    assert await found.run(reap=lambda real, *arguments: False) == []
+    assert found.catalog.transaction(one.txid).state is TransactionState.PREPARING
+
+
+async def test_transaction_of_a_dead_owner_that_another_took_first_is_theirs(found):
+    one, other = found.prepared(found.owner(dead=True)), found.owner()
+
+    def take_over(real, txid, owner, epoch):
+        assert real(txid, other.id, epoch).owner == other.id
+        return real(txid, owner, epoch)
+
+    assert await found.run(take_over=take_over) == []
+    record = found.catalog.transaction(one.txid)
+    assert (record.state, record.owner) == (TransactionState.PREPARING, other.id)
+
+
+async def test_transaction_that_cannot_be_ended_now_is_left_and_told(found):
+    one = found.prepared(found.owner(dead=True))
+
+    def take_over(real, *arguments):
+        raise DestinationError("the registry is away", kind=ErrorKind.REGISTRY)
+
+    assert await found.run(take_over=take_over) == [("transaction", "left")]
+    assert found.catalog.transaction(one.txid).state is TransactionState.PREPARING
+    assert ("transaction", "ended") in await found.run()
+
+
+@pytest.mark.parametrize("dead", [True, False])
+async def test_follow_up_of_a_dead_owner_is_done_and_that_of_a_living_one_left(found, dead):
+    owner = found.owner()
+    one = found.prepared(owner)
+    clean = [FollowUp(kind=FollowUpKind.CLEAN, destination="a")]
+    assert found.catalog.abort(one.txid, 0, "by hand", clean)
+    found.catalog.hasten_follow_ups()
+    claimed = found.catalog.claim(owner.id, 1, 600.0) or found.catalog.outbox()
+    assert [entry.txid for entry in claimed] == [one.txid]
+    if dead:
+        owner.release()
+    assert await found.run() == ([("follow_up", "done")] if dead else [])
+    assert len(found.catalog.outbox()) == (0 if dead else 1)
