@@ -200,7 +200,7 @@ def make_directories(path: Path, *, mode: int = 0o777) -> None:
 
 
 _durable: dict[Path, tuple[int, int]] = {}
-"""Directories whose names this process knows to be durable, with device and inode: others may take the place."""
+"""Directories whose names this process knows to be durable; device and inode, as others may take a place."""
 
 
 def _make_durable(directory: Path) -> None:
