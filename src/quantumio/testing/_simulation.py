@@ -352,6 +352,7 @@ class Simulation:
     def stop(self, process: SimulatedProcess, seconds: float) -> None:
         """Have a process stand still for some time, as SIGSTOP does, or a machine that swaps."""
         process.stands_still_until = max(process.stands_still_until, self.now() + seconds)
+        self._was_troubled = True  # it may hold the lock of the registry for longer than others wait
         self.note(f"{process.name} stands still for {seconds:.3f} s")
 
     # -- the registry
@@ -360,7 +361,7 @@ class Simulation:
         return not self._is_inspecting and self.now() < self._away_until
 
     def registry_was_troubled(self) -> bool:
-        """Whether it was out of reach, or an answer of it was lost, at any time."""
+        """Whether it was out of reach, an answer of it was lost, or a process stood still, at any time."""
         return self._was_troubled
 
     def fate_of_commit(self) -> str | None:
