@@ -14,6 +14,7 @@ from astropy.table import Table
 from quantumio import (
     AsyncButler,
     Butler,
+    CommitConflictError,
     CommitFailed,
     CommitParked,
     CommitParkedError,
@@ -150,6 +151,17 @@ def test_journaled_context_that_lost_is_kept_for_people(away):
     assert not list((root / "archive").rglob("*.json")) or not list((root / "archive").rglob("*0.0.json"))
     butler.errors(acknowledge=True)
     assert butler.recover(dry_run=True).items[0].action == "left"
+
+
+def test_conflict_leaves_nothing_to_do_at_best_effort_destinations(make_butler):
+    """The flip notes them for removal, too, though nothing was placed there yet."""
+    archive = {"kind": "files", "root": "archive"}
+    config = {"destinations": {"archive": archive}, "rules": [{"to": ["local", "archive?"]}]}
+    butler = make_butler(config=config, run="r")
+    with pytest.raises(CommitConflictError), butler.context() as ctx:
+        ctx.put({"a": 1}, "stats", visit=1, expect=5)
+    assert catalog_of(butler).outbox() == []
+    assert butler.recover(dry_run=True).items == []
 
 
 def test_what_a_living_process_carries_is_told_as_held_and_not_as_to_be_recovered(

@@ -33,7 +33,7 @@ RULES = {"local": ["local"], "copy": ["local", "store?"], "store": ["store"], "b
 DATASET_TYPES = {"stats": "Mapping", "image": "NDArray"}
 LEVELS = ["buffered", "journaled", "journaled", "committed", "committed", "settled"]
 LEASES_S = [20.0, 100.0]
-EXCUSES = {"unreachable", "timeout", "registry"}
+EXCUSES = {"unreachable", "timeout", "registry", "locked"}
 """Kinds of failures of which a commit may die in a night."""
 LONGEST_NIGHT_S = 4000.0
 """Within how many simulated seconds all is decided once nothing goes wrong any more."""
@@ -124,6 +124,8 @@ class Night:
             put.refused = True
             self.simulation.note(f"{label} {error.kind}")
             is_excused = error.kind in EXCUSES or (error.kind == "aborted" and put.may_conflict)
+            if self.simulation.running().stands_still_until:  # others took it for dead, and removed its files
+                is_excused = is_excused or error.kind == "corrupt"
             self.watch.hold(is_excused, f"O1: {label} was refused without a reason: {error}")
         except (CommitParkedError, CommitUnknownError) as error:
             self.simulation.note(f"{label} {error.kind} {error.outcome!r:.150}")
@@ -184,7 +186,8 @@ class Night:
         try:
             self.live(process)
         except QuantumioError as error:  # a Butler that cannot be opened, a put that is refused
-            if not self.simulation.registry_was_troubled():
+            # a process that stands still may hold the registry's lock for longer than others wait for it
+            if error.kind != "locked" and not self.simulation.registry_was_troubled():
                 raise
             self.simulation.note(f"{process.name} gives up: {error.kind}")
 

@@ -104,7 +104,8 @@ class Carrier:
             return await self._flip(context)
         outcome = await self._place_and_flip(context)
         for _ in range(_MOST_REOPENED):
-            if not isinstance(outcome, CommitParked) or not await self._reopen(context):
+            # Who took it for dead may have removed under its hands what it was placing.
+            if not isinstance(outcome, CommitParked | CommitFailed) or not await self._reopen(context):
                 break
             outcome = await self._place_and_flip(context)
         return outcome
@@ -361,7 +362,9 @@ class Carrier:
             if not may_remove:
                 return False
         left = await self.remove(outputs, context)
-        done = [one for one in clean if one.destination not in left and "" not in left]
+        # A flip that met a conflict has noted best-effort destinations, too, where nothing was placed yet.
+        everywhere = clean_up(target.destination for one in outputs for target in one.resolution.targets)
+        done = [one for one in everywhere if one.destination not in left and "" not in left]
         if context.asked_registry:
             await self._followed(context, partial(self._committer.finish, context.txid, done))
         return True

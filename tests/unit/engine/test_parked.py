@@ -3,6 +3,7 @@
 import pytest
 
 from quantumio.destinations.memory import MemoryDestination
+from quantumio.engine._carrier import Carrier
 from quantumio.errors import CommitParkedError, ErrorKind
 from quantumio.model import CommitFailed
 from quantumio.testing import Fault, FaultyDestination
@@ -30,19 +31,19 @@ def test_promise_is_no_conflict_because_of_what_can_be_mended(make_place, kind):
     place.assert_idle_and_empty()
 
 
-def test_parked_context_may_be_carried_again_before_it_is_concluded(make_place):
+def test_parked_context_may_be_carried_again_before_it_is_concluded(make_place, monkeypatch):
     """Its entry is free by then: the second one met what the first had left in the tables of the runtime."""
     place = make_place(TO_A)
     place.install(FaultyDestination(MemoryDestination("a"), Fault(at=1)))
-    close, again = place.runtime._carrier.close_entry, []
+    close, again = Carrier.close_entry, []
 
-    async def close_and_recover(context, outcome):
-        await close(context, outcome)
+    async def close_and_recover(self, context, outcome):
+        await close(self, context, outcome)
         if not again:
             again.append(outcome)
             await place.runtime._recoverer.recover_left()
 
-    place.runtime._carrier.close_entry = close_and_recover
+    monkeypatch.setattr(Carrier, "close_entry", close_and_recover)
     with pytest.raises(CommitParkedError):
         commit(place.butler, "committed")
     assert len(again) == 1
