@@ -619,6 +619,98 @@ def promise_is_a_conflict_where_the_registry_is_away():
     Carrier._park_if_it_may_pass = fail
 
 
+@bug(SIMULATION, "-k", "these_seeds")
+def flip_does_not_look_whether_it_was_fenced():
+    """A process that slept beyond its lease makes visible what others have ended and cleaned up meanwhile."""
+    import sqlalchemy as sa
+
+    from quantumio.registry import _commit_rows
+    from quantumio.registry._schema import TXN
+    from quantumio.registry._verdict import Verdicts
+
+    def unfenced(columns, state, cleared=()):
+        return (
+            sa.update(TXN)
+            .where(TXN.c.txid == sa.bindparam("of_txid", type_=TXN.c.txid.type))
+            .where(sa.bindparam("at_epoch", type_=TXN.c.epoch.type) >= sa.literal_column("0"))
+            .values({name: sa.bindparam(name) for name in columns})
+            .values({name: sa.null() for name in ("owner", *cleared)})
+            .values(state=sa.literal_column(f"'{state}'"))
+        )
+
+    _commit_rows._update = unfenced
+    Verdicts._refuse = lambda self, transaction, standing: self._examine(transaction)
+
+
+@bug(SIMULATION, "-k", "these_seeds")
+def end_of_a_transaction_names_no_epoch():
+    """Who recovers, and slept meanwhile, ends what its owner has committed since."""
+    import sqlalchemy as sa
+
+    from quantumio.registry._intents import Intents
+    from quantumio.registry._schema import TXN
+
+    def unfenced(self, txid, epoch, reason, follow_ups, also):
+        with self._database.edit(f"ending transaction {txid}") as connection:
+            edit = self._clock.advance(connection, steps=0)
+            statement = sa.update(TXN).where(TXN.c.txid == txid)
+            connection.execute(
+                statement.values(state="ABORTED", reason=reason, owner=None, decided_at=edit.decided_ns)
+            )
+            self._outbox.add(connection, {txid: follow_ups}, None)
+        return True
+
+    Intents._end = unfenced
+
+
+@bug(SIMULATION, "-k", "these_seeds")
+def lease_is_judged_by_the_age_of_the_job():
+    from quantumio.registry import _intents
+    from quantumio.registry._schema import TXN
+
+    init = _intents.Intents.__init__
+
+    def by_age(self, database, *arguments):
+        init(self, database, *arguments)
+        self._is_over = TXN.c.created_at + TXN.c.lease_ns < database.rules.now()
+        columns = [column for column in self._standings.selected_columns if column.name != "lease_over"]
+        self._standings = self._standings.with_only_columns(*columns, self._is_over.label("lease_over"))
+        self._records = self._standings.add_columns(TXN.c.manifest).order_by(TXN.c.created_at, TXN.c.txid)
+
+    _intents.Intents.__init__ = by_age
+
+
+@bug(SIMULATION, "-k", "these_seeds")
+def own_object_that_is_there_already_is_a_conflict():
+    """A store that took the bytes and lost its answer says 412 to the next attempt: nobody reads back."""
+    from quantumio.destinations import _remote
+    from quantumio.errors import ErrorKind
+
+    meaning = _remote._meaning
+
+    def at_once(error, code, status):
+        if status == 412:
+            return ErrorKind.UNSPECIFIED, _remote.Answer.REFUSED
+        return meaning(error, code, status)
+
+    _remote._meaning = at_once
+
+
+@bug(SIMULATION, "-k", "these_seeds")
+def memory_is_released_before_its_bytes_are_placed():
+    from quantumio.engine._output import Output
+
+    encode = Output.encode
+
+    def release_at_once(self, choice):
+        encoded = encode(self, choice)
+        if self._snapshot._copies is not None:
+            self._snapshot._copies.release()
+        return encoded
+
+    Output.encode = release_at_once
+
+
 # -- what only a network or a disk that fails can show
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 TABLE = "dataset_instrument_visit_46b1b60c"
 VISIBLE = f"""
-    SELECT d.id, d.txid, d.d_visit, d.v, d.commit_seq, t.state, t.run, t.key
+    SELECT d.id, d.txid, d.d_visit, d.v, d.commit_seq, t.state, t.run, t.key, t.epoch
     FROM {TABLE} AS d JOIN txn AS t ON t.txid = d.txid
 """
 ARTIFACTS = """
@@ -26,7 +26,7 @@ LEASES = """
     SELECT t.txid, t.owner, o.heartbeat_at + t.lease_ns FROM txn AS t JOIN owner AS o ON o.id = t.owner
     WHERE t.state = 'PREPARING'
 """
-SILENT = "SELECT txid FROM txn WHERE state = 'ABORTED' AND reason = 'lease'"
+SILENT = "SELECT txid, epoch FROM txn WHERE state = 'ABORTED' AND reason = 'lease'"
 PREPARING = """
     SELECT t.txid, t.epoch, t.owner, o.host FROM txn AS t LEFT JOIN owner AS o ON o.id = t.owner
     WHERE t.state = 'PREPARING'
@@ -66,7 +66,7 @@ class Watch:
         self.needed = set()
         self.owners = {}  # processes, by the ids of owners
         self.leases = {}  # of transactions on their way: owner, and until when the lease lasts
-        self.silent = set()  # transactions that were ended over the silence of their owners
+        self.silent = {}  # transactions that were ended over the silence of their owners, and their epochs
         self.connection = None
         simulation.watch = self.reached
         simulation.store.on_remove = lambda path: self.removed("store", path)
@@ -123,15 +123,15 @@ class Watch:
         """Nobody ends a transaction whose owner lives and was heard of in time."""
         for (id_,) in self.ask("SELECT id FROM owner"):
             self.owners.setdefault(id_, self.simulation.running())
-        silent = {txid for (txid,) in self.ask(SILENT)}
-        for txid in silent - self.silent:
+        silent = dict(self.ask(SILENT))
+        for txid in (txid for txid, epoch in silent.items() if self.silent.get(txid) != epoch):
             owner, lasts_until = self.leases.get(txid, (None, 0))
             process = self.owners.get(owner)
             is_dead = process is None or process.is_dead
             is_over = lasts_until < self.simulation.now_ns()
             may_end = is_dead or is_over or process is self.simulation.running()  # who took it over may, too
             self.hold(may_end, f"R2: {txid.hex()} was ended, and its owner {process and process.name} lives")
-        self.silent = silent
+        self.silent |= silent
         self.leases = {txid: (owner, until) for txid, owner, until in self.ask(LEASES)}
 
     def look_at_transactions(self, txids):
@@ -144,6 +144,8 @@ class Watch:
             self.hold({row[2] for row in rows} == put.visits, f"I1: a part of {put.label}: {rows}")
             self.hold(rows[0][5] == "COMMITTED", f"I1: {put.label} is visible, and {rows[0][5]}")
             self.hold(not put.refused, f"I7: {put.label} was refused, and is visible")
+            was_opened_again = rows[0][8] > self.silent.get(txid, -1)
+            self.hold(was_opened_again, f"I7: {put.label} was ended, not opened again, and is visible")
 
     def look_at_versions(self):
         versions = {}

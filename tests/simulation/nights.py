@@ -32,7 +32,12 @@ STORE = {"kind": "objects", "root": "simulated://bucket/store", "timeout_s": 5}
 RULES = {"local": ["local"], "copy": ["local", "store?"], "store": ["store"], "both": ["local", "store"]}
 DATASET_TYPES = {"stats": "Mapping", "image": "NDArray"}
 LEVELS = ["buffered", "journaled", "journaled", "committed", "committed", "settled"]
-LEASES_S = [20.0, 100.0]
+STOPS_AT = {"prepare.after", "flush.place.after", "flip.before", "recovery.end.before"}
+"""Where it matters most that others act meanwhile."""
+AWAKE = ["work", "work", "work", "recover", "rescue", "two threads"]
+SLEEPY = ["work", "work", "rescue", "rescue", "two threads"]
+"""What processes do, in nights in which some, or most, sleep beyond their leases, and others recover."""
+LEASES_S = [10.0, 10.0, 50.0]
 EXCUSES = {"unreachable", "timeout", "registry", "locked"}
 """Kinds of failures of which a commit may die in a night."""
 LONGEST_NIGHT_S = 4000.0
@@ -45,13 +50,13 @@ def memory():
     return shared if shared.is_dir() else None
 
 
-def template(directory, rule, lease_s):
-    made = directory / f"template-{rule}-{lease_s}"
+def template(directory, rule, mode, lease_s):
+    made = directory / f"template-{rule}-{mode}-{lease_s}"
     if not made.exists():
         leases = {"lease_s": lease_s, "journaled_lease_s": 2 * lease_s}
         config = {
             "destinations": {"store": STORE},
-            "rules": [{"to": RULES[rule]}],
+            "rules": [{"to": RULES[rule], "mode": mode}],
             "runtime": {**leases, "allow_volatile_journal": True},
         }
         with Butler.create(made, config) as butler:
@@ -71,13 +76,15 @@ class Night:
         self.count = 0
         self.keys = self.chance.choice([0, 0, 3])
         self.dataset_type = self.chance.choice(["stats", "stats", "stats", "image"])
+        self.mode = self.chance.choice(["deferred", "deferred", "immediate"])
+        self.is_sleepy = self.chance.random() < 0.5
         self.lease_s = self.chance.choice(LEASES_S)
 
     # -- one process
     def live(self, process):
         butler = Butler(self.root, run=RUN, instrument="ST8")
         chance = random.Random(self.chance.random())
-        kind = chance.choice(["work", "work", "work", "recover", "rescue", "two threads"])
+        kind = chance.choice(SLEEPY if self.is_sleepy else AWAKE)
         if kind == "recover":
             self.recover(butler)
         if kind == "rescue":  # comes again and again to look after the others
@@ -107,8 +114,17 @@ class Night:
         context = butler.context(key=key)
         put = Put(label, context.txid.bytes, visits, key, may_conflict=expect is not None)
         self.watch.puts[put.txid] = put
-        for visit in sorted(visits):
-            context.put(self.value(number), self.dataset_type, visit=visit, expect=expect)
+        try:
+            for visit in sorted(visits):
+                context.put(self.value(number), self.dataset_type, visit=visit, expect=expect)
+        except QuantumioError as error:  # of one that places at once
+            put.refused = True
+            self.simulation.note(f"{label} {error.kind}")
+            self.watch.hold(self.is_excused(error, put), f"O1: {label} was not taken: {error}")
+            context.abort()
+            return
+        if self.mode == "immediate" and chance.random() < 0.3:
+            self.simulation.sleep(chance.uniform(0, 3 * self.lease_s))  # a long job, which says that it lives
         if chance.random() < 0.1:
             put.refused = True
             context.abort()
@@ -123,10 +139,7 @@ class Night:
         except CommitFailedError as error:
             put.refused = True
             self.simulation.note(f"{label} {error.kind}")
-            is_excused = error.kind in EXCUSES or (error.kind == "aborted" and put.may_conflict)
-            if self.simulation.running().stands_still_until:  # others took it for dead, and removed its files
-                is_excused = is_excused or error.kind == "corrupt"
-            self.watch.hold(is_excused, f"O1: {label} was refused without a reason: {error}")
+            self.watch.hold(self.is_excused(error, put), f"O1: {label} was refused without a reason: {error}")
         except (CommitParkedError, CommitUnknownError) as error:
             self.simulation.note(f"{label} {error.kind} {error.outcome!r:.150}")
         else:
@@ -135,6 +148,11 @@ class Night:
             self.simulation.note(f"{label} reached {level}")
             if level != "buffered":
                 self.watch.promise(put, level)
+
+    def is_excused(self, error, put):
+        if self.simulation.running().stands_still_until and error.kind in ("corrupt", "closed"):
+            return True  # others took it for dead, ended its transaction, and removed its files
+        return error.kind in EXCUSES or (error.kind == "aborted" and put.may_conflict)
 
     def value(self, number):
         if self.dataset_type == "stats":
@@ -176,9 +194,16 @@ class Night:
     def start(self, processes, number):
         dies_at = self.chance.choice([0, 0, int(self.chance.expovariate(0.01)) + 1])
         host = self.chance.choice(["here", "there"])
-        longest_stop_s = self.chance.choice([0, 0, 3 * self.lease_s])
+        longest_stop_s = self.chance.choice(
+            [0, 4 * self.lease_s, 4 * self.lease_s] if self.is_sleepy else [0, 0, 4 * self.lease_s]
+        )
         started = self.simulation.start(
-            f"p{number}", self.live_or_fail, host=host, dies_at=dies_at, longest_stop_s=longest_stop_s
+            f"p{number}",
+            self.live_or_fail,
+            host=host,
+            dies_at=dies_at,
+            longest_stop_s=longest_stop_s,
+            stops_at=STOPS_AT,
         )
         processes.append(started)
 
@@ -236,7 +261,7 @@ def night(seed, directory):
     one = Night(seed)
     root = directory / "night"
     shutil.rmtree(root, ignore_errors=True)
-    shutil.copytree(template(directory, one.rule, one.lease_s), root)
+    shutil.copytree(template(directory, one.rule, one.mode, one.lease_s), root)
     faults = SimulationFaults(
         pauses=one.chance.choice([5, 25, 60]),
         store=one.chance.choice([0, 10, 30]),

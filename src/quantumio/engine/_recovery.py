@@ -25,6 +25,7 @@ from quantumio.engine._standing import Owning, how_to_own, is_abandoned, is_carr
 from quantumio.errors import DestinationError, ErrorKind, QuantumioError
 from quantumio.model import CommitOutcome, Committed, OutboxEntry, TransactionRecord, TransactionState
 from quantumio.ports import LEASE_OVER, Catalog
+from quantumio.system.failpoints import reach
 
 __all__ = ["Recovery", "RecoveryItem", "RecoveryReport"]
 
@@ -288,7 +289,10 @@ class Recovery:
             try:
                 if record.damage:  # nobody knows what it has placed: it stays, and stops nobody
                     raise DestinationError(record.damage, kind=ErrorKind.CORRUPT)
-                if self._end(record):
+                reach("recovery.end.before")
+                is_ended = self._end(record)
+                reach("recovery.end.after")
+                if is_ended:
                     report.items.append(RecoveryItem(what="transaction", txid=record.txid, action="ended"))
             except QuantumioError as error:
                 self._ledger.add(error.kind, str(error), txid=record.txid)

@@ -40,6 +40,7 @@ POINTS: Final = MappingProxyType(
         "journal": "the bytes of a context are written to the journal",
         "prepare": "the intents of a group of contexts are written",
         "abort": "the transaction of a context that will not be committed is ended",
+        "recovery.end": "a transaction that a dead process has left behind is ended",
         "follow_up": "what was left to do after a decision is done from what the registry knows",
         "finish": "follow-ups that are done are noted",
         "flip": "a group of contexts becomes visible",

@@ -14,7 +14,7 @@ import random
 import sqlite3
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -53,6 +53,12 @@ _LONGEST_S: Final = 1e5
 
 _STOPS: Final = 0.01
 """How probable it is at a point that a process stands still that does so at all."""
+
+_STOPS_THERE: Final = 0.4
+"""The same, at a point that was named."""
+
+_UNTIL_ANOTHER_WAKES: Final = 0.5
+"""How probable it is that it then wakes just after another one that stands still."""
 
 
 @frozen(kw_only=True)
@@ -115,6 +121,8 @@ class SimulatedProcess:
         All its threads stop until then, at their next point: nothing of it is heard meanwhile.
     longest_stop_s
         It stands still now and then, so long at most; 0: never.
+    stops_at
+        Points at which it does so more often.
     """
 
     name: str
@@ -126,6 +134,7 @@ class SimulatedProcess:
     is_dead: bool = False
     stands_still_until: float = 0.0
     longest_stop_s: float = 0.0
+    stops_at: Collection[str] = ()
     connections: list[sqlite3.Connection] = field(init=False, factory=list, repr=False)
     _shields: list[Any] = field(init=False, factory=list, repr=False)
     _scope: trio.CancelScope = field(init=False, factory=trio.CancelScope, repr=False)
@@ -228,6 +237,7 @@ class Simulation:
         host: str = "here",
         dies_at: int = 0,
         longest_stop_s: float = 0.0,
+        stops_at: Collection[str] = (),
     ) -> SimulatedProcess:
         """Start a process whose main thread runs a function; when that returns, it ends as if killed.
 
@@ -243,9 +253,17 @@ class Simulation:
             At which of its points it is killed; 0: at none.
         longest_stop_s
             It stands still now and then, so long at most; 0: never.
+        stops_at
+            Points at which it does so more often.
         """
         process = SimulatedProcess(
-            name, 1000 + len(self.processes), host, self, dies_at, longest_stop_s=longest_stop_s
+            name,
+            1000 + len(self.processes),
+            host,
+            self,
+            dies_at,
+            longest_stop_s=longest_stop_s,
+            stops_at=stops_at,
         )
         self.processes.append(process)
         self.note(f"{name} starts")
@@ -341,13 +359,22 @@ class Simulation:
         if process.is_dead:
             raise Killed
         if (here := turn()) is not None:
-            if process.longest_stop_s and self.chance.random() < _STOPS:
-                self.stop(process, self.chance.uniform(0, process.longest_stop_s))
+            often = _STOPS_THERE if name in process.stops_at else _STOPS
+            if process.longest_stop_s and self.chance.random() < often:
+                self.stop(process, self._stop_s(process))
             if (still_s := process.stands_still_until - self.now()) > 0:
                 here.wait_for(partial(sleep, still_s))
             elif self.chance.randrange(100) < self.faults.pauses:
                 pause_s = self.chance.expovariate(500.0)
                 here.wait_for(partial(sleep, pause_s))
+
+    def _stop_s(self, process: SimulatedProcess) -> float:
+        """Return for how long a process stands still: often until just after another one wakes."""
+        others = [one.stands_still_until for one in self.processes if one is not process and not one.is_dead]
+        waking = [moment for moment in others if moment > self.now()]
+        if waking and self.chance.random() < _UNTIL_ANOTHER_WAKES:
+            return self.chance.choice(waking) - self.now() + self.chance.expovariate(1.0)
+        return self.chance.uniform(0, process.longest_stop_s)
 
     def stop(self, process: SimulatedProcess, seconds: float) -> None:
         """Have a process stand still for some time, as SIGSTOP does, or a machine that swaps."""
