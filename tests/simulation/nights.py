@@ -194,9 +194,8 @@ class Night:
     def start(self, processes, number):
         dies_at = self.chance.choice([0, 0, int(self.chance.expovariate(0.01)) + 1])
         host = self.chance.choice(["here", "there"])
-        longest_stop_s = self.chance.choice(
-            [0, 4 * self.lease_s, 4 * self.lease_s] if self.is_sleepy else [0, 0, 4 * self.lease_s]
-        )
+        is_sleeper = self.chance.random() < (0.7 if self.is_sleepy else 0.3)
+        longest_stop_s = 4 * self.lease_s if is_sleeper else 0
         started = self.simulation.start(
             f"p{number}",
             self.live_or_fail,
@@ -263,7 +262,7 @@ def night(seed, directory):
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(template(directory, one.rule, one.mode, one.lease_s), root)
     faults = SimulationFaults(
-        pauses=one.chance.choice([5, 25, 60]),
+        pauses=one.chance.choice([2, 10, 40]),
         store=one.chance.choice([0, 10, 30]),
         commits=one.chance.choice([0, 3, 10]),
     )

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import sqlalchemy as sa
 
+from quantumio.registry._dialect import Rules
 from quantumio.registry._engine import Database
 from quantumio.registry._names import Edit
 from quantumio.registry._schema import CLOCK
@@ -16,17 +20,7 @@ class Clock:
     """Gives each commit and edit its number. Its one row is the one lock that writers need: no deadlocks."""
 
     def __init__(self, database: Database) -> None:
-        now = sa.bindparam("now", type_=CLOCK.c.decided_ns.type)
-        self._advance = (
-            sa.update(CLOCK)
-            .where(CLOCK.c.id == 1)
-            .values(
-                seq=CLOCK.c.seq + sa.bindparam("steps", type_=CLOCK.c.seq.type),
-                edits=CLOCK.c.edits + sa.bindparam("edited", type_=CLOCK.c.edits.type),
-                decided_ns=database.rules.greatest(CLOCK.c.decided_ns, now),
-            )
-            .returning(CLOCK.c.seq, CLOCK.c.edits, CLOCK.c.decided_ns)
-        )
+        self._advance = _advance(database.rules)
 
     def advance(self, connection: sa.Connection, *, steps: int = 1, names: bool = False) -> Edit:
         """Take the clock for this transaction.
@@ -44,3 +38,18 @@ class Clock:
             self._advance, {"steps": steps, "edited": int(names), "now": environment.now_ns()}
         ).one()
         return Edit(row.seq, row.edits, row.decided_ns)
+
+
+@functools.cache
+def _advance(rules: Rules) -> sa.ReturningUpdate[Any]:
+    now = sa.bindparam("now", type_=CLOCK.c.decided_ns.type)
+    return (
+        sa.update(CLOCK)
+        .where(CLOCK.c.id == 1)
+        .values(
+            seq=CLOCK.c.seq + sa.bindparam("steps", type_=CLOCK.c.seq.type),
+            edits=CLOCK.c.edits + sa.bindparam("edited", type_=CLOCK.c.edits.type),
+            decided_ns=rules.greatest(CLOCK.c.decided_ns, now),
+        )
+        .returning(CLOCK.c.seq, CLOCK.c.edits, CLOCK.c.decided_ns)
+    )

@@ -91,6 +91,9 @@ class Rules(Protocol):
     begin_write: tuple[str, ...]
     """Run at the begin of a write transaction."""
 
+    def __hash__(self) -> int:
+        """Return the hash: statements are cached by them."""
+
     def uuid_in(self, value: UUID) -> Any:
         """Return what the driver takes for a UUID."""
 

@@ -8,6 +8,7 @@ owner carries, and locks rows in the order of their ids, so that processes prepa
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from quantumio.model import FollowUp, Transaction, TransactionRecord, Transactio
 from quantumio.ports import LEASE_OVER
 from quantumio.registry._arguments import check_number, check_seconds, check_uuid, is_text
 from quantumio.registry._clock import Clock
+from quantumio.registry._dialect import Rules
 from quantumio.registry._engine import Database
 from quantumio.registry._outbox import Outbox
 from quantumio.registry._owners import Owners
@@ -42,18 +44,8 @@ class Intents:
         self._clock = clock
         self._owners = owners
         self._outbox = outbox
-        self._is_over = OWNER.c.heartbeat_at + TXN.c.lease_ns < database.rules.now()
-        self._standings = sa.select(
-            TXN.c.txid,
-            TXN.c.state,
-            TXN.c.epoch,
-            TXN.c.gen,
-            TXN.c.reason,
-            TXN.c.owner,
-            OWNER.c.host,
-            OWNER.c.boot_id,
-            self._is_over.label("lease_over"),
-        ).select_from(TXN.outerjoin(OWNER, OWNER.c.id == TXN.c.owner))
+        self._is_over = _is_over(database.rules)
+        self._standings = _standings(database.rules)
         self._records = self._standings.add_columns(TXN.c.manifest).order_by(TXN.c.created_at, TXN.c.txid)
 
     # -- before the first byte
@@ -80,16 +72,9 @@ class Intents:
             }
             for one in sorted(group, key=lambda one: one.txid)  # one order of locks for everybody
         ]
-        insert = self._database.rules.insert(TXN)
-        insert = insert.values({name: sa.bindparam(name) for name in rows[0]})
-        insert = insert.on_conflict_do_update(
-            index_elements=["txid"],
-            set_={name: insert.excluded[name] for name in _REPLACED},
-            where=sa.and_(_PREPARING, TXN.c.owner == owner, TXN.c.epoch == insert.excluded.epoch),
-        )
         with self._database.edit(f"preparing {len(group)} contexts") as connection:
             self._owners.check(connection, owner)
-            connection.execute(insert, rows)
+            connection.execute(_insert(self._database.rules, tuple(rows[0])), rows)
             found = self._found(connection, {one.txid: one for one in group}, owner)
         return [found[one.txid] for one in group]
 
@@ -202,6 +187,32 @@ class Intents:
     @staticmethod
     def _select(connection: sa.Connection, statement: sa.Select[Any]) -> list[TransactionRecord]:
         return [_record(row, _transaction(row)) for row in connection.execute(statement)]
+
+
+@functools.cache
+def _is_over(rules: Rules) -> sa.ColumnElement[bool]:
+    return OWNER.c.heartbeat_at + TXN.c.lease_ns < rules.now()
+
+
+@functools.cache
+def _standings(rules: Rules) -> sa.Select[Any]:
+    columns: list[Any] = [
+        *(TXN.c[name] for name in ("txid", "state", "epoch", "gen", "reason", "owner")),
+        *(OWNER.c[name] for name in ("host", "boot_id")),
+        _is_over(rules).label("lease_over"),
+    ]
+    return sa.select(*columns).select_from(TXN.outerjoin(OWNER, OWNER.c.id == TXN.c.owner))
+
+
+@functools.cache
+def _insert(rules: Rules, columns: tuple[str, ...]) -> sa.Insert:
+    insert: Any = rules.insert(TXN).values({name: sa.bindparam(name) for name in columns})
+    new = insert.excluded
+    return insert.on_conflict_do_update(  # type: ignore[no-any-return]
+        index_elements=["txid"],
+        set_={name: new[name] for name in _REPLACED},
+        where=sa.and_(_PREPARING, TXN.c.owner == new.owner, TXN.c.epoch == new.epoch),
+    )
 
 
 def _at_epoch(txid: UUID, epoch: int) -> sa.Update:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 
 from quantumio.model import FollowUp, FollowUpKind, OutboxEntry
 from quantumio.registry._arguments import check_limit, check_number, check_seconds, check_uuid
+from quantumio.registry._dialect import Rules
 from quantumio.registry._engine import Database
 from quantumio.registry._schema import OUTBOX, OWNER
 
@@ -25,22 +27,7 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._now = database.rules.now()
-        self._entries = (
-            sa.select(
-                OUTBOX.c.id,
-                OUTBOX.c.txid,
-                OUTBOX.c.kind,
-                OUTBOX.c.destination,
-                OUTBOX.c.attempts,
-                (self._now - OUTBOX.c.created_at).label("age_ns"),
-                (OUTBOX.c.not_before <= self._now).label("is_due"),
-                OUTBOX.c.claimed_by,
-                OWNER.c.host,
-                OWNER.c.boot_id,
-            )
-            .select_from(OUTBOX.outerjoin(OWNER, OWNER.c.id == OUTBOX.c.claimed_by))
-            .order_by(OUTBOX.c.id)
-        )
+        self._entries = _entries(database.rules)
 
     def add(
         self,
@@ -56,17 +43,7 @@ class Outbox:
         ]
         if not rows:
             return
-        due = self._now if owner is None else self._now + _CLAIM_OF_WRITER_NS
-        statement = self._database.rules.insert(OUTBOX).values(
-            txid=sa.bindparam("txid"),
-            kind=sa.bindparam("kind"),
-            destination=sa.bindparam("destination"),
-            claimed_by=sa.bindparam("claimed_by"),
-            attempts=0,
-            created_at=self._now,
-            not_before=due,
-        )
-        connection.execute(statement.on_conflict_do_nothing(), rows)
+        connection.execute(_insert(self._database.rules, 0 if owner is None else _CLAIM_OF_WRITER_NS), rows)
 
     def claim(self, owner: UUID, limit: int, claim_s: float) -> list[OutboxEntry]:
         """Claim entries that are due, the oldest first."""
@@ -161,6 +138,35 @@ class Outbox:
             return connection.execute(statement).all()
 
         return [_entry(row) for row in self._database.read(read)]
+
+
+@functools.cache
+def _entries(rules: Rules) -> sa.Select[Any]:
+    now = rules.now()
+    return (
+        sa.select(
+            OUTBOX.c.id,
+            OUTBOX.c.txid,
+            OUTBOX.c.kind,
+            OUTBOX.c.destination,
+            OUTBOX.c.attempts,
+            (now - OUTBOX.c.created_at).label("age_ns"),
+            (OUTBOX.c.not_before <= now).label("is_due"),
+            OUTBOX.c.claimed_by,
+            OWNER.c.host,
+            OWNER.c.boot_id,
+        )
+        .select_from(OUTBOX.outerjoin(OWNER, OWNER.c.id == OUTBOX.c.claimed_by))
+        .order_by(OUTBOX.c.id)
+    )
+
+
+@functools.cache
+def _insert(rules: Rules, due_ns: int) -> sa.Insert:
+    columns = ("txid", "kind", "destination", "claimed_by")
+    insert: Any = rules.insert(OUTBOX).values({name: sa.bindparam(name) for name in columns})
+    times = {"attempts": 0, "created_at": rules.now(), "not_before": rules.now() + due_ns}
+    return insert.values(times).on_conflict_do_nothing()  # type: ignore[no-any-return]
 
 
 def _entry(row: Any) -> OutboxEntry:
