@@ -150,8 +150,8 @@ class Night:
                 self.watch.promise(put, level)
 
     def is_excused(self, error, put):
-        if self.simulation.running().stands_still_until and error.kind in ("corrupt", "closed"):
-            return True  # others took it for dead, ended its transaction, and removed its files
+        if self.simulation.registry_was_troubled() and error.kind in ("corrupt", "closed"):
+            return True  # it was not heard of: others ended its transaction, and removed its files
         return error.kind in EXCUSES or (error.kind == "aborted" and put.may_conflict)
 
     def value(self, number):

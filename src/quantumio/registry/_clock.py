@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -41,7 +40,7 @@ class Clock:
 
 
 @functools.cache
-def _advance(rules: Rules) -> sa.ReturningUpdate[Any]:
+def _advance(rules: Rules) -> sa.Executable:
     now = sa.bindparam("now", type_=CLOCK.c.decided_ns.type)
     return (
         sa.update(CLOCK)
