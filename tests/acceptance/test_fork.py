@@ -1,4 +1,8 @@
-"""What a forked child may do with the SQLite databases of its parent."""
+"""What a forked child may do with the databases of its parent, and what the end of a worker leaves."""
+
+import subprocess
+import sys
+import textwrap
 
 import pytest
 
@@ -102,6 +106,74 @@ def test_child_leaves_the_transaction_of_its_parent_alone(tmp_path):
     in_a_child(child)
     kept[0].execute("COMMIT")
     with sqlite3.connect(file) as other:
-        print(*other.execute("SELECT count(*) FROM t").fetchone(), *other.execute("PRAGMA integrity_check").fetchone())
+        print(*other.execute("SELECT count(*) FROM t").fetchone())
+        print(*other.execute("PRAGMA integrity_check").fetchone())
     """
     assert run_forking(code, tmp_path / "file.sqlite3").split() == ["50", "ok"]
+
+
+def test_child_cannot_open_the_level_3_of_its_parent(tmp_path):
+    code = """
+    from pathlib import Path
+    from quantumio.destinations._sql_engine import open_sqlite
+
+    def database(**options):
+        return open_sqlite("level3", Path(root), timeout_s=60, **options)
+
+    parent = database(readonly=False)
+    lazy = database(readonly=False)
+    with parent.write("making a table") as connection:
+        connection.exec_driver_sql("CREATE TABLE t (x)")
+
+    def read():
+        with lazy.read("reading"):
+            pass
+
+    def child():
+        print(told(lambda: database(readonly=False)), told(lambda: database(readonly=True)), told(read))
+
+    in_a_child(child)
+    parent.close()
+    in_a_child(lambda: print(told(read)))
+    """
+    done = run_forking(code, tmp_path / "level3.sqlite3")
+    assert done.splitlines() == ["forked forked forked", "no error"]
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+def test_worker_of_multiprocessing_finishes_what_it_has_buffered(make_butler, tmp_path, method):
+    make_butler().close()
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import multiprocessing, sys
+            import numpy as np
+            from quantumio import Butler
+
+            def work(visit):
+                butler = Butler(sys.argv[1], run="r", instrument="ST8")
+                with butler.context(ack="buffered") as ctx:
+                    for detector in range(4):
+                        ctx.put(np.full((500, 500), visit), "pixels", visit=visit, detector=detector)
+
+            if __name__ == "__main__":
+                workers = multiprocessing.get_context(sys.argv[2])
+                for visit in (1, 2):
+                    worker = workers.Process(target=work, args=(visit,))
+                    worker.start()
+                    worker.join()
+                    assert worker.exitcode == 0
+            """
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "night", method],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    with Butler(tmp_path / "night", run="r", instrument="ST8", readonly=True) as butler:
+        assert butler.query("pixels").count() == 8

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
+import sys
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -178,6 +179,7 @@ def acquire(root: Path, *, readonly: bool) -> Repository:
         repository.users = 1
         with _lock:
             _open[key] = repository
+        _close_with_worker()
         return repository
 
 
@@ -257,6 +259,15 @@ def _close_all() -> None:
                 notes = [note for note in getattr(error, "__notes__", []) if note not in str(error)]
                 what = ": ".join([*notes, str(error)])
                 logger.error("%s, while exiting: %s", repository.root, what)  # noqa: TRY400
+
+
+def _close_with_worker() -> None:
+    """Have `multiprocessing` close at the end of a worker too, where it leaves `atexit` out."""
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        from multiprocessing.util import Finalize
+
+        Finalize(None, _close_all, exitpriority=0)
 
 
 def _registry_url(root: Path, settings: Settings) -> str:

@@ -1,9 +1,9 @@
 """The SQLite databases that a process has open: a child of a fork must open none of them.
 
 SQLite keeps in memory which locks the process holds on a file, for POSIX locks are the process's own. A fork
-copies that memory but not the locks. A connection that the child opens to the same file believes in locks that
-nobody holds: others remove the write-ahead log beneath it, and what it commits is lost. So the child is refused.
-It does not end the connections that it has inherited either: their memory is shared with the parent's.
+copies that memory but not the locks. A connection that the child opens to the same file believes in locks
+that nobody holds: others remove the write-ahead log beneath it, and what it commits is lost. So the child is
+refused. Nor does it end the connections that it has inherited: memory of theirs is shared with the parent.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import functools
 import os
 import sqlite3
 import weakref
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from quantumio.errors import ErrorKind, StateError
 from quantumio.system import files
@@ -49,9 +48,9 @@ _open: weakref.WeakSet[_Connection] = weakref.WeakSet()
 _inherited: set[_Connection] = set()
 
 
-def connection_to(file: Path) -> Callable[..., sqlite3.Connection]:
-    """Return the ``factory`` for `sqlite3.connect` to a file: it refuses one that `check_not_inherited` does."""
-    return functools.partial(_Connection, file=file)
+def connection_to(file: Path) -> type[sqlite3.Connection]:
+    """Return the ``factory`` for `sqlite3.connect` to a file; it refuses what `check_not_inherited` does."""
+    return cast("type[sqlite3.Connection]", functools.partial(_Connection, file=file))
 
 
 def check_not_inherited(file: Path) -> None:
