@@ -18,7 +18,7 @@ from quantumio.engine import PolicyResolver, Runtime
 from quantumio.errors import ConflictError, DestinationError, ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import default_universe
 from quantumio.ports import Catalog, Destinations, Formats
-from quantumio.system import environment, files
+from quantumio.system import environment, files, forks
 
 __all__ = ["Repository", "abandon", "acquire", "create", "drain_at_exit", "release", "upgrade"]
 
@@ -238,6 +238,10 @@ def _close(repository: Repository, timeout_s: float | None) -> None:
             _closing.remove(repository)
     if failures is not None:
         raise failures
+
+
+# A connection to PostgreSQL that a child finalised within a transaction would roll back that of its parent.
+forks.keep_in_child(lambda: [*_open.values(), *_closing])
 
 
 def drain_at_exit(timeout_s: float | None) -> None:

@@ -8,16 +8,15 @@ refused. Nor does it end the connections that it has inherited: memory of theirs
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import os
 import sqlite3
 import weakref
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, cast
 
 from quantumio.errors import ErrorKind, StateError
-from quantumio.system import files
+from quantumio.system import files, forks
 
 __all__ = ["START_ANEW", "check_not_inherited", "connection_to"]
 
@@ -69,12 +68,11 @@ def check_not_inherited(file: Path) -> None:
         )
 
 
-def _leave_to_parent() -> None:
-    for connection in _open:
-        # One reference too many: it is not even closed with the interpreter.
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
-        _inherited.add(connection)
+def _leave_to_parent() -> Iterable[_Connection]:
+    inherited = list(_open)
+    _inherited.update(inherited)
     _open.clear()
+    return inherited
 
 
-os.register_at_fork(after_in_child=_leave_to_parent)
+forks.keep_in_child(_leave_to_parent)
