@@ -148,7 +148,7 @@ class Runtime:
         if environment.pid() != self._pid:
             raise StateError(
                 "this Butler was opened before a fork: its threads are not in this process",
-                hint="open another Butler in the child, and start workers by 'spawn'",
+                hint="start workers by 'spawn', or close the Butler before the fork",
                 kind=ErrorKind.FORKED,
             )
         if self._closed:

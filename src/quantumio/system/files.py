@@ -40,6 +40,7 @@ __all__ = [
     "fsync_file",
     "has_name",
     "is_directory",
+    "is_same",
     "is_temporary",
     "link_new",
     "list_directory",
@@ -442,6 +443,14 @@ def exists(path: Path) -> bool:
 def has_name(path: Path) -> bool:
     """Tell whether anything has this name, be it a symbolic link that leads nowhere."""
     return os.path.lexists(path)
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Tell whether two paths lead to one file, or would if there were one."""
+    try:
+        return real_path(one) == real_path(other) or one.samefile(other)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def is_directory(path: Path) -> bool:
