@@ -26,6 +26,7 @@ from quantumio.engine._garbage_policy import (
 )
 from quantumio.engine._garbage_report import GarbageFinding, GarbageKind, GarbageTally
 from quantumio.engine._output import PACKS
+from quantumio.engine._sessions import unknown_session, unknown_sessions
 from quantumio.errors import ErrorKind, InternalError, QuantumioError, StateError
 from quantumio.ports import (
     Catalog,
@@ -203,18 +204,9 @@ class GarbageCollector:
         for store in stores:
             name = store.destination.name
             with self._reachable(name):
-                noted = set(store.destination.sessions())
-                unknown = sorted(noted - self._catalog.known_owners(noted))
+                unknown = unknown_sessions(self._catalog, store.destination)
                 if unknown and not adopt:
-                    raise StateError(
-                        f"destination {name!r} was written by {len(unknown)} processes that the registry "
-                        f"does not know, the first of them {unknown[0]}: the registry was put back from a "
-                        "backup, or is a copy, and what they have committed would be taken for garbage",
-                        hint="if there is another registry, go on with that one. Else run `quantumio recover "
-                        "--restored` and `quantumio fsck`, keep a copy of what you still need, and then let "
-                        "gc go on with --adopt-sessions",
-                        kind=ErrorKind.UNKNOWN_SESSION,
-                    )
+                    raise unknown_session(name, unknown)
                 if not self._dry_run:
                     for session in unknown:
                         self._catalog.register_owner(session, "", "")
