@@ -21,12 +21,11 @@ def test_copy_removes_nothing_that_the_original_has_acknowledged(tmp_path, comma
         butler.register_dataset_type(DatasetType("image", dimensions=["visit"], storage_class="NDArray"))
     with Butler(original, run="u/a", instrument="ST8") as butler:
         context = butler.context()
-        context.put(np.ones(10), "image", visit=1)  # its bytes are placed
+        context.put(np.ones(10), "image", visit=1).wait("durable")  # and not committed yet
         shutil.copytree(original, copy)
         context.commit().wait()
-    with Butler(original, run="u/a", instrument="ST8") as butler:
-        with butler.context() as context:  # of a process that the copy does not know
-            context.put(np.ones(10), "image", visit=2)
+    with Butler(original, run="u/a", instrument="ST8") as butler, butler.context() as context:
+        context.put(np.ones(10), "image", visit=2)  # of a process that the copy does not know
     answer = CliRunner().invoke(main, [command, "-r", str(copy)])
     assert answer.exit_code == 6, answer.output
     with Butler(original, run="u/a", instrument="ST8") as butler:
