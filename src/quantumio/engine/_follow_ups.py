@@ -9,7 +9,7 @@ from typing import Final
 from attrs import evolve
 
 from quantumio.engine._policy import ROWS
-from quantumio.engine._sessions import StoreSessions
+from quantumio.engine._sessions import KnownStores, StoreSessions
 from quantumio.engine._standing import may_be_cleaned
 from quantumio.errors import DestinationError, ErrorKind, QuantumioError
 from quantumio.model import (
@@ -62,11 +62,19 @@ class FollowUps:
         self._destinations = destinations
         self._formats = formats
 
-    def do(self, entry: OutboxEntry) -> QuantumioError | None:
-        """Do one entry that was claimed, and note it as done; returns why it could not be done."""
+    def do(self, entry: OutboxEntry, known: KnownStores | None = None) -> QuantumioError | None:
+        """Do one entry that was claimed, and note it as done; returns why it could not be done.
+
+        Parameters
+        ----------
+        entry
+            What is to be done.
+        known
+            Of the round that this is part of.
+        """
         try:
             reach("follow_up.before")
-            self._do(entry)
+            self._do(entry, known or KnownStores(self._catalog))
             reach("follow_up.after")
         except QuantumioError as error:
             delay_s = min(_FIRST_DELAY_S * 2**entry.attempts, _LONGEST_DELAY_S)
@@ -75,14 +83,32 @@ class FollowUps:
         self._catalog.finish_follow_ups({entry.txid: (entry.follow_up,)})
         return None
 
-    def _do(self, entry: OutboxEntry) -> None:
+    def check(self, follow_ups: Iterable[FollowUp], known: KnownStores) -> None:
+        """Refuse what would remove something from a store that was written by a process nobody knows here.
+
+        A destination that cannot be asked now is asked again before anything is removed from it.
+
+        Raises
+        ------
+        StateError
+            There is one (``kind="unknown_session"``).
+        """
+        for one in follow_ups:
+            try:
+                if not self._destinations.is_table(one.destination):
+                    known.check(self._destinations.get(one.destination))
+            except QuantumioError as error:
+                if error.kind is ErrorKind.UNKNOWN_SESSION:
+                    raise
+
+    def _do(self, entry: OutboxEntry, known: KnownStores) -> None:
         name = entry.follow_up.destination
         if entry.follow_up.kind is FollowUpKind.CLEAN:
-            self._clean(entry, name)
+            self._clean(entry, name, known)
             return
         for stored, artifact in self._artifacts(entry, name):
             if entry.follow_up.kind is FollowUpKind.REPLICATE:
-                artifact = self._replicate(stored, artifact)
+                artifact = self._replicate(stored, artifact, known)
             self._show(stored, artifact)
 
     def _artifacts(self, entry: OutboxEntry, name: str) -> Sequence[tuple[StoredDataset, Artifact]]:
@@ -103,7 +129,7 @@ class FollowUps:
             ending = self._formats.format(artifact.format).extension
             destination.export(artifact.path, human_path(stored.ref, ending))
 
-    def _replicate(self, stored: StoredDataset, wanted: Artifact) -> Artifact:
+    def _replicate(self, stored: StoredDataset, wanted: Artifact, known: KnownStores) -> Artifact:
         """Bring a copy that is still pending, from any that is whole; returns it as it is then."""
         if wanted.state is not ArtifactState.PENDING:
             return wanted
@@ -112,7 +138,7 @@ class FollowUps:
         if isinstance(destination, TableDestination):
             made = self._load(destination, stored, wanted, source, data)
         else:
-            made = self._place(destination, stored, wanted, source, data)
+            made = self._place(destination, stored, wanted, source, data, known)
         self._catalog.record_artifacts({stored.ref.id: [made]})
         return made
 
@@ -150,6 +176,7 @@ class FollowUps:
         wanted: Artifact,
         source: Artifact,
         data: bytes,
+        known: KnownStores,
     ) -> Artifact:
         """Place the bytes; those of another format are encoded anew."""
         if wanted.format != source.format:
@@ -165,7 +192,9 @@ class FollowUps:
         except DestinationError as error:
             if error.kind is not ErrorKind.CORRUPT:
                 raise
-            # An encoder of another version wrote it: what is there was never seen by anybody.
+            # An encoder of another version wrote it: what is there was never seen by anybody, unless the
+            # registry is a copy.
+            known.check(destination)
             destination.remove([made.path])
             destination.place([placement])
         return made
@@ -193,7 +222,7 @@ class FollowUps:
         )
 
     # -- aborted: remove what was placed
-    def _clean(self, entry: OutboxEntry, name: str) -> None:
+    def _clean(self, entry: OutboxEntry, name: str, known: KnownStores) -> None:
         """Remove what an aborted transaction may have placed at a destination.
 
         One that was opened again since has other names, and a manifest of those alone: what is left of the
@@ -203,6 +232,7 @@ class FollowUps:
         if record is None or not may_be_cleaned(record) or record.transaction is None:
             return
         destination = self._destinations.get(name)
+        known.check(destination)  # where the registry is a copy, the original may have committed it
         planned = [a for output in record.transaction.outputs for a in output.artifacts]
         here = [artifact for artifact in planned if artifact.destination == name]
         if isinstance(destination, TableDestination):

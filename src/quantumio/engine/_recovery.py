@@ -21,6 +21,7 @@ from quantumio.engine._journal_entry import JournalEntry, JournalState
 from quantumio.engine._journal_manifest import JournalManifest
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._owner import Owner, is_dead_here
+from quantumio.engine._sessions import KnownStores
 from quantumio.engine._standing import Owning, how_to_own, is_abandoned, is_carried_by
 from quantumio.errors import DestinationError, ErrorKind, QuantumioError
 from quantumio.model import CommitOutcome, Committed, OutboxEntry, TransactionRecord, TransactionState
@@ -186,9 +187,10 @@ class Recovery:
         finally:
             for entry, _ in ready:
                 entry.release()
+        known = KnownStores(self._catalog)
         if end_dead:
-            await anyio.to_thread.run_sync(self._end_dead, report)
-        await anyio.to_thread.run_sync(self._do_follow_ups, report)
+            await anyio.to_thread.run_sync(self._end_dead, report, known)
+        await anyio.to_thread.run_sync(self._do_follow_ups, report, known)
         return report
 
     # -- the journal
@@ -280,7 +282,7 @@ class Recovery:
             self._owners, record.owner, record.owner_host, record.owner_boot_id
         )
 
-    def _end_dead(self, report: RecoveryReport) -> None:
+    def _end_dead(self, report: RecoveryReport, known: KnownStores) -> None:
         kept = {e.txid for e in self._journal.entries() if e.state is not JournalState.CONFLICT}
         for record in self._catalog.preparing():
             if record.txid in kept or not self._is_dead(record):
@@ -288,7 +290,7 @@ class Recovery:
             try:
                 if record.damage:  # nobody knows what it has placed: it stays, and stops nobody
                     raise DestinationError(record.damage, kind=ErrorKind.CORRUPT)
-                if self._end(record):
+                if self._end(record, known):
                     report.items.append(RecoveryItem(what="transaction", txid=record.txid, action="ended"))
             except QuantumioError as error:
                 self._ledger.add(error.kind, str(error), txid=record.txid)
@@ -296,9 +298,10 @@ class Recovery:
                     RecoveryItem(what="transaction", txid=record.txid, action="left", detail=str(error))
                 )
 
-    def _end(self, record: TransactionRecord) -> bool:
+    def _end(self, record: TransactionRecord, known: KnownStores) -> bool:
         planned = record.transaction.outputs if record.transaction is not None else ()
         clean = clean_up(artifact.destination for output in planned for artifact in output.artifacts)
+        self._follow_ups.check(clean, known)
         if record.lease_over:
             return self._catalog.reap(record.txid, record.epoch, clean)
         self._owner.register(self._catalog)
@@ -308,10 +311,10 @@ class Recovery:
         return self._catalog.abort(record.txid, taken.epoch, LEASE_OVER, clean)
 
     # -- follow-ups
-    def _do_follow_ups(self, report: RecoveryReport) -> None:
+    def _do_follow_ups(self, report: RecoveryReport, known: KnownStores) -> None:
         while entries := self._claim():
             for entry in entries:
-                error = self._follow_ups.do(entry)
+                error = self._follow_ups.do(entry, known)
                 if error is not None:
                     self._ledger.add(
                         error.kind, str(error), txid=entry.txid, destination=entry.follow_up.destination
