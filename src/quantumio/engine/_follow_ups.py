@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Final
+from uuid import UUID
 
 from attrs import evolve
 
@@ -20,6 +21,7 @@ from quantumio.model import (
     FollowUp,
     FollowUpKind,
     OutboxEntry,
+    Resolution,
     StoredDataset,
     human_path,
 )
@@ -35,7 +37,7 @@ from quantumio.ports import (
 )
 from quantumio.system.failpoints import reach
 
-__all__ = ["FollowUps", "clean_up"]
+__all__ = ["FollowUps", "clean_up", "what_follows"]
 
 _FIRST_DELAY_S: Final = 5.0
 _LONGEST_DELAY_S: Final = 3600.0
@@ -51,6 +53,22 @@ def clean_up(destinations: Iterable[str]) -> tuple[FollowUp, ...]:
     return tuple(FollowUp(kind=FollowUpKind.CLEAN, destination=name) for name in names)
 
 
+def what_follows(resolutions: Iterable[Resolution], destinations: Destinations) -> tuple[FollowUp, ...]:
+    """Return what is to be done once outputs are visible of which the policy said this."""
+    found: dict[FollowUp, None] = {}
+    for resolution in resolutions:
+        for target in resolution.targets:
+            name = target.destination
+            if not target.required:
+                found[FollowUp(kind=FollowUpKind.REPLICATE, destination=name)] = None
+            elif resolution.formats[name] is ROWS:
+                if not destinations.is_in_registry(name):  # there the flip itself reveals them
+                    found[FollowUp(kind=FollowUpKind.FLIP_TABLE, destination=name)] = None
+            elif isinstance(destinations.get(name), ExportingDestination):
+                found[FollowUp(kind=FollowUpKind.EXPORT, destination=name)] = None
+    return tuple(found)
+
+
 class FollowUps:
     """Does entries of the outbox. Blocks; thread-safe; every step may be done again at any time."""
 
@@ -61,6 +79,14 @@ class FollowUps:
         self._sessions = sessions
         self._destinations = destinations
         self._formats = formats
+
+    def do_all_of(self, txid: UUID) -> list[tuple[str, QuantumioError]]:
+        """Do all that follows one transaction; returns where it could not be done, and why."""
+        return [
+            (entry.follow_up.destination, error)
+            for entry in self._catalog.outbox()
+            if entry.txid == txid and (error := self.do(entry)) is not None
+        ]
 
     def do(self, entry: OutboxEntry) -> QuantumioError | None:
         """Do one entry that was claimed, and note it as done; returns why it could not be done."""

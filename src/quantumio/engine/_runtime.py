@@ -107,6 +107,7 @@ class Runtime:
         self._open: dict[UUID, Context] = {}
         self._in_flight: dict[UUID, Context] = {}
         self._decided: dict[UUID, CommitOutcome] = {}
+        self._followed: set[UUID] = set()
         self.temporaries = Temporaries()
         self._owners = directory / _OWNERS
         self._owner = Owner(self._owners)
@@ -436,6 +437,28 @@ class Runtime:
         with anyio.CancelScope(shield=True):
             done.give(await self._committer.flip(transaction))
 
+    def follow_soon(self, txid: UUID) -> None:
+        """Do in the background what follows a transaction of `commit_now`; `drain` waits for it."""
+        with self._lock:
+            self._followed.add(txid)
+        self._soon(functools.partial(self._follow, txid), functools.partial(self._end_following, txid))
+
+    async def _follow(self, txid: UUID) -> None:
+        try:
+            for destination, error in await anyio.to_thread.run_sync(self._follow_ups.do_all_of, txid):
+                self._recoverer.is_left_over = True
+                self.ledger.add(error.kind, str(error), txid=txid, destination=destination)
+        except QuantumioError as error:  # the registry cannot be reached: the outbox keeps it
+            self._recoverer.is_left_over = True
+            self.ledger.add(error.kind, str(error), txid=txid)
+        finally:
+            self._end_following(txid)
+
+    def _end_following(self, txid: UUID) -> None:
+        with self._lock:
+            self._followed.discard(txid)
+        self._changed.wake()
+
     def end_now(self, transaction: Transaction, reason: str) -> bool:
         """End a prepared transaction in this thread; whether what was placed of it may be removed.
 
@@ -597,7 +620,9 @@ class Runtime:
     def wait_idle(self, timeout_s: float | None) -> bool:
         """Wait until every committed context is settled; False on timeout."""
         self.check_may_wait()
-        return self._changed.wait(lambda: not self._submitted() and not self._in_flight, timeout_s)
+        return self._changed.wait(
+            lambda: not (self._submitted() or self._in_flight or self._followed), timeout_s
+        )
 
     def drain(self, timeout_s: float | None) -> None:
         """Wait until every committed context is settled, and raise what nobody was told yet.
@@ -610,7 +635,9 @@ class Runtime:
             Background failures, with a note per dataset.
         """
         if not self.wait_idle(timeout_s):
-            pending = ", ".join(str(context.txid) for context in self.pending())
+            with self._lock:
+                followed = list(self._followed)
+            pending = ", ".join(map(str, [*(context.txid for context in self.pending()), *followed]))
             raise StateError(
                 f"after {timeout_s:g} s these transactions are not settled: {pending}",
                 hint="wait longer; they go on in the background",
