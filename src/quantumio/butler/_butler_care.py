@@ -48,7 +48,9 @@ class Care(ButlerBase):
             Tell what would be done, and do nothing.
         restored
             The registry was put back from a backup: what is on its way there was on its way then, and nobody
-            knows what became of it. It is set aside (``QUARANTINED``), and nothing of it is ever removed.
+            knows what became of it. It is set aside (``QUARANTINED``), and nothing of it is ever removed;
+            the report names each. Contexts that somebody still works on are set aside, too, and end as
+            parked: do it before others open the repository.
 
         Returns
         -------
@@ -77,7 +79,7 @@ class Care(ButlerBase):
                 found = repository.runtime.look_for_left()
             else:
                 if restored:
-                    repository.catalog.quarantine()
+                    report.items += repository.runtime.quarantine().items
                 found = repository.runtime.recover()
             report.items += found.items
         return report
@@ -85,8 +87,10 @@ class Care(ButlerBase):
     def unfinished(self) -> list[RecoveryItem]:
         """Return all that is on its way, in this and in other processes.
 
-        Entries of the journal, transactions that are being prepared, and what is still to follow commits,
-        each with where it stands. What dead processes have left is part of it: `recover` finishes that.
+        Entries of the journal, transactions that are being prepared or were set aside, what is still to
+        follow commits, and contexts that this process has in memory alone, each with where it stands. What
+        dead processes have left is part of it: `recover` finishes that. What other processes have in memory
+        alone is not seen from here.
 
         Raises
         ------
@@ -112,8 +116,9 @@ class Care(ButlerBase):
         Returns
         -------
         list of RecoveryItem
-            As of `unfinished`: what could not be carried, what is in conflict, and what other processes that
-            live are about to carry.
+            As of `unfinished`: what could not be carried, what is in conflict, what is not decided here in
+            time, and what other processes that live are about to carry. Not what was set aside: nobody
+            carries that any more.
 
         Raises
         ------
@@ -130,7 +135,7 @@ class Care(ButlerBase):
         deadline = None if timeout_s is None else environment.monotonic() + timeout_s
         for one in self._session.repositories:
             one.runtime.flush(None if deadline is None else max(0.0, deadline - environment.monotonic()))
-        return self.unfinished()
+        return [item for item in self.unfinished() if item.action != "quarantined"]
 
     def _check_writeable(self, consequence: str) -> None:
         for repository in self._session.repositories:

@@ -29,7 +29,7 @@ from quantumio.engine._plan_scope import PlanScope
 from quantumio.engine._policy import PolicyResolver
 from quantumio.engine._pool import BufferPool
 from quantumio.engine._recoverer import Recoverer
-from quantumio.engine._recovery import Recovery, RecoveryReport
+from quantumio.engine._recovery import Recovery, RecoveryItem, RecoveryReport
 from quantumio.engine._restored import restored
 from quantumio.engine._runtime_settings import RuntimeSettings, RuntimeStatus
 from quantumio.engine._sessions import StoreSessions
@@ -569,7 +569,22 @@ class Runtime:
 
     def unfinished(self) -> RecoveryReport:
         """Tell all that is on its way, here and elsewhere."""
-        return self._recovery.unfinished()
+        report = self._recovery.unfinished()
+        # Last: what the registry had not heard of when it was asked is in memory still, or settled.
+        known = {item.txid for item in report.items}
+        report.items += [
+            RecoveryItem(
+                what="context", txid=context.txid, action="carried", detail="in the memory of this process"
+            )
+            for context in self.pending()
+            if context.txid not in known
+        ]
+        return report
+
+    def quarantine(self) -> RecoveryReport:
+        """Set aside what is on its way in a registry that was put back from a backup; see `Recovery`."""
+        self.check_usable()
+        return self._recovery.quarantine()
 
     def recover_soon(self) -> None:
         """Recover in the background, if there is anything to be recovered."""
