@@ -21,13 +21,15 @@ from quantumio.engine import (
     RecoveryItem,
     RecoveryReport,
 )
-from quantumio.errors import ErrorKind, InvalidInputError, StateError
+from quantumio.errors import ErrorKind, InvalidInputError, QuantumioError, StateError
 from quantumio.ports import DatasetQuery
 from quantumio.system import environment
 
 __all__ = ["Care"]
 
 _DAY_NS: Final = 86_400_000_000_000
+
+_NOTHING_DONE: Final = "no other repository was looked at before"
 
 
 class Care(ButlerBase):
@@ -326,7 +328,8 @@ class Care(ButlerBase):
         StateError
             A store was written by a process that the registry does not know (``kind="unknown_session"``);
             more would be removed than is usual (``kind="too_many_removals"``); a repository was opened
-            read-only (``kind="read_only"``), and it is no dry run. Nothing was removed.
+            read-only (``kind="read_only"``), and it is no dry run. Nothing of that repository was removed; of
+            several, the message names it, and says what was done to those before it.
         DestinationError
             The registry cannot be reached. A destination that cannot is a finding, and is left alone.
 
@@ -345,13 +348,23 @@ class Care(ButlerBase):
         if not dry_run:
             self._check_writeable("nothing of it can be removed")
         report: GarbageReport | None = None
+        done: list[str] = []
         for repository in self._session.repositories:
             tally = GarbageTally(progress=progress)
             collector = GarbageCollector(
                 repository.catalog, repository.destinations, grace_s=grace_s, dry_run=dry_run, tally=tally
             )
-            collector.run(yes_really=yes_really, adopt_sessions=adopt_sessions)
+            try:
+                collector.run(yes_really=yes_really, adopt_sessions=adopt_sessions)
+            except QuantumioError as error:
+                if len(self._session.repositories) > 1:
+                    error.message = f"{repository.root}: {error.message}; {'; '.join(done) or _NOTHING_DONE}"
+                raise
             found = tally.report(dry_run=dry_run, grace_s=grace_s)
+            number = found.removable if dry_run else found.removed
+            done.append(
+                f"{repository.root} was done before, {number} objects {'to remove' if dry_run else 'removed'}"
+            )
             report = found if report is None else report.joined(found)
         assert report is not None
         return report
