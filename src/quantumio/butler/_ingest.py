@@ -139,9 +139,16 @@ def _plan(
         for target in resolution.targets:
             place = evolve(whole, destination=target.destination, path=path)
             if not target.required:
-                place = evolve(place, digest="", nbytes=0, state=ArtifactState.PENDING)
+                place = evolve(place, state=ArtifactState.PENDING)
             if repository.destinations.is_table(target.destination):
-                place = evolve(place, path=dataset_type.name, format=ROWS.name, load_id=environment.uuid7())
+                place = evolve(
+                    place,
+                    path=dataset_type.name,
+                    format=ROWS.name,
+                    digest="",
+                    nbytes=0,
+                    load_id=environment.uuid7(),
+                )
             artifacts.append(place)
         ref = DatasetRef(environment.uuid7(), dataset_type, item.data_id, run)
         outputs.append(OutputRecord(ref=ref, expect=None, artifacts=tuple(artifacts)))

@@ -9,10 +9,10 @@ from uuid import UUID
 
 from attrs import evolve
 
-from quantumio.engine._policy import ROWS
+from quantumio.engine._policy import ROWS, PolicyResolver
 from quantumio.engine._sessions import StoreSessions
 from quantumio.engine._standing import may_be_cleaned
-from quantumio.errors import DestinationError, ErrorKind, QuantumioError
+from quantumio.errors import DestinationError, ErrorKind, InvalidInputError, QuantumioError
 from quantumio.model import (
     DIRECT,
     Artifact,
@@ -20,6 +20,7 @@ from quantumio.model import (
     Committed,
     FollowUp,
     FollowUpKind,
+    FormatChoice,
     OutboxEntry,
     Resolution,
     StoredDataset,
@@ -70,11 +71,23 @@ def what_follows(resolutions: Iterable[Resolution], destinations: Destinations) 
 
 
 class FollowUps:
-    """Does entries of the outbox. Blocks; thread-safe; every step may be done again at any time."""
+    """Does entries of the outbox. Blocks; thread-safe; every step may be done again at any time.
+
+    Parameters
+    ----------
+    policies
+        Of the repository: the registry keeps the format of a copy, the options of the format are theirs.
+    """
 
     def __init__(
-        self, catalog: Catalog, destinations: Destinations, formats: Formats, sessions: StoreSessions
+        self,
+        catalog: Catalog,
+        destinations: Destinations,
+        formats: Formats,
+        sessions: StoreSessions,
+        policies: PolicyResolver,
     ) -> None:
+        self._policies = policies
         self._catalog = catalog
         self._sessions = sessions
         self._destinations = destinations
@@ -177,11 +190,15 @@ class FollowUps:
         source: Artifact,
         data: bytes,
     ) -> Artifact:
-        """Place the bytes; those of another format are encoded anew."""
-        if wanted.format != source.format:
+        """Place the bytes; of another format, or other options of it, they are encoded anew.
+
+        A copy whose digest is known before it is made is one of a file: it is to have these very bytes.
+        """
+        choice = self._choice(stored, wanted)
+        if wanted.digest != source.digest and choice != self._choice(stored, source):
             storage_class = stored.ref.dataset_type.storage_class
             value = self._formats.format(source.format).decode(data, storage_class)
-            data = b"".join(self._formats.format(wanted.format).encode(value, storage_class, {}))
+            data = b"".join(self._formats.format(choice.name).encode(value, storage_class, choice.options))
         self._sessions.note(destination)
         digest = hashlib.sha256(data).hexdigest()
         made = evolve(wanted, digest=digest, nbytes=len(data), state=ArtifactState.OK)
@@ -195,6 +212,18 @@ class FollowUps:
             destination.remove([made.path])
             destination.place([placement])
         return made
+
+    def _choice(self, stored: StoredDataset, artifact: Artifact) -> FormatChoice:
+        """Return the format of an artifact, with the options that the policy gives it there."""
+        for to in (None, [artifact.destination]):  # a put may have named the destination itself
+            try:
+                resolution = self._policies.resolve(stored.ref.dataset_type, stored.ref.run, to=to)
+            except InvalidInputError:  # the policy has changed since, or the file is where it always was
+                continue
+            choice = resolution.formats.get(artifact.destination)
+            if choice is not None and choice.name == artifact.format:
+                return choice
+        return FormatChoice(artifact.format)
 
     def _load(
         self,

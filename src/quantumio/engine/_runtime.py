@@ -89,6 +89,7 @@ class Runtime:
         catalog: Catalog,
         destinations: Destinations,
         formats: Formats,
+        policies: PolicyResolver,
         settings: RuntimeSettings,
         directory: Path,
         readonly: bool = False,
@@ -121,7 +122,7 @@ class Runtime:
             directory, self.budget, self._open_contexts, min_free_bytes=settings.journal_min_free_bytes
         )
         self.sessions = StoreSessions(self._owner, catalog)
-        self._follow_ups = FollowUps(catalog, destinations, formats, self.sessions)
+        self._follow_ups = FollowUps(catalog, destinations, formats, self.sessions, policies)
         self._recovery = Recovery(
             catalog=catalog,
             journal=self.journal,
