@@ -322,6 +322,7 @@ def _open_repository(root: Path, *, readonly: bool) -> Repository:
             is_in_use=catalog.has_objects,
         )
         catalog.reveal_through(destinations)
+        policies = PolicyResolver(settings.layers, settings.policies, destinations, formats)
     except BaseException:
         catalog.close()
         raise
@@ -329,6 +330,7 @@ def _open_repository(root: Path, *, readonly: bool) -> Repository:
         catalog=catalog,
         destinations=destinations,
         formats=formats,
+        policies=policies,
         settings=settings.runtime,
         directory=root,
         readonly=readonly,

@@ -22,7 +22,7 @@ from quantumio.engine._journal_manifest import JournalManifest
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._owner import Owner, is_dead_here
 from quantumio.engine._sessions import KnownStores
-from quantumio.engine._standing import Owning, how_to_own, is_abandoned, is_carried_by
+from quantumio.engine._standing import Owning, how_to_own, is_abandoned, is_carried_by, set_aside
 from quantumio.errors import DestinationError, ErrorKind, QuantumioError
 from quantumio.model import CommitOutcome, Committed, OutboxEntry, TransactionRecord, TransactionState
 from quantumio.ports import LEASE_OVER, Catalog
@@ -42,14 +42,15 @@ class RecoveryItem:
     Attributes
     ----------
     what
-        ``journal``, ``transaction`` or ``follow_up``.
+        ``journal``, ``transaction`` or ``follow_up``; or ``context``, which this process has in memory alone.
     txid
         The transaction; None for something foreign.
     action
-        ``committed``, ``conflict``, ``failed``, ``parked``, ``ended``, ``done``, ``removed``, ``left``; or,
-        in a dry run, what would be tried: ``carry``, ``end``, ``do``, ``remove``, or ``held`` of what a
-        living process works on; or, of what is unfinished, where it stands: the state of a journal entry,
-        ``preparing``, ``due``, ``claimed``, ``postponed``.
+        ``committed``, ``conflict``, ``failed``, ``parked``, ``ended``, ``done``, ``removed``, ``left``,
+        ``quarantined`` (set aside: nobody goes on with it, and nothing of it is removed); or, in a dry run,
+        what would be tried: ``carry``, ``end``, ``do``, ``remove``, or ``held`` of what a living process
+        works on; or, of what is unfinished, where it stands: the state of a journal entry, ``preparing``,
+        ``quarantined``, ``due``, ``claimed``, ``postponed``, ``carried``.
     detail
         More for people.
     """
@@ -160,6 +161,7 @@ class Recovery:
             report.items.append(
                 RecoveryItem(what="transaction", txid=record.txid, action="preparing", detail=detail)
             )
+        report.items += [_told_set_aside(record) for record in self._catalog.quarantined()]
         for one in self._catalog.outbox():
             detail = (
                 f"{one.follow_up.kind} at {one.follow_up.destination}, waiting {one.age_s:.0f} s, "
@@ -168,6 +170,13 @@ class Recovery:
             action = "due" if one.is_due else "claimed" if one.claimed_by else "postponed"
             report.items.append(RecoveryItem(what="follow_up", txid=one.txid, action=action, detail=detail))
         return report
+
+    def quarantine(self) -> RecoveryReport:
+        """Set aside what is on its way in a registry that was put back from a backup. Blocks."""
+        before = {record.txid for record in self._catalog.quarantined()}
+        self._catalog.quarantine()
+        after = self._catalog.quarantined()
+        return RecoveryReport(items=[_told_set_aside(one) for one in after if one.txid not in before])
 
     async def run(self, *, end_dead: bool) -> RecoveryReport:
         """Recover; what cannot be done now is left for the next time, and told.
@@ -267,7 +276,7 @@ class Recovery:
                 case Owning.REOPEN:
                     record = self._catalog.reopen(record.txid, self._owner.id, record.epoch)
                 case _:
-                    return f"it was ended: {record.reason or record.state}"
+                    return set_aside(record) or f"it was ended: {record.reason or record.state}"
             if record is not None and is_carried_by(record, self._owner.id):
                 return record
             # Somebody has ended or taken it over since it was looked at. A promise is not set aside for that.
@@ -344,6 +353,11 @@ class Recovery:
             self._catalog.release_claims(owner)
         self._owner.register(self._catalog)
         return self._catalog.claim(self._owner.id, _CLAIMED_AT_ONCE, _CLAIM_S)
+
+
+def _told_set_aside(record: TransactionRecord) -> RecoveryItem:
+    detail = set_aside(record) or ""
+    return RecoveryItem(what="transaction", txid=record.txid, action="quarantined", detail=detail)
 
 
 def _told(outcome: CommitOutcome) -> RecoveryItem:
