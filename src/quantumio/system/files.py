@@ -188,7 +188,7 @@ def make_directories(path: Path, *, mode: int = 0o777) -> None:
         missing.append(current)
         current = current.parent
     # Its own ancestors are durable: nobody makes a directory in one whose name is not.
-    with contextlib.suppress(PermissionError):  # a parent that we may not even open is nothing that we use
+    if os.access(current.parent, os.R_OK):  # else it is nobody's who makes directories here
         _make_durable(current)
     for directory in reversed(missing):
         _durable.pop(directory, None)
