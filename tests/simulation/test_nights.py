@@ -15,7 +15,7 @@ from tests.simulation.nights import nights
 
 pytestmark = pytest.mark.timeout(900)  # long, and longer beside other work
 
-SEEDS = int(os.environ.get("QUANTUMIO_SIMULATION_SEEDS", "400"))
+SEEDS = int(os.environ.get("QUANTUMIO_SIMULATION_SEEDS", "800"))
 FIRST = int(os.environ.get("QUANTUMIO_SIMULATION_FIRST", "1"))
 AT_ONCE = 50
 
