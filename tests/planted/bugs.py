@@ -469,8 +469,8 @@ def garbage_includes_what_is_on_its_way():
 
     judge = _garbage.judge
 
-    def impatient(name, record, grace_s):
-        verdict = judge(name, record, grace_s)
+    def impatient(name, record, grace_s, **options):
+        verdict = judge(name, record, grace_s, **options)
         return GarbageVerdict.DEAD if verdict is GarbageVerdict.UNDECIDED else verdict
 
     _garbage.judge = impatient

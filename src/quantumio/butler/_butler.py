@@ -291,6 +291,8 @@ class Butler(Definitions, Reads, Care):
     ) -> list[DatasetRef]:
         """Make files that exist datasets, all or none, in one commit.
 
+        When it returns, every required destination of the policy holds the bytes; best-effort copies follow.
+
         Parameters
         ----------
         files
@@ -303,7 +305,8 @@ class Butler(Definitions, Reads, Care):
             RUN collection; None is the Butler's own.
         transfer
             ``copy``, ``link`` (hard link), ``move`` (the source is removed after the commit), or ``direct``
-            (the file stays where it is and must not be changed).
+            (the file stays where it is and must not be changed; it stands for the first required destination
+            of the policy).
         format
             Name of the format; None goes by the ending of the name.
 
@@ -315,6 +318,10 @@ class Butler(Definitions, Reads, Care):
             A file or the dataset type is not there.
         InvalidInputError
             A data ID, the transfer, or the destination is wrong; nothing was ingested.
+        CommitConflictError, CommitFailedError
+            Nothing was ingested.
+        CommitUnknownError
+            The registry gave no answer, and could not be asked again; nothing was removed.
         """
         repository = self._session.writeable()
         chosen = check_run(_run(run, self._session.run))

@@ -21,13 +21,15 @@ from quantumio.engine import (
     RecoveryItem,
     RecoveryReport,
 )
-from quantumio.errors import ErrorKind, InvalidInputError, StateError
+from quantumio.errors import ErrorKind, InvalidInputError, QuantumioError, StateError
 from quantumio.ports import DatasetQuery
 from quantumio.system import environment
 
 __all__ = ["Care"]
 
 _DAY_NS: Final = 86_400_000_000_000
+
+_NOTHING_DONE: Final = "no other repository was looked at before"
 
 
 class Care(ButlerBase):
@@ -48,7 +50,9 @@ class Care(ButlerBase):
             Tell what would be done, and do nothing.
         restored
             The registry was put back from a backup: what is on its way there was on its way then, and nobody
-            knows what became of it. It is set aside (``QUARANTINED``), and nothing of it is ever removed.
+            knows what became of it. It is set aside (``QUARANTINED``), and nothing of it is ever removed;
+            the report names each. Contexts that somebody still works on are set aside, too, and end as
+            parked: do it before others open the repository.
 
         Returns
         -------
@@ -77,7 +81,7 @@ class Care(ButlerBase):
                 found = repository.runtime.look_for_left()
             else:
                 if restored:
-                    repository.catalog.quarantine()
+                    report.items += repository.runtime.quarantine().items
                 found = repository.runtime.recover()
             report.items += found.items
         return report
@@ -85,8 +89,10 @@ class Care(ButlerBase):
     def unfinished(self) -> list[RecoveryItem]:
         """Return all that is on its way, in this and in other processes.
 
-        Entries of the journal, transactions that are being prepared, and what is still to follow commits,
-        each with where it stands. What dead processes have left is part of it: `recover` finishes that.
+        Entries of the journal, transactions that are being prepared or were set aside, what is still to
+        follow commits, and contexts that this process has in memory alone, each with where it stands. What
+        dead processes have left is part of it: `recover` finishes that. What other processes have in memory
+        alone is not seen from here.
 
         Raises
         ------
@@ -112,8 +118,9 @@ class Care(ButlerBase):
         Returns
         -------
         list of RecoveryItem
-            As of `unfinished`: what could not be carried, what is in conflict, and what other processes that
-            live are about to carry.
+            As of `unfinished`: what could not be carried, what is in conflict, what is not decided here in
+            time, and what other processes that live are about to carry. Not what was set aside: nobody
+            carries that any more.
 
         Raises
         ------
@@ -130,7 +137,7 @@ class Care(ButlerBase):
         deadline = None if timeout_s is None else environment.monotonic() + timeout_s
         for one in self._session.repositories:
             one.runtime.flush(None if deadline is None else max(0.0, deadline - environment.monotonic()))
-        return self.unfinished()
+        return [item for item in self.unfinished() if item.action != "quarantined"]
 
     def _check_writeable(self, consequence: str) -> None:
         for repository in self._session.repositories:
@@ -321,7 +328,8 @@ class Care(ButlerBase):
         StateError
             A store was written by a process that the registry does not know (``kind="unknown_session"``);
             more would be removed than is usual (``kind="too_many_removals"``); a repository was opened
-            read-only (``kind="read_only"``), and it is no dry run. Nothing was removed.
+            read-only (``kind="read_only"``), and it is no dry run. Nothing of that repository was removed; of
+            several, the message names it, and says what was done to those before it.
         DestinationError
             The registry cannot be reached. A destination that cannot is a finding, and is left alone.
 
@@ -340,13 +348,23 @@ class Care(ButlerBase):
         if not dry_run:
             self._check_writeable("nothing of it can be removed")
         report: GarbageReport | None = None
+        done: list[str] = []
         for repository in self._session.repositories:
             tally = GarbageTally(progress=progress)
             collector = GarbageCollector(
                 repository.catalog, repository.destinations, grace_s=grace_s, dry_run=dry_run, tally=tally
             )
-            collector.run(yes_really=yes_really, adopt_sessions=adopt_sessions)
+            try:
+                collector.run(yes_really=yes_really, adopt_sessions=adopt_sessions)
+            except QuantumioError as error:
+                if len(self._session.repositories) > 1:
+                    error.message = f"{repository.root}: {error.message}; {'; '.join(done) or _NOTHING_DONE}"
+                raise
             found = tally.report(dry_run=dry_run, grace_s=grace_s)
+            number = found.removable if dry_run else found.removed
+            done.append(
+                f"{repository.root} was done before, {number} objects {'to remove' if dry_run else 'removed'}"
+            )
             report = found if report is None else report.joined(found)
         assert report is not None
         return report

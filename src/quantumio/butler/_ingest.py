@@ -6,24 +6,29 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from quantumio.butler._repository import Repository
 from quantumio.butler._session import Session
-from quantumio.errors import CommitConflictError, CommitFailedError, ErrorKind, FormatError, InvalidInputError
+from quantumio.engine import ROWS, known_outcome, outcome_error, what_follows
+from quantumio.errors import CommitUnknownError, ErrorKind, FormatError, InvalidInputError, QuantumioError
 from quantumio.model import (
     DIRECT,
     Artifact,
-    CommitConflict,
+    ArtifactState,
+    CommitFailed,
     CommitOutcome,
     Committed,
+    CommitUnknown,
     DataId,
     DatasetRef,
     DatasetType,
+    Moment,
     OutputRecord,
+    Resolution,
     Transaction,
 )
-from quantumio.ports import ObjectDestination
+from quantumio.ports import ObjectDestination, Placement
 from quantumio.system import environment, files
 
 __all__ = ["TRANSFERS", "IngestFile", "ingest_files"]
@@ -50,8 +55,9 @@ def ingest_files(
 ) -> list[DatasetRef]:
     """Make files datasets of one run, all or none, in one commit.
 
-    Every file is read whole and parsed before anything is changed. A moved file is removed from its old
-    place after the commit.
+    Every file is read whole and parsed before anything is changed. When it returns, every required
+    destination of the policy holds the bytes; best-effort copies follow. A moved file is removed from its
+    old place after the commit.
 
     Raises
     ------
@@ -63,21 +69,52 @@ def ingest_files(
         A file is unreadable; the message names it.
     CommitConflictError, CommitFailedError
         Nothing was ingested; files are where they were.
+    CommitUnknownError
+        The registry gave no answer; files are where they were, and nothing that was placed is removed.
     """
     if transfer not in TRANSFERS:
         raise InvalidInputError(f"transfer={transfer!r}", hint=f"use one of {', '.join(TRANSFERS)}")
     repository = session.writeable()
     checked = [_check(repository, dataset_type, item, format_name) for item in items]
-    destination = None if transfer == DIRECT else _destination(session, repository, dataset_type, run)
-    transaction = _plan(repository, dataset_type, items, checked, run, destination)
-    if destination is None:
-        refs = _committed(repository.runtime.commit_now(transaction).result())
+    resolution = _resolution(session, repository, dataset_type, run, transfer)
+    transaction = _plan(repository, dataset_type, items, checked, run, transfer, resolution)
+    places = [
+        destination
+        for target in resolution.targets
+        if target.required
+        and isinstance(destination := repository.destinations.get(target.destination), ObjectDestination)
+    ]
+    if places:
+        refs = _adopt(repository, transaction, items, places, transfer)
     else:
-        refs = _adopt(repository, transaction, items, destination, transfer)
+        refs = _commit(repository, transaction)
+    if transaction.follow_ups:
+        repository.runtime.follow_soon(transaction.txid)
     if transfer == "move":
         for item in items:
             files.remove(Path(item.path))
     return refs
+
+
+def _resolution(
+    session: Session, repository: Repository, dataset_type: DatasetType, run: str, transfer: str
+) -> Resolution:
+    """Return where the policy wants files; one that stays in place stands for the first required of them."""
+    resolution = session.policies[str(repository.root)].resolve(dataset_type, run)
+    targets = list(resolution.targets)
+    if transfer == DIRECT:
+        targets.remove(next(target for target in targets if target.required))
+    for target in targets:
+        if resolution.is_temporary or (
+            target.required and repository.destinations.is_table(target.destination)
+        ):
+            raise InvalidInputError(
+                f"the policy sends {dataset_type.name!r} to {target.destination!r}, which takes no files",
+                hint="put the value instead, or let a rule send it to files or objects destinations: "
+                "to=['local'], or with 'table?' after it, which loads rows after the commit",
+                kind=ErrorKind.POLICY,
+            )
+    return evolve(resolution, targets=tuple(targets))
 
 
 def _plan(
@@ -86,50 +123,89 @@ def _plan(
     items: Sequence[IngestFile],
     checked: Sequence[tuple[str, str, int]],
     run: str,
-    destination: ObjectDestination | None,
+    transfer: str,
+    resolution: Resolution,
 ) -> Transaction:
-    """Say what will be where."""
+    """Say what will be where: everywhere the bytes of the file, or rows; best-effort copies are pending."""
     txid = environment.uuid7()
     outputs = []
     for number, (item, (name, digest, nbytes)) in enumerate(zip(items, checked, strict=True)):
-        if destination is None:
-            place, path = DIRECT, _absolute(item.path)
-        else:
-            extension = repository.formats.format(name).extension
-            place, path = destination.name, f"{dataset_type.name}/{run}/{txid}.0.{number}{extension}"
-        artifact = Artifact(destination=place, path=path, format=name, digest=digest, nbytes=nbytes)
+        whole = Artifact(
+            destination=DIRECT, path=_absolute(item.path), format=name, digest=digest, nbytes=nbytes
+        )
+        extension = repository.formats.format(name).extension
+        path = f"{dataset_type.name}/{run}/{txid}.0.{number}{extension}"
+        artifacts = [whole] if transfer == DIRECT else []
+        for target in resolution.targets:
+            place = evolve(whole, destination=target.destination, path=path)
+            if not target.required:
+                place = evolve(place, state=ArtifactState.PENDING)
+            if repository.destinations.is_table(target.destination):
+                place = evolve(
+                    place,
+                    path=dataset_type.name,
+                    format=ROWS.name,
+                    digest="",
+                    nbytes=0,
+                    load_id=environment.uuid7(),
+                )
+            artifacts.append(place)
         ref = DatasetRef(environment.uuid7(), dataset_type, item.data_id, run)
-        outputs.append(OutputRecord(ref=ref, expect=None, artifacts=(artifact,)))
-    return Transaction(txid=txid, run=run, key=None, outputs=tuple(outputs))
+        outputs.append(OutputRecord(ref=ref, expect=None, artifacts=tuple(artifacts)))
+    follow_ups = what_follows([resolution], repository.destinations)
+    return Transaction(txid=txid, run=run, key=None, outputs=tuple(outputs), follow_ups=follow_ups)
 
 
 def _adopt(
     repository: Repository,
     transaction: Transaction,
     items: Sequence[IngestFile],
-    destination: ObjectDestination,
+    places: Sequence[ObjectDestination],
     transfer: str,
 ) -> list[DatasetRef]:
-    """Bring the files to their places, and make them visible; or leave nothing of them."""
+    """Bring the files to their required places, and make them visible; or leave nothing of them."""
     runtime = repository.runtime
     runtime.prepare_now(transaction)
     try:
-        runtime.sessions.note(destination)
-        for item, output in zip(items, transaction.outputs, strict=True):
-            (artifact,) = output.artifacts
-            placed = destination.adopt(item.path, artifact.path, "link" if transfer == "link" else "copy")
-            if placed.nbytes != artifact.nbytes or placed.digest not in (None, artifact.digest):
-                raise FormatError(
-                    f"{item.path} changed while it was ingested",
-                    hint="ingest it when nobody writes to it any more",
-                    kind=ErrorKind.DECODE,
-                )
-        return _committed(runtime.commit_now(transaction).result())
+        for destination in places:
+            runtime.sessions.note(destination)
+            # A second link would be no second copy.
+            how = "link" if transfer == "link" and destination is places[0] else "copy"
+            for item, output in zip(items, transaction.outputs, strict=True):
+                (artifact,) = (one for one in output.artifacts if one.destination == destination.name)
+                _bring(repository, destination, item, artifact, how)
+        return _commit(repository, transaction)
+    except CommitUnknownError:
+        raise  # on unknown delete nothing: recovery finds out, when this process has ended
     except BaseException:
         # Whatever interrupted: the registry says whether it became visible, and only a definite no removes.
         if runtime.end_now(transaction, str(ErrorKind.ABORTED)):
-            destination.remove([output.artifacts[0].path for output in transaction.outputs])
+            for destination in places:
+                placed = [a for output in transaction.outputs for a in output.artifacts]
+                destination.remove([one.path for one in placed if one.destination == destination.name])
         raise
+
+
+def _bring(
+    repository: Repository, destination: ObjectDestination, item: IngestFile, artifact: Artifact, how: str
+) -> None:
+    """Place one file at one destination, as it was when it was read."""
+    if "://" in item.path:  # nothing that a store could take over by itself
+        direct = repository.destinations.get(DIRECT)
+        assert isinstance(direct, ObjectDestination)
+        data = direct.read(item.path)
+        nbytes, digest = len(data), hashlib.sha256(data).hexdigest()
+        placement = Placement(path=artifact.path, chunks=(data,), nbytes=nbytes, digest=digest)
+        destination.place([placement])
+    else:
+        placed = destination.adopt(item.path, artifact.path, how)
+        nbytes, digest = placed.nbytes, placed.digest or artifact.digest
+    if (nbytes, digest) != (artifact.nbytes, artifact.digest):
+        raise FormatError(
+            f"{item.path} changed while it was ingested",
+            hint="ingest it when nobody writes to it any more",
+            kind=ErrorKind.DECODE,
+        )
 
 
 def _absolute(path: str) -> str:
@@ -169,26 +245,17 @@ def _format_of(repository: Repository, dataset_type: DatasetType, path: str) -> 
     )
 
 
-def _destination(
-    session: Session, repository: Repository, dataset_type: DatasetType, run: str
-) -> ObjectDestination:
-    """Return the first required destination of the policy that can take files over."""
-    resolution = session.policies[str(repository.root)].resolve(dataset_type, run)
-    for target in resolution.targets:
-        if target.required and not resolution.is_temporary:
-            destination = repository.destinations.get(target.destination)
-            if isinstance(destination, ObjectDestination):
-                return destination
-    raise InvalidInputError(
-        f"the policy sends {dataset_type.name!r} to no destination that takes files",
-        hint="ingest with transfer='direct', or let a rule send it to a files or objects destination",
-        kind=ErrorKind.POLICY,
-    )
-
-
-def _committed(outcome: CommitOutcome) -> list[DatasetRef]:
+def _commit(repository: Repository, transaction: Transaction) -> list[DatasetRef]:
+    """Make it visible; where the registry gave no answer, ask it once more what became of it."""
+    runtime, txid = repository.runtime, transaction.txid
+    outcome: CommitOutcome = runtime.commit_now(transaction).result()
+    if isinstance(outcome, CommitUnknown):
+        try:
+            known = known_outcome(txid, repository.catalog, runtime.journal)
+        except QuantumioError:  # it is out of reach still
+            known = None
+        if isinstance(known, Committed | CommitFailed):
+            outcome = known
     if isinstance(outcome, Committed):
         return list(outcome.refs)
-    if isinstance(outcome, CommitConflict):
-        raise CommitConflictError(outcome.message, outcome=outcome, kind=outcome.kind)
-    raise CommitFailedError(getattr(outcome, "message", str(outcome)), outcome=outcome)
+    raise outcome_error(outcome, txid, Moment.COMMITTED)

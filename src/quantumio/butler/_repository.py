@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
+import sys
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from quantumio.engine import PolicyResolver, Runtime
 from quantumio.errors import ConflictError, DestinationError, ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import default_universe
 from quantumio.ports import Catalog, Destinations, Formats
-from quantumio.system import environment, files
+from quantumio.system import environment, files, forks
 
 __all__ = ["Repository", "abandon", "acquire", "create", "drain_at_exit", "release", "upgrade"]
 
@@ -178,6 +179,7 @@ def acquire(root: Path, *, readonly: bool) -> Repository:
         repository.users = 1
         with _lock:
             _open[key] = repository
+        _close_with_worker()
         return repository
 
 
@@ -238,6 +240,10 @@ def _close(repository: Repository, timeout_s: float | None) -> None:
         raise failures
 
 
+# A connection to PostgreSQL that a child finalised within a transaction would roll back that of its parent.
+forks.keep_in_child(lambda: [*_open.values(), *_closing])
+
+
 def drain_at_exit(timeout_s: float | None) -> None:
     """Set how long an exiting interpreter waits for what was committed; then it is parked."""
     global _exit_drain_s  # noqa: PLW0603  one end of the process
@@ -257,6 +263,15 @@ def _close_all() -> None:
                 notes = [note for note in getattr(error, "__notes__", []) if note not in str(error)]
                 what = ": ".join([*notes, str(error)])
                 logger.error("%s, while exiting: %s", repository.root, what)  # noqa: TRY400
+
+
+def _close_with_worker() -> None:
+    """Have `multiprocessing` close at the end of a worker too, where it leaves `atexit` out."""
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        from multiprocessing.util import Finalize
+
+        Finalize(None, _close_all, exitpriority=0)
 
 
 def _registry_url(root: Path, settings: Settings) -> str:
@@ -307,6 +322,7 @@ def _open_repository(root: Path, *, readonly: bool) -> Repository:
             is_in_use=catalog.has_objects,
         )
         catalog.reveal_through(destinations)
+        policies = PolicyResolver(settings.layers, settings.policies, destinations, formats)
     except BaseException:
         catalog.close()
         raise
@@ -314,6 +330,7 @@ def _open_repository(root: Path, *, readonly: bool) -> Repository:
         catalog=catalog,
         destinations=destinations,
         formats=formats,
+        policies=policies,
         settings=settings.runtime,
         directory=root,
         readonly=readonly,

@@ -56,8 +56,9 @@ def recover(call: Call, dry_run: bool, restored: bool) -> None:
 def pending(call: Call) -> None:
     """List what is on its way.
 
-    What is in the journal, being prepared, or still to follow a commit, of all processes, the living and
-    the dead. What the dead have left is finished by the command recover.
+    What is in the journal, being prepared, set aside, or still to follow a commit, of all processes, the
+    living and the dead; not what they have in memory alone. What the dead have left is finished by the
+    command recover.
     """
     with call.open(readonly=True) as butler:
         items = butler.unfinished()

@@ -45,6 +45,8 @@ class DestinationKind:
         Tells whether a destination is in the registry's own database.
     local_root
         Tells the local directory that a destination manages, None if there is none.
+    remote_root
+        Tells the URL below which a destination's objects are, None if there is none.
     """
 
     name: str
@@ -54,6 +56,7 @@ class DestinationKind:
     takes_packs: bool
     is_in_registry: Callable[[DestinationSettings], bool]
     local_root: Callable[[DestinationSettings, Opening], Path | None]
+    remote_root: Callable[[DestinationSettings], str | None]
 
 
 def destination_kind(settings: DestinationSettings) -> DestinationKind:
@@ -62,7 +65,8 @@ def destination_kind(settings: DestinationSettings) -> DestinationKind:
     The entry point ``kind = "module:open_destination"`` names a function of settings and `Opening`. Its
     module may have ``check_settings(settings)``, which raises `InvalidInputError`, ``IS_TABLE = True``,
     ``TAKES_PACKS = True``, ``is_in_registry(settings)``, which tells whether it is in the registry's own
-    database, and ``local_root(settings, opening)``, which tells the local directory that it manages, or None.
+    database, ``local_root(settings, opening)``, which tells the local directory that it manages, or None, and
+    ``remote_root(settings)``, which tells the URL that it manages, or None.
 
     Raises
     ------
@@ -88,6 +92,7 @@ def destination_kind(settings: DestinationSettings) -> DestinationKind:
         takes_packs=bool(getattr(module, "TAKES_PACKS", False)),
         is_in_registry=getattr(module, "is_in_registry", _elsewhere),
         local_root=getattr(module, "local_root", _nowhere),
+        remote_root=getattr(module, "remote_root", _no_url),
     )
 
 
@@ -124,3 +129,7 @@ def _elsewhere(settings: DestinationSettings) -> bool:
 
 def _nowhere(settings: DestinationSettings, opening: Opening) -> None:
     """Tell of no local directory: the kind says of none."""
+
+
+def _no_url(settings: DestinationSettings) -> None:
+    """Tell of no URL: the kind says of none."""

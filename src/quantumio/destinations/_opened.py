@@ -11,6 +11,7 @@ from attrs import evolve
 
 from quantumio.destinations._kinds import destination_kind
 from quantumio.destinations._options import Opening, not_in_use
+from quantumio.destinations._overlaps import refuse_overlaps
 from quantumio.destinations._secrets import refuse_secrets
 from quantumio.destinations.direct import DirectDestination
 from quantumio.errors import ErrorKind, InvalidInputError, StateError
@@ -65,7 +66,7 @@ class OpenedDestinations:
     Raises
     ------
     InvalidInputError
-        Settings are not valid.
+        Settings are not valid, or the root of one destination lies below that of another.
 
     Notes
     -----
@@ -98,6 +99,7 @@ class OpenedDestinations:
                     f"settings of {table.name!r} are filed as {name!r}", kind=ErrorKind.POLICY
                 )
             check_settings(table)
+        refuse_overlaps(self._settings.values(), opening)
         self._opening = evolve(opening, managed_roots=_managed_roots(self._settings.values(), opening))
         self._lock = threading.Lock()
         self._opening_locks = {name: threading.Lock() for name in self._settings}

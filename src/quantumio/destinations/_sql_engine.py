@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from quantumio.destinations._failures import local_failure
 from quantumio.destinations._secrets import Credentials, Secret, scrub
 from quantumio.errors import DestinationError, ErrorKind, MissingExtraError
-from quantumio.system import files
+from quantumio.system import files, sqlite_files
 from quantumio.system.deadlines import ending_connection
 from quantumio.system.failpoints import reach
 
@@ -243,6 +243,7 @@ def open_sqlite(
         That of all who write the file, where it has more users than this destination.
     """
     path = files.real_path(path)
+    sqlite_files.check_not_inherited(path)
     busy_ms = round(min(timeout_s, _LOCK_TIMEOUT_S) * 1000)
     pragmas = {"trusted_schema": 0, "busy_timeout": busy_ms}
     if readonly:
@@ -252,7 +253,12 @@ def open_sqlite(
         url = sa.URL.create("sqlite", database=str(path))
         pragmas.update(synchronous=2, wal_autocheckpoint=0)
     engine = sa.create_engine(
-        url, poolclass=sa.QueuePool, pool_size=_POOL, max_overflow=0, pool_timeout=timeout_s
+        url,
+        poolclass=sa.QueuePool,
+        pool_size=_POOL,
+        max_overflow=0,
+        pool_timeout=timeout_s,
+        connect_args={"factory": sqlite_files.connection_to(path)},
     )
 
     @sa.event.listens_for(engine, "connect")

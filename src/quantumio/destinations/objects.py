@@ -424,6 +424,11 @@ def local_root(settings: DestinationSettings, opening: Opening) -> Path | None:
     return local_path(options, "root", root, opening)
 
 
+def remote_root(settings: DestinationSettings) -> str:
+    """Return the URL below which objects are."""
+    return _read_options(settings)[0]
+
+
 def check_settings(settings: DestinationSettings) -> None:
     """Check the settings of this kind without opening anything.
 

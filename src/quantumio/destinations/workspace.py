@@ -239,6 +239,11 @@ def local_root(settings: DestinationSettings, opening: Opening) -> Path | None:
     return None if local is None else files.real_path(local) / STORE
 
 
+def remote_root(settings: DestinationSettings) -> str:
+    """Return the URL of its managed store (not of the names for people)."""
+    return f"{_read_options(settings)[0]}/{STORE}"
+
+
 def check_settings(settings: DestinationSettings) -> None:
     """Check the settings of this kind without opening anything.
 

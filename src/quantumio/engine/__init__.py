@@ -2,6 +2,7 @@
 
 from quantumio.engine._budget import GIVEN_UP
 from quantumio.engine._context import MOMENT_OF_ACK, Context, ContextState
+from quantumio.engine._follow_ups import what_follows
 from quantumio.engine._fsck import Fsck
 from quantumio.engine._fsck_report import (
     FsckAction,
@@ -23,6 +24,7 @@ from quantumio.engine._garbage_report import (
 from quantumio.engine._journal import MIN_FREE_BYTES
 from quantumio.engine._known_outcome import known_outcome
 from quantumio.engine._ledger import ErrorLedger
+from quantumio.engine._outcome_errors import outcome_error
 from quantumio.engine._output import Output, OutputReleased
 from quantumio.engine._plan_scope import PlanScope
 from quantumio.engine._policy import LOCAL, ROWS, PolicyResolver, as_targets
@@ -68,4 +70,6 @@ __all__ = [
     "StoreGarbage",
     "as_targets",
     "known_outcome",
+    "outcome_error",
+    "what_follows",
 ]

@@ -13,14 +13,13 @@ from attrs import define, evolve, field
 from quantumio.engine._committer import Committer
 from quantumio.engine._context import Context
 from quantumio.engine._flush import Flusher, FlushFailure
-from quantumio.engine._follow_ups import clean_up
+from quantumio.engine._follow_ups import clean_up, what_follows
 from quantumio.engine._journal import Journal
 from quantumio.engine._journal_entry import JournalEntry
 from quantumio.engine._journal_manifest import JournalTarget
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._output import Output
 from quantumio.engine._packs import PackRules, assign_packs
-from quantumio.engine._policy import ROWS
 from quantumio.engine._standing import outcome_of_another
 from quantumio.errors import ErrorKind, QuantumioError, StateError
 from quantumio.model import (
@@ -35,7 +34,7 @@ from quantumio.model import (
     Moment,
     TransactionRecord,
 )
-from quantumio.ports import Catalog, Destinations, ExportingDestination
+from quantumio.ports import Catalog, Destinations
 from quantumio.system.failpoints import reach
 
 __all__ = ["Carrier", "flush_failures"]
@@ -254,18 +253,8 @@ class Carrier:
 
     # -- what is to be done after
     def _follow_ups(self, outputs: Sequence[Output]) -> tuple[FollowUp, ...]:
-        found: dict[FollowUp, None] = {}
-        for resolution in {id(output.resolution): output.resolution for output in outputs}.values():
-            for target in resolution.targets:
-                name = target.destination
-                if not target.required:
-                    found[FollowUp(kind=FollowUpKind.REPLICATE, destination=name)] = None
-                elif resolution.formats[name] is ROWS:
-                    if not self._destinations.is_in_registry(name):  # there the flip itself reveals them
-                        found[FollowUp(kind=FollowUpKind.FLIP_TABLE, destination=name)] = None
-                elif isinstance(self._destinations.get(name), ExportingDestination):
-                    found[FollowUp(kind=FollowUpKind.EXPORT, destination=name)] = None
-        return tuple(found)
+        resolutions = {id(output.resolution): output.resolution for output in outputs}
+        return what_follows(resolutions.values(), self._destinations)
 
     async def settle(self, context: Context) -> bool:
         """Reveal rows, export and bring best-effort copies; failures go to the ledger, False if any."""

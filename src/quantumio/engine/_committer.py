@@ -20,6 +20,7 @@ from quantumio.engine._standing import (
     may_place,
     may_reopen,
     resolve,
+    set_aside,
 )
 from quantumio.errors import CommitUnknownError, ErrorKind, InternalError, QuantumioError
 from quantumio.model import (
@@ -186,7 +187,7 @@ class Committer:
                 return self._flip([transaction], unknown_before + 1)[0]
             return CommitFailed(txid=txid, kind=ErrorKind.ABORTED, message=f"it was ended: {record.reason}")
         if resolution is Resolution.TAKEN:
-            return CommitParked(txid=txid, reason="another process has taken it over")
+            return CommitParked(txid=txid, reason=set_aside(record) or "another process has taken it over")
         # The COMMIT that gave no answer can never become visible any more: it is fenced.
         if isinstance(error, InternalError) or unknown_before >= _MOST_UNKNOWN:
             return CommitFailed(txid=txid, kind=error.kind, message=str(error))

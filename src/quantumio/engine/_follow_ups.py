@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Final
+from uuid import UUID
 
 from attrs import evolve
 
-from quantumio.engine._policy import ROWS
-from quantumio.engine._sessions import StoreSessions
+from quantumio.engine._policy import ROWS, PolicyResolver
+from quantumio.engine._sessions import KnownStores, StoreSessions
 from quantumio.engine._standing import may_be_cleaned
-from quantumio.errors import DestinationError, ErrorKind, QuantumioError
+from quantumio.errors import DestinationError, ErrorKind, InvalidInputError, QuantumioError
 from quantumio.model import (
     DIRECT,
     Artifact,
@@ -19,7 +20,9 @@ from quantumio.model import (
     Committed,
     FollowUp,
     FollowUpKind,
+    FormatChoice,
     OutboxEntry,
+    Resolution,
     StoredDataset,
     human_path,
 )
@@ -35,7 +38,7 @@ from quantumio.ports import (
 )
 from quantumio.system.failpoints import reach
 
-__all__ = ["FollowUps", "clean_up"]
+__all__ = ["FollowUps", "clean_up", "what_follows"]
 
 _FIRST_DELAY_S: Final = 5.0
 _LONGEST_DELAY_S: Final = 3600.0
@@ -51,22 +54,66 @@ def clean_up(destinations: Iterable[str]) -> tuple[FollowUp, ...]:
     return tuple(FollowUp(kind=FollowUpKind.CLEAN, destination=name) for name in names)
 
 
+def what_follows(resolutions: Iterable[Resolution], destinations: Destinations) -> tuple[FollowUp, ...]:
+    """Return what is to be done once outputs are visible of which the policy said this."""
+    found: dict[FollowUp, None] = {}
+    for resolution in resolutions:
+        for target in resolution.targets:
+            name = target.destination
+            if not target.required:
+                found[FollowUp(kind=FollowUpKind.REPLICATE, destination=name)] = None
+            elif resolution.formats[name] is ROWS:
+                if not destinations.is_in_registry(name):  # there the flip itself reveals them
+                    found[FollowUp(kind=FollowUpKind.FLIP_TABLE, destination=name)] = None
+            elif isinstance(destinations.get(name), ExportingDestination):
+                found[FollowUp(kind=FollowUpKind.EXPORT, destination=name)] = None
+    return tuple(found)
+
+
 class FollowUps:
-    """Does entries of the outbox. Blocks; thread-safe; every step may be done again at any time."""
+    """Does entries of the outbox. Blocks; thread-safe; every step may be done again at any time.
+
+    Parameters
+    ----------
+    policies
+        Of the repository: the registry keeps the format of a copy, the options of the format are theirs.
+    """
 
     def __init__(
-        self, catalog: Catalog, destinations: Destinations, formats: Formats, sessions: StoreSessions
+        self,
+        catalog: Catalog,
+        destinations: Destinations,
+        formats: Formats,
+        sessions: StoreSessions,
+        policies: PolicyResolver,
     ) -> None:
+        self._policies = policies
         self._catalog = catalog
         self._sessions = sessions
         self._destinations = destinations
         self._formats = formats
 
-    def do(self, entry: OutboxEntry) -> QuantumioError | None:
-        """Do one entry that was claimed, and note it as done; returns why it could not be done."""
+    def do_all_of(self, txid: UUID) -> list[tuple[str, QuantumioError]]:
+        """Do all that follows one transaction; returns where it could not be done, and why."""
+        return [
+            (entry.follow_up.destination, error)
+            for entry in self._catalog.outbox()
+            if entry.txid == txid and (error := self.do(entry)) is not None
+        ]
+
+    def do(self, entry: OutboxEntry, known: KnownStores | None = None) -> QuantumioError | None:
+        """Do one entry that was claimed, and note it as done; returns why it could not be done.
+
+        Parameters
+        ----------
+        entry
+            What is to be done.
+        known
+            Of the round that this is part of.
+        """
         try:
             reach("follow_up.before")
-            self._do(entry)
+            self._do(entry, known or KnownStores(self._catalog))
             reach("follow_up.after")
         except QuantumioError as error:
             delay_s = min(_FIRST_DELAY_S * 2**entry.attempts, _LONGEST_DELAY_S)
@@ -75,14 +122,32 @@ class FollowUps:
         self._catalog.finish_follow_ups({entry.txid: (entry.follow_up,)})
         return None
 
-    def _do(self, entry: OutboxEntry) -> None:
+    def check(self, follow_ups: Iterable[FollowUp], known: KnownStores) -> None:
+        """Refuse what would remove something from a store that was written by a process nobody knows here.
+
+        A destination that cannot be asked now is asked again before anything is removed from it.
+
+        Raises
+        ------
+        StateError
+            There is one (``kind="unknown_session"``).
+        """
+        for one in follow_ups:
+            try:
+                if not self._destinations.is_table(one.destination):
+                    known.check(self._destinations.get(one.destination))
+            except QuantumioError as error:
+                if error.kind is ErrorKind.UNKNOWN_SESSION:
+                    raise
+
+    def _do(self, entry: OutboxEntry, known: KnownStores) -> None:
         name = entry.follow_up.destination
         if entry.follow_up.kind is FollowUpKind.CLEAN:
-            self._clean(entry, name)
+            self._clean(entry, name, known)
             return
         for stored, artifact in self._artifacts(entry, name):
             if entry.follow_up.kind is FollowUpKind.REPLICATE:
-                artifact = self._replicate(stored, artifact)
+                artifact = self._replicate(stored, artifact, known)
             self._show(stored, artifact)
 
     def _artifacts(self, entry: OutboxEntry, name: str) -> Sequence[tuple[StoredDataset, Artifact]]:
@@ -103,7 +168,7 @@ class FollowUps:
             ending = self._formats.format(artifact.format).extension
             destination.export(artifact.path, human_path(stored.ref, ending))
 
-    def _replicate(self, stored: StoredDataset, wanted: Artifact) -> Artifact:
+    def _replicate(self, stored: StoredDataset, wanted: Artifact, known: KnownStores) -> Artifact:
         """Bring a copy that is still pending, from any that is whole; returns it as it is then."""
         if wanted.state is not ArtifactState.PENDING:
             return wanted
@@ -112,7 +177,7 @@ class FollowUps:
         if isinstance(destination, TableDestination):
             made = self._load(destination, stored, wanted, source, data)
         else:
-            made = self._place(destination, stored, wanted, source, data)
+            made = self._place(destination, stored, wanted, source, data, known)
         self._catalog.record_artifacts({stored.ref.id: [made]})
         return made
 
@@ -150,12 +215,17 @@ class FollowUps:
         wanted: Artifact,
         source: Artifact,
         data: bytes,
+        known: KnownStores,
     ) -> Artifact:
-        """Place the bytes; those of another format are encoded anew."""
-        if wanted.format != source.format:
+        """Place the bytes; of another format, or other options of it, they are encoded anew.
+
+        A copy whose digest is known before it is made is one of a file: it is to have these very bytes.
+        """
+        choice = self._choice(stored, wanted)
+        if wanted.digest != source.digest and choice != self._choice(stored, source):
             storage_class = stored.ref.dataset_type.storage_class
             value = self._formats.format(source.format).decode(data, storage_class)
-            data = b"".join(self._formats.format(wanted.format).encode(value, storage_class, {}))
+            data = b"".join(self._formats.format(choice.name).encode(value, storage_class, choice.options))
         self._sessions.note(destination)
         digest = hashlib.sha256(data).hexdigest()
         made = evolve(wanted, digest=digest, nbytes=len(data), state=ArtifactState.OK)
@@ -165,10 +235,24 @@ class FollowUps:
         except DestinationError as error:
             if error.kind is not ErrorKind.CORRUPT:
                 raise
-            # An encoder of another version wrote it: what is there was never seen by anybody.
+            # An encoder of another version wrote it: what is there was never seen by anybody, unless the
+            # registry is a copy.
+            known.check(destination)
             destination.remove([made.path])
             destination.place([placement])
         return made
+
+    def _choice(self, stored: StoredDataset, artifact: Artifact) -> FormatChoice:
+        """Return the format of an artifact, with the options that the policy gives it there."""
+        for to in (None, [artifact.destination]):  # a put may have named the destination itself
+            try:
+                resolution = self._policies.resolve(stored.ref.dataset_type, stored.ref.run, to=to)
+            except InvalidInputError:  # the policy has changed since, or the file is where it always was
+                continue
+            choice = resolution.formats.get(artifact.destination)
+            if choice is not None and choice.name == artifact.format:
+                return choice
+        return FormatChoice(artifact.format)
 
     def _load(
         self,
@@ -193,7 +277,7 @@ class FollowUps:
         )
 
     # -- aborted: remove what was placed
-    def _clean(self, entry: OutboxEntry, name: str) -> None:
+    def _clean(self, entry: OutboxEntry, name: str, known: KnownStores) -> None:
         """Remove what an aborted transaction may have placed at a destination.
 
         One that was opened again since has other names, and a manifest of those alone: what is left of the
@@ -203,6 +287,7 @@ class FollowUps:
         if record is None or not may_be_cleaned(record) or record.transaction is None:
             return
         destination = self._destinations.get(name)
+        known.check(destination)  # where the registry is a copy, the original may have committed it
         planned = [a for output in record.transaction.outputs for a in output.artifacts]
         here = [artifact for artifact in planned if artifact.destination == name]
         if isinstance(destination, TableDestination):

@@ -18,6 +18,7 @@ from attrs import evolve
 
 from quantumio.engine._fsck_examiner import DECODE, DIGEST, Broken, Examiner
 from quantumio.engine._fsck_report import FsckAction, FsckFinding, FsckTally, FsckTrouble
+from quantumio.engine._garbage_policy import REPAIR_MARK
 from quantumio.engine._sessions import StoreSessions
 from quantumio.errors import (
     ConflictError,
@@ -59,7 +60,7 @@ _OVERDUE_S: Final = 86400
 
 _OK: Final = "ok"
 _NOT_CHECKED: Final = "not_checked"
-_MENDED: Final = re.compile(r"\.fsck-[0-9a-f]+$")
+_MENDED: Final = re.compile(rf"{re.escape(REPAIR_MARK)}[0-9a-f]+$")
 
 
 _Look = str | Broken
@@ -309,7 +310,7 @@ class Fsck:
         own = artifact.member or artifact.path
         stem = own.removesuffix(ending)
         ending = ending if stem != own else ""
-        return f"{_MENDED.sub('', stem)}.fsck-{environment.random_token()}{ending}"
+        return f"{_MENDED.sub('', stem)}{REPAIR_MARK}{environment.random_token()}{ending}"
 
     def _show(self, destination: ObjectDestination, ref: DatasetRef, artifact: Artifact) -> str:
         """Show a repaired object under its name for people, too; returns what is in the way, if anything."""

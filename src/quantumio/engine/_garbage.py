@@ -25,6 +25,8 @@ from quantumio.engine._garbage_policy import (
     uuid_time_ns,
 )
 from quantumio.engine._garbage_report import GarbageFinding, GarbageKind, GarbageTally
+from quantumio.engine._output import PACKS
+from quantumio.engine._sessions import unknown_session, unknown_sessions
 from quantumio.errors import ErrorKind, InternalError, QuantumioError, StateError
 from quantumio.ports import (
     Catalog,
@@ -76,12 +78,16 @@ class _Dead:
 
 @define(kw_only=True)
 class _Store:
-    """A managed store: its first destination, and the names that its objects may be registered under."""
+    """A managed store: its first destination, and the names that its objects may be registered under.
+
+    ``is_shared``: it lies below another, whose objects may be in it, too.
+    """
 
     destination: ManagedDestination
     identity: UUID
     names: Sequence[str] = ()
     nested: dict[str, bool] = field(factory=dict)
+    is_shared: bool = False
 
 
 @define(kw_only=True)
@@ -124,6 +130,7 @@ class GarbageCollector:
         self._grace_s = grace_s
         self._dry_run = dry_run
         self._tally = tally
+        self._tops: set[str] = set()
 
     def run(self, *, yes_really: int | None = None, adopt_sessions: bool = False) -> None:
         """Look at every store, and remove what is dead for long enough.
@@ -141,6 +148,8 @@ class GarbageCollector:
             A store was written by a process that the registry does not know (``kind="unknown_session"``), or
             more would be removed than is usual (``kind="too_many_removals"``). Nothing was removed.
         """
+        # One that is registered meanwhile is not known this time, and what is below it stays.
+        self._tops = {PACKS, *(one.name for one in self._catalog.dataset_types())}
         stores, tables = self._look_around()
         self._check_sessions(stores, adopt=adopt_sessions)
         plans: list[_Plan] = []
@@ -178,6 +187,7 @@ class GarbageCollector:
         names = dict.fromkeys((*self._destinations.names(), *self._catalog.object_stores()))
         for store in stores.values():
             store.names = [n for n in names if identities.get(n, store.identity) == store.identity]
+            store.is_shared = any(_is_below(store, other) for other in stores.values())
         return list(stores.values()), tables
 
     @contextmanager
@@ -194,18 +204,9 @@ class GarbageCollector:
         for store in stores:
             name = store.destination.name
             with self._reachable(name):
-                noted = set(store.destination.sessions())
-                unknown = sorted(noted - self._catalog.known_owners(noted))
+                unknown = unknown_sessions(self._catalog, store.destination)
                 if unknown and not adopt:
-                    raise StateError(
-                        f"destination {name!r} was written by {len(unknown)} processes that the registry "
-                        f"does not know, the first of them {unknown[0]}: the registry was put back from a "
-                        "backup, or is a copy, and what they have committed would be taken for garbage",
-                        hint="if there is another registry, go on with that one. Else run `quantumio recover "
-                        "--restored` and `quantumio fsck`, keep a copy of what you still need, and then let "
-                        "gc go on with --adopt-sessions",
-                        kind=ErrorKind.UNKNOWN_SESSION,
-                    )
+                    raise unknown_session(name, unknown)
                 if not self._dry_run:
                     for session in unknown:
                         self._catalog.register_owner(session, "", "")
@@ -222,7 +223,7 @@ class GarbageCollector:
             names = {one.path: parse_name(one.path) for one in listed}
             records = self._records(store, names)
             for one in listed:
-                verdict = judge(names[one.path], records.get(one.path, _NOTHING), self._grace_s)
+                verdict = self._judge(names[one.path], records.get(one.path, _NOTHING))
                 if self._is_dead(store, one, verdict):
                     dead[one.path] = _dead(one, names[one.path])
             looked_at += len(listed)
@@ -245,16 +246,22 @@ class GarbageCollector:
         asked = {path: name.txid for path, name in names.items() if name is not None}
         return self._catalog.object_records(store.names, asked)
 
+    def _judge(self, name: ObjectName | None, record: ObjectRecord) -> GarbageVerdict:
+        return judge(name, record, self._grace_s, tops=self._tops)
+
     def _is_dead(self, store: _Store, one: StoredObject, verdict: GarbageVerdict) -> bool:
         name = store.destination.name
-        if verdict is GarbageVerdict.UNKNOWN:
-            self._found(GarbageKind.UNKNOWN, name, one, "the registry does not know its transaction")
+        may_go = verdict in (GarbageVerdict.DEAD, GarbageVerdict.UNKNOWN)
+        if may_go and _is_in_another(store, one.path):
+            self._found(GarbageKind.FOREIGN, name, one, "it belongs to a store below this one")
+        elif verdict is GarbageVerdict.UNKNOWN:
+            self._found(GarbageKind.UNKNOWN, name, one, "the registry does not know of it")
         elif verdict is GarbageVerdict.FOREIGN:
             self._found(GarbageKind.FOREIGN, name, one, "it has no name of quantumio's")
         elif verdict is not GarbageVerdict.DEAD:
             self._tally.count(name, verdict)
-        elif _is_in_another(store, one.path):
-            self._found(GarbageKind.FOREIGN, name, one, "it belongs to a store below this one")
+        elif store.is_shared:
+            self._found(GarbageKind.UNKNOWN, name, one, "its store lies below that of another destination")
         else:
             return True
         return False
@@ -329,8 +336,7 @@ class GarbageCollector:
             return [
                 one
                 for one in part
-                if one.name is None
-                or judge(one.name, records[one.path], self._grace_s) is GarbageVerdict.DEAD
+                if one.name is None or self._judge(one.name, records[one.path]) is GarbageVerdict.DEAD
             ]
         loads = self._catalog.load_records([one.load[1] for one in part if one.load is not None])
         return [
@@ -357,6 +363,12 @@ _NOTHING: Final = ObjectRecord()
 def _dead(one: StoredObject, name: ObjectName | None) -> _Dead:
     mark = f"{one.nbytes} {one.modified_ns} {one.etag or ''}".strip()
     return _Dead(path=one.path, nbytes=one.nbytes, mark=mark, name=name, modified_ns=one.modified_ns)
+
+
+def _is_below(store: _Store, other: _Store) -> bool:
+    """Whether the root of a store lies below that of another."""
+    root = other.destination.url("any").removesuffix("any")
+    return store is not other and store.destination.url("any").startswith(root)
 
 
 def _is_in_another(store: _Store, path: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -12,11 +13,19 @@ from attrs import frozen
 from quantumio.model import TransactionState
 from quantumio.ports import ObjectRecord
 
-__all__ = ["GarbageVerdict", "ObjectName", "judge", "judge_load", "parse_name", "uuid_time_ns"]
+__all__ = ["REPAIR_MARK", "GarbageVerdict", "ObjectName", "judge", "judge_load", "parse_name", "uuid_time_ns"]
 
 _UUID7: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
-_NAME: Final = re.compile(rf"(?:.*/)?(?P<txid>{_UUID7})\.(?P<generation>\d+)\.p?\d+(?:\.[^/]*)?", re.ASCII)
+_NAME: Final = re.compile(
+    rf"(?:(?P<top>[^/]*)/(?:(?P<run>.*)/)?)?(?P<txid>{_UUID7})\.(?P<generation>\d+)\.p?\d+(?P<ending>\.[^/]*)?",
+    re.ASCII,
+)
 """Of objects of one output, and (``p``) of packs, which hold several outputs of one transaction."""
+
+REPAIR_MARK: Final = ".fsck-"
+"""In the names of what a repair has placed, where what was there was not whole."""
+
+_ANYWHERE: Final[tuple[None]] = (None,)
 
 
 class GarbageVerdict(StrEnum):
@@ -27,7 +36,7 @@ class GarbageVerdict(StrEnum):
     UNDECIDED = "undecided"
     """Its transaction is on its way, or was set aside: nobody knows yet."""
     UNKNOWN = "unknown"
-    """The registry does not know its transaction, or not that far. Never removed."""
+    """The registry does not know its transaction, or not that far, or that it is there. Never removed."""
     FOREIGN = "foreign"
     """It has no name of quantumio's. Never removed."""
     DEAD = "dead"
@@ -36,16 +45,36 @@ class GarbageVerdict(StrEnum):
 
 @frozen(kw_only=True)
 class ObjectName:
-    """What the name of an object tells: its transaction, and which generation of that has placed it."""
+    """What the name of an object tells.
+
+    Attributes
+    ----------
+    txid, generation
+        Its transaction, and which generation of that has placed it.
+    top, run
+        The directories that it is in: the uppermost, a dataset type or that of packs, and the others, a run.
+        None where there are none.
+    is_repair
+        Whether a repair has placed it, which only the registry that was repaired knows.
+    """
 
     txid: UUID
     generation: int
+    top: str | None = None
+    run: str | None = None
+    is_repair: bool = False
 
 
 def parse_name(path: str) -> ObjectName | None:
     """Read the name of an object, ``.../<txid>.<generation>.<n>.<ext>``; None if it has no such name."""
     match = _NAME.fullmatch(path)
-    return match and ObjectName(txid=UUID(match["txid"]), generation=int(match["generation"]))
+    return match and ObjectName(
+        txid=UUID(match["txid"]),
+        generation=int(match["generation"]),
+        top=match["top"],
+        run=match["run"],
+        is_repair=REPAIR_MARK in (match["ending"] or ""),
+    )
 
 
 def uuid_time_ns(id_: UUID) -> int:
@@ -53,7 +82,9 @@ def uuid_time_ns(id_: UUID) -> int:
     return (id_.int >> 80) * 1_000_000
 
 
-def judge(name: ObjectName | None, record: ObjectRecord, grace_s: float) -> GarbageVerdict:
+def judge(
+    name: ObjectName | None, record: ObjectRecord, grace_s: float, *, tops: Collection[str | None] = _ANYWHERE
+) -> GarbageVerdict:
     """Tell what an object is.
 
     Parameters
@@ -64,6 +95,9 @@ def judge(name: ObjectName | None, record: ObjectRecord, grace_s: float) -> Garb
         What the registry said of it, after it was listed.
     grace_s
         How long what is in the trash is kept, in seconds.
+    tops
+        The directories that quantumio itself has made at the top of a store: a file of that name elsewhere is
+        somebody's own copy.
     """
     if name is None:
         return GarbageVerdict.FOREIGN
@@ -72,6 +106,12 @@ def judge(name: ObjectName | None, record: ObjectRecord, grace_s: float) -> Garb
     if record.state in (TransactionState.PREPARING, TransactionState.QUARANTINED):
         return GarbageVerdict.UNDECIDED  # whatever the generation: there is time once it is decided
     if record.generation is None or name.generation > record.generation:
+        return GarbageVerdict.UNKNOWN
+    if record.is_named_elsewhere:
+        return GarbageVerdict.NAMED  # destinations may have changed their names
+    if record.trashed_s is not None:
+        return GarbageVerdict.DEAD  # the registry has named this very path, and nobody has it any more
+    if name.is_repair or name.run != record.run or name.top not in tops:
         return GarbageVerdict.UNKNOWN
     return GarbageVerdict.DEAD  # aborted, of an earlier generation, or committed without it
 

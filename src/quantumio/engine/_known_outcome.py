@@ -6,6 +6,7 @@ from uuid import UUID
 
 from quantumio.engine._journal import Journal
 from quantumio.engine._journal_entry import JournalState
+from quantumio.engine._standing import set_aside
 from quantumio.errors import ErrorKind
 from quantumio.model import CommitFailed, CommitOutcome, CommitParked, TransactionState
 from quantumio.ports import LEASE_OVER, Catalog
@@ -24,6 +25,8 @@ def known_outcome(txid: UUID, catalog: Catalog, journal: Journal) -> CommitOutco
     if committed := catalog.outcome(txid):
         return committed
     record = catalog.transaction(txid)
+    if record is not None and (reason := set_aside(record)) is not None:
+        return CommitParked(txid=txid, reason=reason)
     if record is not None and record.state is TransactionState.ABORTED and record.reason != LEASE_OVER:
         return CommitFailed(txid=txid, kind=ErrorKind.ABORTED, message=f"it was ended: {record.reason}")
     if any(entry.txid == txid and entry.state is JournalState.READY for entry in journal.entries()):

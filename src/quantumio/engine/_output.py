@@ -30,9 +30,9 @@ from quantumio.model import (
 from quantumio.ports import Chunks, Formats, StorageClassDelegate
 from quantumio.system import environment
 
-__all__ = ["Encoded", "Output", "OutputReleased"]
+__all__ = ["PACKS", "Encoded", "Output", "OutputReleased"]
 
-_PACKS: Final = "_packs"
+PACKS: Final = "_packs"
 """Directory of packs: no dataset type has such a name."""
 
 _NOWHERE: Final[frozenset[str]] = frozenset()
@@ -321,7 +321,7 @@ class Output:
     def pack_path(self) -> str:
         """Where its pack will be in every managed store, relative to the root."""
         transaction = self.name.rpartition(".")[0]
-        return f"{_PACKS}/{self.ref.run}/{transaction}.{_PACK_MARK}{self.pack}.zip"
+        return f"{PACKS}/{self.ref.run}/{transaction}.{_PACK_MARK}{self.pack}.zip"
 
     def move_to(self, generation: str) -> None:
         """Place it anew, under other names: what was placed was ended, and is removed by who ended it."""

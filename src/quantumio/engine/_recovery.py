@@ -21,7 +21,8 @@ from quantumio.engine._journal_entry import JournalEntry, JournalState
 from quantumio.engine._journal_manifest import JournalManifest
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._owner import Owner, is_dead_here
-from quantumio.engine._standing import Owning, how_to_own, is_abandoned, is_carried_by
+from quantumio.engine._sessions import KnownStores
+from quantumio.engine._standing import Owning, how_to_own, is_abandoned, is_carried_by, set_aside
 from quantumio.errors import DestinationError, ErrorKind, QuantumioError
 from quantumio.model import CommitOutcome, Committed, OutboxEntry, TransactionRecord, TransactionState
 from quantumio.ports import LEASE_OVER, Catalog
@@ -42,14 +43,15 @@ class RecoveryItem:
     Attributes
     ----------
     what
-        ``journal``, ``transaction`` or ``follow_up``.
+        ``journal``, ``transaction`` or ``follow_up``; or ``context``, which this process has in memory alone.
     txid
         The transaction; None for something foreign.
     action
-        ``committed``, ``conflict``, ``failed``, ``parked``, ``ended``, ``done``, ``removed``, ``left``; or,
-        in a dry run, what would be tried: ``carry``, ``end``, ``do``, ``remove``, or ``held`` of what a
-        living process works on; or, of what is unfinished, where it stands: the state of a journal entry,
-        ``preparing``, ``due``, ``claimed``, ``postponed``.
+        ``committed``, ``conflict``, ``failed``, ``parked``, ``ended``, ``done``, ``removed``, ``left``,
+        ``quarantined`` (set aside: nobody goes on with it, and nothing of it is removed); or, in a dry run,
+        what would be tried: ``carry``, ``end``, ``do``, ``remove``, or ``held`` of what a living process
+        works on; or, of what is unfinished, where it stands: the state of a journal entry, ``preparing``,
+        ``quarantined``, ``due``, ``claimed``, ``postponed``, ``carried``.
     detail
         More for people.
     """
@@ -160,6 +162,7 @@ class Recovery:
             report.items.append(
                 RecoveryItem(what="transaction", txid=record.txid, action="preparing", detail=detail)
             )
+        report.items += [_told_set_aside(record) for record in self._catalog.quarantined()]
         for one in self._catalog.outbox():
             detail = (
                 f"{one.follow_up.kind} at {one.follow_up.destination}, waiting {one.age_s:.0f} s, "
@@ -168,6 +171,13 @@ class Recovery:
             action = "due" if one.is_due else "claimed" if one.claimed_by else "postponed"
             report.items.append(RecoveryItem(what="follow_up", txid=one.txid, action=action, detail=detail))
         return report
+
+    def quarantine(self) -> RecoveryReport:
+        """Set aside what is on its way in a registry that was put back from a backup. Blocks."""
+        before = {record.txid for record in self._catalog.quarantined()}
+        self._catalog.quarantine()
+        after = self._catalog.quarantined()
+        return RecoveryReport(items=[_told_set_aside(one) for one in after if one.txid not in before])
 
     async def run(self, *, end_dead: bool) -> RecoveryReport:
         """Recover; what cannot be done now is left for the next time, and told.
@@ -187,9 +197,10 @@ class Recovery:
         finally:
             for entry, _ in ready:
                 entry.release()
+        known = KnownStores(self._catalog)
         if end_dead:
-            await anyio.to_thread.run_sync(self._end_dead, report)
-        await anyio.to_thread.run_sync(self._do_follow_ups, report)
+            await anyio.to_thread.run_sync(self._end_dead, report, known)
+        await anyio.to_thread.run_sync(self._do_follow_ups, report, known)
         return report
 
     # -- the journal
@@ -266,7 +277,7 @@ class Recovery:
                 case Owning.REOPEN:
                     record = self._catalog.reopen(record.txid, self._owner.id, record.epoch)
                 case _:
-                    return f"it was ended: {record.reason or record.state}"
+                    return set_aside(record) or f"it was ended: {record.reason or record.state}"
             if record is not None and is_carried_by(record, self._owner.id):
                 return record
             # Somebody has ended or taken it over since it was looked at. A promise is not set aside for that.
@@ -281,7 +292,7 @@ class Recovery:
             self._owners, record.owner, record.owner_host, record.owner_boot_id
         )
 
-    def _end_dead(self, report: RecoveryReport) -> None:
+    def _end_dead(self, report: RecoveryReport, known: KnownStores) -> None:
         kept = {e.txid for e in self._journal.entries() if e.state is not JournalState.CONFLICT}
         for record in self._catalog.preparing():
             if record.txid in kept or not self._is_dead(record):
@@ -290,7 +301,7 @@ class Recovery:
                 if record.damage:  # nobody knows what it has placed: it stays, and stops nobody
                     raise DestinationError(record.damage, kind=ErrorKind.CORRUPT)
                 reach("recovery.end.before")
-                is_ended = self._end(record)
+                is_ended = self._end(record, known)
                 reach("recovery.end.after")
                 if is_ended:
                     report.items.append(RecoveryItem(what="transaction", txid=record.txid, action="ended"))
@@ -300,9 +311,10 @@ class Recovery:
                     RecoveryItem(what="transaction", txid=record.txid, action="left", detail=str(error))
                 )
 
-    def _end(self, record: TransactionRecord) -> bool:
+    def _end(self, record: TransactionRecord, known: KnownStores) -> bool:
         planned = record.transaction.outputs if record.transaction is not None else ()
         clean = clean_up(artifact.destination for output in planned for artifact in output.artifacts)
+        self._follow_ups.check(clean, known)
         if record.lease_over:
             return self._catalog.reap(record.txid, record.epoch, clean)
         self._owner.register(self._catalog)
@@ -312,10 +324,10 @@ class Recovery:
         return self._catalog.abort(record.txid, taken.epoch, LEASE_OVER, clean)
 
     # -- follow-ups
-    def _do_follow_ups(self, report: RecoveryReport) -> None:
+    def _do_follow_ups(self, report: RecoveryReport, known: KnownStores) -> None:
         while entries := self._claim():
             for entry in entries:
-                error = self._follow_ups.do(entry)
+                error = self._follow_ups.do(entry, known)
                 if error is not None:
                     self._ledger.add(
                         error.kind, str(error), txid=entry.txid, destination=entry.follow_up.destination
@@ -345,6 +357,11 @@ class Recovery:
             self._catalog.release_claims(owner)
         self._owner.register(self._catalog)
         return self._catalog.claim(self._owner.id, _CLAIMED_AT_ONCE, _CLAIM_S)
+
+
+def _told_set_aside(record: TransactionRecord) -> RecoveryItem:
+    detail = set_aside(record) or ""
+    return RecoveryItem(what="transaction", txid=record.txid, action="quarantined", detail=detail)
 
 
 def _told(outcome: CommitOutcome) -> RecoveryItem:

@@ -29,7 +29,7 @@ from quantumio.engine._plan_scope import PlanScope
 from quantumio.engine._policy import PolicyResolver
 from quantumio.engine._pool import BufferPool
 from quantumio.engine._recoverer import Recoverer
-from quantumio.engine._recovery import Recovery, RecoveryReport
+from quantumio.engine._recovery import Recovery, RecoveryItem, RecoveryReport
 from quantumio.engine._restored import restored
 from quantumio.engine._runtime_settings import RuntimeSettings, RuntimeStatus
 from quantumio.engine._sessions import StoreSessions
@@ -89,6 +89,7 @@ class Runtime:
         catalog: Catalog,
         destinations: Destinations,
         formats: Formats,
+        policies: PolicyResolver,
         settings: RuntimeSettings,
         directory: Path,
         readonly: bool = False,
@@ -107,6 +108,7 @@ class Runtime:
         self._open: dict[UUID, Context] = {}
         self._in_flight: dict[UUID, Context] = {}
         self._decided: dict[UUID, CommitOutcome] = {}
+        self._followed: set[UUID] = set()
         self.temporaries = Temporaries()
         self._owners = directory / _OWNERS
         self._owner = Owner(self._owners)
@@ -120,7 +122,7 @@ class Runtime:
             directory, self.budget, self._open_contexts, min_free_bytes=settings.journal_min_free_bytes
         )
         self.sessions = StoreSessions(self._owner, catalog)
-        self._follow_ups = FollowUps(catalog, destinations, formats, self.sessions)
+        self._follow_ups = FollowUps(catalog, destinations, formats, self.sessions, policies)
         self._recovery = Recovery(
             catalog=catalog,
             journal=self.journal,
@@ -148,7 +150,7 @@ class Runtime:
         if environment.pid() != self._pid:
             raise StateError(
                 "this Butler was opened before a fork: its threads are not in this process",
-                hint="open another Butler in the child, and start workers by 'spawn'",
+                hint="start workers by 'spawn', or close the Butler before the fork",
                 kind=ErrorKind.FORKED,
             )
         if self._closed:
@@ -436,6 +438,28 @@ class Runtime:
         with anyio.CancelScope(shield=True):
             done.give(await self._committer.flip(transaction))
 
+    def follow_soon(self, txid: UUID) -> None:
+        """Do in the background what follows a transaction of `commit_now`; `drain` waits for it."""
+        with self._lock:
+            self._followed.add(txid)
+        self._soon(functools.partial(self._follow, txid), functools.partial(self._end_following, txid))
+
+    async def _follow(self, txid: UUID) -> None:
+        try:
+            for destination, error in await anyio.to_thread.run_sync(self._follow_ups.do_all_of, txid):
+                self._recoverer.is_left_over = True
+                self.ledger.add(error.kind, str(error), txid=txid, destination=destination)
+        except QuantumioError as error:  # the registry cannot be reached: the outbox keeps it
+            self._recoverer.is_left_over = True
+            self.ledger.add(error.kind, str(error), txid=txid)
+        finally:
+            self._end_following(txid)
+
+    def _end_following(self, txid: UUID) -> None:
+        with self._lock:
+            self._followed.discard(txid)
+        self._changed.wake()
+
     def end_now(self, transaction: Transaction, reason: str) -> bool:
         """End a prepared transaction in this thread; whether what was placed of it may be removed.
 
@@ -546,7 +570,22 @@ class Runtime:
 
     def unfinished(self) -> RecoveryReport:
         """Tell all that is on its way, here and elsewhere."""
-        return self._recovery.unfinished()
+        report = self._recovery.unfinished()
+        # Last: what the registry had not heard of when it was asked is in memory still, or settled.
+        known = {item.txid for item in report.items}
+        report.items += [
+            RecoveryItem(
+                what="context", txid=context.txid, action="carried", detail="in the memory of this process"
+            )
+            for context in self.pending()
+            if context.txid not in known
+        ]
+        return report
+
+    def quarantine(self) -> RecoveryReport:
+        """Set aside what is on its way in a registry that was put back from a backup; see `Recovery`."""
+        self.check_usable()
+        return self._recovery.quarantine()
 
     def recover_soon(self) -> None:
         """Recover in the background, if there is anything to be recovered."""
@@ -597,7 +636,9 @@ class Runtime:
     def wait_idle(self, timeout_s: float | None) -> bool:
         """Wait until every committed context is settled; False on timeout."""
         self.check_may_wait()
-        return self._changed.wait(lambda: not self._submitted() and not self._in_flight, timeout_s)
+        return self._changed.wait(
+            lambda: not (self._submitted() or self._in_flight or self._followed), timeout_s
+        )
 
     def drain(self, timeout_s: float | None) -> None:
         """Wait until every committed context is settled, and raise what nobody was told yet.
@@ -610,7 +651,9 @@ class Runtime:
             Background failures, with a note per dataset.
         """
         if not self.wait_idle(timeout_s):
-            pending = ", ".join(str(context.txid) for context in self.pending())
+            with self._lock:
+                followed = list(self._followed)
+            pending = ", ".join(map(str, [*(context.txid for context in self.pending()), *followed]))
             raise StateError(
                 f"after {timeout_s:g} s these transactions are not settled: {pending}",
                 hint="wait longer; they go on in the background",

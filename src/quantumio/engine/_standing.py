@@ -35,6 +35,7 @@ __all__ = [
     "may_reopen",
     "outcome_of_another",
     "resolve",
+    "set_aside",
 ]
 
 
@@ -56,6 +57,13 @@ def may_reopen(record: TransactionRecord | None) -> bool:
 def may_be_cleaned(record: TransactionRecord | None) -> bool:
     """Whether what a transaction has placed may be removed by somebody who knows nothing else of it."""
     return record is not None and record.state is TransactionState.ABORTED
+
+
+def set_aside(record: TransactionRecord) -> str | None:
+    """Say what holds of a transaction in quarantine; None of any other."""
+    if record.state is not TransactionState.QUARANTINED:
+        return None
+    return f"it was set aside: {record.reason}; it goes on no more, and nothing of it is removed"
 
 
 class Ending(Enum):
@@ -163,6 +171,8 @@ def outcome_of_another(
         return CommitFailed(
             txid=record.txid, kind=ErrorKind.ABORTED, message=f"it was ended before: {record.reason}"
         )
+    if (reason := set_aside(record)) is not None:
+        return CommitParked(txid=record.txid, reason=reason)
     reason = (
         "it was ended because its process was silent for too long"
         if record.state is TransactionState.ABORTED

@@ -293,6 +293,9 @@ class Catalog(GarbageCatalog, Protocol):
     def quarantine(self) -> int:
         """Make all that are PREPARING (in a registry that was put back from a backup) QUARANTINED."""
 
+    def quarantined(self) -> list[TransactionRecord]:
+        """Return all that are QUARANTINED, the oldest first; a damaged one hides no other."""
+
     # -- commits
     def flip(self, group: Sequence[Transaction], owner: UUID | None = None) -> list[CommitOutcome]:
         """Make a group of transactions visible in one short database transaction.

@@ -21,17 +21,23 @@ class ObjectRecord:
     ----------
     is_referenced
         Whether an artifact names it.
+    is_named_elsewhere
+        Whether an artifact names it at a destination that is not known to be this store.
     trashed_s
         Since when it is in the trash, in seconds by the database's clock; None if it is not.
     state, generation
         Of the transaction that its name tells, and of a load, of one that has planned it. None where the
         registry knows no such transaction.
+    run
+        Of that transaction.
     """
 
     is_referenced: bool = False
+    is_named_elsewhere: bool = False
     trashed_s: float | None = None
     state: TransactionState | None = None
     generation: int | None = None
+    run: str | None = None
 
 
 class GarbageCatalog(Protocol):

@@ -220,6 +220,10 @@ class SqlCatalog:
         """Make all that are PREPARING QUARANTINED."""
         return uninterrupted(self._intents.quarantine)
 
+    def quarantined(self) -> list[TransactionRecord]:
+        """Return all that are QUARANTINED, the oldest first."""
+        return after_abandoned(self._intents.quarantined)
+
     # -- commits
     def flip(self, group: Sequence[Transaction], owner: UUID | None = None) -> list[CommitOutcome]:
         """Make a group of transactions visible in one short database transaction."""

@@ -29,7 +29,7 @@ from quantumio.registry._reader_pool import ReaderPool
 from quantumio.registry._sqlite import WalFiles, checkpoint, connect_reader, connect_writer, sqlite_engine
 from quantumio.registry._uninterrupted import uninterrupted
 from quantumio.registry._url import checked_url, place_of
-from quantumio.system import environment, files
+from quantumio.system import environment, files, sqlite_files
 from quantumio.system.failpoints import reach
 from quantumio.system.files import FileLock
 
@@ -104,6 +104,7 @@ class Database:
     # -- opening and closing
     def _open_sqlite(self, lock_path: Path, create: bool) -> None:
         self._path = path = Path(str(self._url.database)).absolute()
+        sqlite_files.check_not_inherited(path)
         check_local(path.parent)
         self._wal = WalFiles(path)
         if not self.readonly:
@@ -204,7 +205,7 @@ class Database:
         if self._pid != environment.pid():
             raise StateError(
                 f"the registry at {self.place} was opened before the process forked",
-                hint="open the repository again in the child",
+                hint=sqlite_files.START_ANEW,
                 kind=ErrorKind.FORKED,
             )
 

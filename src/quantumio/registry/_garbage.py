@@ -42,18 +42,18 @@ class Garbage:
 
     def object_stores(self) -> list[str]:
         """Return the names of all destinations that an object was ever recorded for."""
+        return self._database.read(self._object_stores)
 
-        def read(connection: sa.Connection) -> list[str]:
-            # From one to the next by the index: DISTINCT would read all of it.
-            found: list[str] = []
-            statement = sa.select(sa.func.min(OBJECT.c.store))
-            while (
-                name := connection.execute(statement.where(OBJECT.c.store > (found or [""])[-1])).scalar()
-            ) is not None:
-                found.append(name)
-            return found
-
-        return self._database.read(read)
+    @staticmethod
+    def _object_stores(connection: sa.Connection) -> list[str]:
+        # From one to the next by the index: DISTINCT would read all of it.
+        found: list[str] = []
+        statement = sa.select(sa.func.min(OBJECT.c.store))
+        while (
+            name := connection.execute(statement.where(OBJECT.c.store > (found or [""])[-1])).scalar()
+        ) is not None:
+            found.append(name)
+        return found
 
     def has_objects(self, store: str) -> bool:
         """Return whether any dataset has a whole object at a destination."""
@@ -71,15 +71,19 @@ class Garbage:
         def read(connection: sa.Connection) -> dict[str, ObjectRecord]:
             transactions = self._transactions(connection, set(objects.values()))
             referenced = self._referenced(connection, stores, objects)
+            others = [name for name in self._object_stores(connection) if name not in stores]
+            elsewhere = self._referenced(connection, others, objects)
             trashed = self._trashed(connection, stores, objects)
             records = {}
             for path, txid in objects.items():
-                state, generation = transactions.get(txid, _NOT_KNOWN)
+                state, generation, run = transactions.get(txid, (None, None, None))
                 records[path] = ObjectRecord(
                     is_referenced=path in referenced,
+                    is_named_elsewhere=path in elsewhere,
                     trashed_s=trashed.get(path),
                     state=state,
                     generation=generation,
+                    run=run,
                 )
             return records
 
@@ -132,12 +136,12 @@ class Garbage:
     @staticmethod
     def _transactions(
         connection: sa.Connection, txids: Collection[UUID]
-    ) -> dict[UUID, tuple[TransactionState, int]]:
+    ) -> dict[UUID, tuple[TransactionState, int, str]]:
         found = {}
         for part in _parts(txids):
-            statement = sa.select(TXN.c.txid, TXN.c.state, TXN.c.gen).where(TXN.c.txid.in_(part))
+            statement = sa.select(TXN.c.txid, TXN.c.state, TXN.c.gen, TXN.c.run).where(TXN.c.txid.in_(part))
             for row in connection.execute(statement):
-                found[row.txid] = (TransactionState(row.state), row.gen)
+                found[row.txid] = (TransactionState(row.state), row.gen, row.run)
         return found
 
     @staticmethod

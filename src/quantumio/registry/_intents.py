@@ -176,6 +176,10 @@ class Intents:
         """Return all that are on their way; one with a damaged manifest says so, and hides no other."""
         return self._read(self._records.where(_PREPARING), _record_or_damage)
 
+    def quarantined(self) -> list[TransactionRecord]:
+        """Return all that were set aside; as `preparing`."""
+        return self._read(self._records.where(TXN.c.state == TransactionState.QUARANTINED), _record_or_damage)
+
     def _read(
         self,
         statement: sa.Select[Any],

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from quantumio.errors import ErrorKind, StateError
-from quantumio.system import files
+from quantumio.system import files, sqlite_files
 
 __all__ = ["WalFiles", "checkpoint", "connect_reader", "connect_writer", "sqlite_engine"]
 
@@ -82,6 +82,7 @@ def _connect(path: Path, query: str) -> sqlite3.Connection:
         isolation_level=None,  # transactions begin and end where this room says so
         check_same_thread=False,  # the pool gives a connection to one thread at a time
         cached_statements=512,
+        factory=sqlite_files.connection_to(path),
     )
 
 

@@ -40,6 +40,7 @@ __all__ = [
     "fsync_file",
     "has_name",
     "is_directory",
+    "is_same",
     "is_temporary",
     "link_new",
     "list_directory",
@@ -187,7 +188,7 @@ def make_directories(path: Path, *, mode: int = 0o777) -> None:
         missing.append(current)
         current = current.parent
     # Its own ancestors are durable: nobody makes a directory in one whose name is not.
-    with contextlib.suppress(PermissionError):  # a parent that we may not even open is nothing that we use
+    if os.access(current.parent, os.R_OK):  # else it is nobody's who makes directories here
         _make_durable(current)
     for directory in reversed(missing):
         _durable.pop(directory, None)
@@ -442,6 +443,14 @@ def exists(path: Path) -> bool:
 def has_name(path: Path) -> bool:
     """Tell whether anything has this name, be it a symbolic link that leads nowhere."""
     return os.path.lexists(path)
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Tell whether two paths lead to one file, or would if there were one."""
+    try:
+        return real_path(one) == real_path(other) or one.samefile(other)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def is_directory(path: Path) -> bool:

@@ -18,8 +18,9 @@ def collect_garbage_at_once(butler: Butler) -> GarbageReport:
     """Remove all garbage of a Butler's repositories: once to see it, once to remove it, with no grace.
 
     Afterwards the objects in its stores are exactly those that datasets have, but for what the registry does
-    not know and what is not quantumio's. What others write at the same time may be lost to them: they try
-    again, and nothing that is committed is touched.
+    not know, what has the path of an object that is alive in another store, and what is not quantumio's.
+    What others write at the same time may be lost to them: they try again, and nothing that is committed is
+    touched.
 
     Parameters
     ----------

@@ -523,7 +523,7 @@ class Simulation:
             return made
 
         def connect(*arguments: Any, **options: Any) -> Any:
-            return real_connect(*arguments, **{"factory": connections, **options})
+            return real_connect(*arguments, **{**options, "factory": connections})
 
         def pid() -> int:
             process = _process.get()

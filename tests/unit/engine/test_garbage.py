@@ -258,7 +258,7 @@ def test_temporary_file_of_a_dead_process_goes(night):
     assert (old.exists(), young.exists(), other.exists()) == (False, True, True)
 
 
-def test_damaged_file_that_was_repaired_goes(make_night):
+def test_damaged_file_that_was_repaired_stays_while_a_dataset_has_its_path_elsewhere(make_night):
     night = make_night(
         {
             "destinations": {"second": {"kind": "files", "root": "second"}},
@@ -275,7 +275,7 @@ def test_damaged_file_that_was_repaired_goes(make_night):
     for path in pair:
         night.age(path)
     collect_garbage_at_once(night.butler)
-    assert [path.exists() for path in pair] == [False, True]
+    assert [path.exists() for path in pair] == [True, True]  # nobody can tell that names were not swapped
     assert night.butler.fsck(2).is_whole
 
 
@@ -394,9 +394,9 @@ def test_what_is_in_the_trash_stays_for_the_grace(night):
 
 
 def copy_of(night, ref) -> tuple[Path, Artifact, Artifact]:
-    """Write a second copy of a dataset, as a repair does, that no artifact names yet."""
+    """Write a second copy of a dataset that no artifact names yet."""
     (artifact,) = night.catalog.stored([ref.id])[ref.id].artifacts
-    again = attrs.evolve(artifact, path=artifact.path.replace(".json", ".fsck-00.json"))
+    again = attrs.evolve(artifact, path=artifact.path.replace(".0.0.json", ".0.7.json"))
     path = night.data / again.path
     path.write_bytes((night.data / artifact.path).read_bytes())
     night.age(path)
@@ -425,7 +425,7 @@ def test_what_a_dataset_gets_while_the_store_is_listed_is_not_taken_for_dead(nig
 
     monkeypatch.setattr(FilesDestination, "objects", mended_meanwhile)
     tally = collect(night)
-    assert [one.path for one in tally.findings if ".fsck-" in one.path] == []
+    assert [one.path for one in tally.findings if ".0.7." in one.path] == []
     assert tally.stores["local"].counts["named"] == 1
 
 
@@ -494,25 +494,81 @@ def test_what_was_registered_under_a_name_that_is_gone_stays(make_night):
     assert count(report, GarbageVerdict.NAMED, "after") == 1
 
 
-def test_names_of_another_store_do_not_protect(make_night):
-    """The same path may be dead in one store and alive in the other."""
-    night = make_night({"destinations": {"other": {"kind": "files", "root": "other"}}})
-    kept = night.file_of(night.commit(1, to="other"))
-    dead = night.leave(kept.relative_to(night.root / "other").as_posix())
-    night.commit(2)
+def test_what_a_dataset_has_anywhere_stays_in_every_store(make_night):
+    """Its destination may have got the name of another since."""
+    night = make_night({"destinations": {"archive": {"kind": "files", "root": "archive"}}})
+    kept = night.file_of(night.commit(1, to="archive"))
+    night.close()
+    config = night.root / "butler.toml"
+    text = config.read_text().replace('root = "archive"', 'root = "new"')
+    config.write_text(text + '[destinations.former]\nkind = "files"\nroot = "archive"\n')
+    night.open()
     collect_garbage_at_once(night.butler)
-    assert (kept.exists(), dead.exists()) == (True, False)
+    assert kept.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "keep/stats/r/{}.0.0.json",
+        "keep/r/{}.0.0.json",
+        "stats/r/keep/{}.0.0.json",
+        "stats/{}.0.0.json",
+        "r/{}.0.0.json",
+        "{}.0.0.json",
+        "keep/_packs/r/{}.0.p0.zip",
+        "stats/r/{}.0.0.fsck-0123456789abcdef.json",
+    ],
+)
+@pytest.mark.parametrize("state", ["ABORTED", "COMMITTED"])
+def test_what_quantumio_has_not_placed_for_certain_is_told_and_stays(night, name, state):
+    """Such as a copy that somebody has made of a directory, or what was repaired before it was lost."""
+    path = night.leave(name.format(night.transaction(state)))
+    report = night.gc_twice()
+    assert path.exists()
+    assert list(told(report, GarbageKind.UNKNOWN)) == [path.relative_to(night.data).as_posix()]
 
 
 def test_store_below_another_is_left_to_itself(make_night):
-    night = make_night({"destinations": {"inner": {"kind": "files", "root": "data/deep/inner"}}})
-    kept = night.file_of(night.commit(1, to="inner"))
-    night.age(kept)
+    night = make_night()
+    night.commit()
+    inner = night.data / "stats"
+    (inner / "data/_qio").mkdir(parents=True)
+    (inner / "data/_qio/store.json").write_text("{}")
+    kept = night.leave(f"stats/data/{night.transaction('ABORTED')}.0.0.json")
     report = night.gc_twice()
     assert kept.exists()
     details = told(report, GarbageKind.FOREIGN)
     assert details[kept.relative_to(night.data).as_posix()] == "it belongs to a store below this one"
-    assert count(report, GarbageVerdict.NAMED, "inner") == 1
+
+
+@pytest.mark.parametrize("root", ["data/stats", "."])
+def test_destinations_whose_stores_overlap_are_refused(make_night, root):
+    config = {"destinations": {"other": {"kind": "files", "root": root}}}
+    night = make_night()
+    with pytest.raises(InvalidInputError, match=r"root of destination '(local|other)'") as failure:
+        Butler.create(night.root / "another", config)
+    assert failure.value.kind is ErrorKind.POLICY
+    assert not (night.root / "another").exists()
+    night.close()
+    with (night.root / "butler.toml").open("a") as file:
+        file.write(f'[destinations.other]\nkind = "files"\nroot = "{root}"\n')
+    with pytest.raises(InvalidInputError, match=r"lies below"):
+        Butler(night.root, readonly=True)
+
+
+def test_nothing_is_removed_where_another_store_lies_above(make_night, monkeypatch):
+    """Such as where a directory became a link to another after the repository was opened."""
+    monkeypatch.setattr("quantumio.destinations._opened.refuse_overlaps", lambda *_: None)
+    night = make_night({"destinations": {"inner": {"kind": "files", "root": "data/stats"}}})
+    kept = night.file_of(night.commit(1))
+    night.commit(2, to="inner")
+    night.age(kept)
+    dead = night.leave(f"stats/r/{night.transaction('ABORTED')}.0.0.json", root="data/stats")
+    report = night.gc_twice()
+    assert (kept.exists(), dead.exists()) == (True, True)
+    path = dead.relative_to(night.data / "stats").as_posix()
+    assert told(report, GarbageKind.UNKNOWN)[path] == "its store lies below that of another destination"
 
 
 def test_destination_that_fails_does_not_hold_up_the_others(make_night, monkeypatch):

@@ -111,7 +111,7 @@ def test_entries_come_in_the_order_of_their_transactions(journal):
 
 
 def test_each_step_is_durable_before_the_name_says_so(journal, root):
-    root.mkdir(parents=True)
+    files.make_directories(root)
     (root / "LOCK").touch()
     seen = []
     with failpoints.watched(seen.append):

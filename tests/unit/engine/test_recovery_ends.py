@@ -1,6 +1,7 @@
 """What recovery does with what it finds, whatever others have made of it meanwhile."""
 
 import errno
+from hashlib import sha256
 
 import attrs
 import pytest
@@ -11,7 +12,8 @@ from quantumio.engine._owner import Owner
 from quantumio.engine._recovery import Recovery
 from quantumio.errors import DestinationError, ErrorKind
 from quantumio.model import Committed, FollowUp, FollowUpKind, TransactionState
-from quantumio.ports import LEASE_OVER
+from quantumio.ports import LEASE_OVER, Placement
+from quantumio.system import environment
 from tests.unit.engine.conftest import WrappedCatalog
 from tests.unit.engine.journals import TXID, journal, write
 from tests.unit.engine.test_committer import transaction
@@ -172,3 +174,49 @@ async def test_follow_up_of_a_dead_owner_is_done_and_that_of_a_living_one_left(f
         owner.release()
     assert await found.run() == ([("follow_up", "done")] if dead else [])
     assert len(found.catalog.outbox()) == (0 if dead else 1)
+
+
+async def test_nothing_is_ended_nor_removed_where_a_process_wrote_that_the_registry_does_not_know(
+    found, monkeypatch
+):
+    """The registry is a copy, or was put back: the transaction may be committed in another one."""
+    store = found.place.repository.destinations.get("a")
+    one = found.prepared(found.owner(dead=True))
+    ended = found.prepared(found.owner())
+    cleaning = [FollowUp(kind=FollowUpKind.CLEAN, destination="a")]
+    assert found.catalog.abort(ended.txid, 0, "by hand", cleaning)
+    for each in (one, ended):
+        (path,) = (artifact.path for output in each.outputs for artifact in output.artifacts)
+        store.place([Placement(path=path, chunks=(b"x",), nbytes=1, digest=sha256(b"x").hexdigest())])
+    kept = found.place.objects("a")
+    assert len(kept) == 2
+    stranger = environment.uuid7()
+    store.note_session(stranger)
+    asked, sessions = [], type(store).sessions
+
+    def counted(self):
+        asked.append(self.name)
+        return sessions(self)
+
+    monkeypatch.setattr(type(store), "sessions", counted)
+    assert await found.run() == [("transaction", "left"), ("follow_up", "left")]
+    assert found.place.objects("a") == kept
+    assert found.catalog.transaction(one.txid).state is TransactionState.PREPARING
+    assert len(found.catalog.outbox()) == 1
+    assert asked == ["a"]  # once, however many ask
+    found.catalog.register_owner(stranger, "", "")  # somebody has decided
+    found.catalog.hasten_follow_ups()
+    told = await found.run()
+    assert sorted(told) == [("follow_up", "done"), ("follow_up", "done"), ("transaction", "ended")]
+    assert found.place.objects("a") == []
+
+
+async def test_what_a_dead_process_left_is_ended_though_its_store_cannot_be_asked(found, monkeypatch):
+    def away(self):
+        raise DestinationError("away", kind=ErrorKind.UNREACHABLE)
+
+    store = found.place.repository.destinations.get("a")
+    monkeypatch.setattr(type(store), "sessions", away)
+    one = found.prepared(found.owner(dead=True))
+    assert await found.run() == [("transaction", "ended"), ("follow_up", "left")]
+    assert found.catalog.transaction(one.txid).state is TransactionState.ABORTED

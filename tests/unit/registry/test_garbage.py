@@ -191,7 +191,7 @@ def test_state_and_references_are_of_one_moment(catalog):
 
     garbage._referenced = commit_after
     (record,) = catalog.object_records(STORES, {path: transaction.txid}).values()
-    assert len(asked) == 1
+    assert asked
     assert (record.is_referenced, record.state) == (False, TransactionState.PREPARING)
     garbage._referenced = ask_first
     assert ask(catalog, {path: transaction.txid}) == {path: "referenced"}

@@ -242,16 +242,10 @@ def test_directory_in_the_place_of_a_known_one_is_made_durable_again(tmp_path, m
 
 def test_parent_that_may_not_be_opened_is_none_of_ours(tmp_path, monkeypatch):
     (tmp_path / "a").mkdir()
-    real = os.open
-
-    def refuse(path, *arguments, **options):
-        if path == tmp_path:
-            raise PermissionError(errno.EACCES, "refused", str(path))
-        return real(path, *arguments, **options)
-
-    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    recorder = Recorder(monkeypatch)
     files.make_directories(tmp_path / "a" / "b")
-    assert (tmp_path / "a" / "b").is_dir()
+    assert recorder.of("mkdir", "fsync") == [("mkdir", tmp_path / "a" / "b"), ("fsync", tmp_path / "a")]
 
 
 def test_directories_are_made_by_many_threads_at_once(tmp_path):

@@ -1,0 +1,56 @@
+"""Destinations whose stores overlap: in one, the objects of the other would be taken for its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import permutations
+from pathlib import PurePosixPath
+from typing import Final
+
+from quantumio.destinations._kinds import destination_kind
+from quantumio.destinations._options import Opening
+from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.model import DestinationSettings
+from quantumio.system import files
+
+__all__ = ["refuse_overlaps"]
+
+_SAME: Final = {"s3a": "s3", "gcs": "gs", "az": "abfs", "adl": "abfs", "abfss": "abfs"}
+"""Protocols that have several names."""
+
+
+def refuse_overlaps(tables: Iterable[DestinationSettings], opening: Opening) -> None:
+    """Refuse destinations of which one's root lies below another's; several may share one root.
+
+    Raises
+    ------
+    InvalidInputError
+        There are two such destinations; the message names both.
+    """
+    places = {table.name: _place(table, opening) for table in tables}
+    for (inner, place), (outer, above) in permutations(places.items(), 2):
+        if place is None or above is None or place[0] != above[0]:
+            continue
+        if above[1] in place[1].parents:
+            raise InvalidInputError(
+                f"[destinations.{inner}]: its root {place[1]} lies below {above[1]}, the root of destination "
+                f"{outer!r}: the objects of each could be taken for those of the other",
+                hint=f"give one of them a root beside the other's; to keep what is there, move what "
+                f"{inner!r} holds to its new root while no process has the repository open",
+                kind=ErrorKind.POLICY,
+            )
+
+
+def _place(settings: DestinationSettings, opening: Opening) -> tuple[str, PurePosixPath] | None:
+    """Return where a store is: on which server, and its path there; None where it has no root."""
+    kind = destination_kind(settings)
+    local = kind.local_root(settings, opening)
+    if local is not None:
+        return "", PurePosixPath(files.real_path(local))
+    url = kind.remote_root(settings)
+    if url is None:
+        return None
+    protocol, _, path = url.partition("://")
+    protocol = protocol.lower()
+    server = f"{_SAME.get(protocol, protocol)}://{settings.options.get('endpoint', '')}"
+    return server, PurePosixPath("/", path.strip("/"))
