@@ -96,6 +96,46 @@ def test_the_dead_do_nothing_more(tmp_path):
     assert not (tmp_path / "night" / "two").exists()
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_who_is_killed_at_the_moment_of_waking_does_nothing_more(tmp_path, seed):
+    seen = []
+
+    def write(process):
+        process.simulation.stop(process, 5)
+        files.write_text_new(process.simulation.root / "one", "1")
+
+    def scenario(simulation):
+        process = simulation.start("p", write)
+        simulation.sleep(5)
+        process.kill()
+        for _ in range(2):
+            seen.append(sorted(path.name for path in simulation.root.iterdir()))
+            simulation.sleep(1)
+
+    run(tmp_path, scenario, seed=seed)
+    assert seen[0] == seen[1]
+
+
+def test_each_process_has_to_make_a_directory_durable_for_itself(tmp_path):
+    synced = []
+
+    def make(process):
+        for _ in range(2):
+            files.make_directories(process.simulation.root / "made")
+
+    def scenario(simulation):
+        def watch(name, subject):
+            if name == "files.fsync_directory.after":
+                synced.append(simulation.running().name)
+
+        simulation.watch = watch
+        for name in ("p", "q"):
+            simulation.start(name, make).join()
+
+    run(tmp_path, scenario)
+    assert set(synced) == {"p", "q"}
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_what_was_synced_survives_a_power_cut_and_nothing_else_need(tmp_path, seed):
     def write(process):

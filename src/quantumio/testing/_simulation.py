@@ -14,6 +14,7 @@ import random
 import sqlite3
 import threading
 import traceback
+from collections import UserDict
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
@@ -136,6 +137,7 @@ class SimulatedProcess:
     longest_stop_s: float = 0.0
     stops_at: Collection[str] = ()
     connections: list[sqlite3.Connection] = field(init=False, factory=list, repr=False)
+    remembered: dict[Any, Any] = field(init=False, factory=dict, repr=False)
     _shields: list[Any] = field(init=False, factory=list, repr=False)
     _scope: trio.CancelScope = field(init=False, factory=trio.CancelScope, repr=False)
     _ended: SimulatedEvent = field(init=False, factory=SimulatedEvent, repr=False)
@@ -187,6 +189,19 @@ class SimulatedProcess:
         finally:
             self.die()
             self._ended.set()
+
+
+class _OfProcess(UserDict[Any, Any]):
+    """A dictionary of a module, of which each process has its own."""
+
+    @property
+    def data(self) -> dict[Any, Any]:  # where `UserDict` keeps everything
+        process = _process.get()
+        return self._outside if process is None else process.remembered
+
+    @data.setter
+    def data(self, value: dict[Any, Any]) -> None:
+        self._outside = value
 
 
 _process: contextvars.ContextVar[SimulatedProcess | None] = contextvars.ContextVar("process", default=None)
@@ -367,6 +382,8 @@ class Simulation:
             elif self.chance.randrange(100) < self.faults.pauses:
                 pause_s = self.chance.expovariate(500.0)
                 here.wait_for(partial(sleep, pause_s))
+            if process.is_dead:  # killed at the very moment at which it woke
+                raise Killed
 
     def _stop_s(self, process: SimulatedProcess) -> float:
         """Return for how long a process stands still: often until just after another one wakes."""
@@ -564,6 +581,7 @@ class Simulation:
             (fcntl, "flock", self.flock),
             (files, "_LOOKS", 2),  # who waits for a lock looks more rarely: waiting costs nothing here
             (files, "_LONGEST_PAUSE_S", 5.0),
+            (files, "_durable", _OfProcess()),
             (sqlite3, "connect", connect),
             (anyio, "CancelScope", scope),
             (anyio.to_thread, "run_sync", run_in_turn),
