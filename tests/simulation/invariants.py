@@ -121,8 +121,6 @@ class Watch:
 
     def look_at_leases(self):
         """Nobody ends a transaction whose owner lives and was heard of in time."""
-        for (id_,) in self.ask("SELECT id FROM owner"):
-            self.owners.setdefault(id_, self.simulation.running())
         silent = dict(self.ask(SILENT))
         for txid in (txid for txid, epoch in silent.items() if self.silent.get(txid) != epoch):
             owner, lasts_until = self.leases.get(txid, (None, 0))
@@ -133,6 +131,8 @@ class Watch:
             self.hold(may_end, f"R2: {txid.hex()} was ended, and its owner {process and process.name} lives")
         self.silent |= silent
         self.leases = {txid: (owner, until) for txid, owner, until in self.ask(LEASES)}
+        for owner, _ in self.leases.values():  # the first transaction of an owner is written by itself
+            self.owners.setdefault(owner, self.simulation.running())
 
     def look_at_transactions(self, txids):
         for txid in txids:

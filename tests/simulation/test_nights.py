@@ -41,7 +41,7 @@ def test_nothing_is_lost_in_the_nights_of_these_seeds(first):
 def test_a_seed_is_the_same_night_every_time(seed):
     first, second = (re.sub(r"qio-nights-\w+", "", simulate("--seed", seed).stdout) for _ in range(2))
     assert first == second
-    assert first.count("\n") > 300
+    assert first.count("\n") > 200
 
 
 def test_a_seed_does_not_depend_on_what_ran_before():
@@ -56,7 +56,7 @@ def cut(trace):
 
 def test_everything_that_can_go_wrong_does():
     seen = []
-    nights(range(200, 260), lambda seed, found: seen.extend(found.trace))
+    nights(range(200, 240), lambda seed, found: seen.extend(found.trace))
     text = "\n".join(seen)
     for what in (
         "is killed",
