@@ -32,7 +32,7 @@ STORE = {"kind": "objects", "root": "simulated://bucket/store", "timeout_s": 5}
 RULES = {"local": ["local"], "copy": ["local", "store?"], "store": ["store"], "both": ["local", "store"]}
 DATASET_TYPES = {"stats": "Mapping", "image": "NDArray"}
 LEVELS = ["buffered", "journaled", "journaled", "committed", "committed", "settled"]
-STOPS_AT = {"prepare.after", "flush.place.after", "flip.before", "recovery.end.before"}
+STOPS_AT = frozenset({"prepare.after", "flush.place.after", "flip.before", "recovery.end.before"})
 """Where it matters most that others act meanwhile."""
 AWAKE = ["work", "work", "work", "recover", "rescue", "two threads"]
 SLEEPY = ["work", "work", "rescue", "rescue", "two threads"]

@@ -15,7 +15,7 @@ import sqlite3
 import threading
 import traceback
 from collections import UserDict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -135,7 +135,7 @@ class SimulatedProcess:
     is_dead: bool = False
     stands_still_until: float = 0.0
     longest_stop_s: float = 0.0
-    stops_at: Collection[str] = ()
+    stops_at: frozenset[str] = frozenset()
     connections: list[sqlite3.Connection] = field(init=False, factory=list, repr=False)
     remembered: dict[Any, Any] = field(init=False, factory=dict, repr=False)
     _shields: list[Any] = field(init=False, factory=list, repr=False)
@@ -252,7 +252,7 @@ class Simulation:
         host: str = "here",
         dies_at: int = 0,
         longest_stop_s: float = 0.0,
-        stops_at: Collection[str] = (),
+        stops_at: frozenset[str] = frozenset(),
     ) -> SimulatedProcess:
         """Start a process whose main thread runs a function; when that returns, it ends as if killed.
 
