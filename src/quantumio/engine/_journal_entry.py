@@ -336,6 +336,10 @@ class JournalEntry:
             It could not be removed.
         """
         self._require("discarding", JournalState.TMP, JournalState.DONE)
+        # Its writer may have been killed before its name was durable: a power cut must not bring the old
+        # one back, with half of the files.
+        with telling(f"removing {self.path}"):
+            files.fsync_directories([self._root])
         self._remove()
 
     def _move(self, state: JournalState) -> None:

@@ -207,6 +207,26 @@ def test_changes_need_the_lock(ready, call):
     journals.verify(ready)
 
 
+def test_name_of_a_finished_entry_is_durable_before_its_files_are_removed(journal, root, ready):
+    """Its writer was killed after the rename: a power cut then left a ready entry without its manifest."""
+    ready.release()
+    os.rename(root / f"{TXID}.ready", root / f"{TXID}.done")
+    (left,) = journal.entries()
+    assert left.lock()
+    seen = []
+
+    def record(name, subject):
+        if name == "files.fsync_directory.after":
+            seen.append(os.readlink(f"/proc/self/fd/{subject[0]}"))
+        elif name == "files.unlink.before":
+            seen.append(name)
+
+    with failpoints.recorded(record):
+        left.discard()
+    assert seen[:2] == [str(root), "files.unlink.before"]
+    assert names(root) == []
+
+
 def test_ready_entry_is_not_discarded(ready):
     with pytest.raises(StateError, match="is ready: discarding"):
         ready.discard()
