@@ -8,7 +8,16 @@ from astropy.table import QTable
 from quantumio.destinations.memory import MemoryDestination
 from quantumio.engine._known_outcome import known_outcome
 from quantumio.engine._outcome_errors import outcome_error
-from quantumio.errors import CommitParkedError, CommitUnknownError, ErrorKind, NotFoundError
+from quantumio.engine._policy import PolicyResolver
+from quantumio.engine._sessions import KnownStores
+from quantumio.errors import (
+    CommitParkedError,
+    CommitUnknownError,
+    ErrorKind,
+    InvalidInputError,
+    NotFoundError,
+    StateError,
+)
 from quantumio.model import (
     ArtifactState,
     CommitParked,
@@ -60,6 +69,41 @@ def test_copy_in_another_format_is_encoded_anew(make_place):
     assert {one.format for one in place.butler.where_is(ref)} == {"ecsv", "parquet"}
     place.repository.destinations.get("a").remove(place.objects("a"))  # then the other one is read
     assert place.butler.get(ref)["x"].tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("change", ["other rules", "no such destination"])
+def test_copy_has_the_format_that_was_decided_whatever_the_policy_says_now(make_place, monkeypatch, change):
+    place, ref = with_missing_copy(make_place, {"to": ["a", "b?"], "formats": {"a": "ecsv", "b": "parquet"}})
+    repository = place.repository
+    if change == "other rules":
+        now = PolicyResolver((), {}, repository.destinations, repository.formats)
+        place.runtime._follow_ups._policies = now
+    else:
+
+        def refuse(self, *arguments, **options):
+            raise InvalidInputError("'b' is neither a destination nor a policy")
+
+        monkeypatch.setattr(PolicyResolver, "resolve", refuse)
+    assert do_all(place) == [None]
+    assert {one.destination: one.format for one in place.butler.where_is(ref)} == {
+        "a": "ecsv",
+        "b": "parquet",
+    }
+
+
+def test_store_that_cannot_be_asked_now_does_not_hide_one_that_somebody_else_writes_to(make_place):
+    place = make_place({"destinations": {"c": {"kind": "files", "root": "c"}}, "rules": [{"to": ["a", "c"]}]})
+    with place.butler.context() as ctx:
+        ctx.put({"n": 1}, "stats", visit=1)
+    whole = place.repository.destinations.get("c")
+    place.install(FaultyDestination(whole, Fault(at=1, forever=True)))
+    clean = [outbox_entry(place, ctx.txid, FollowUpKind.CLEAN, name).follow_up for name in ("c", "a")]
+    place.runtime._follow_ups.check(clean, KnownStores(place.repository.catalog))
+    place.install(whole)
+    whole.note_session(environment.uuid7())
+    with pytest.raises(StateError) as caught:
+        place.runtime._follow_ups.check(clean, KnownStores(place.repository.catalog))
+    assert caught.value.kind is ErrorKind.UNKNOWN_SESSION
 
 
 def test_rows_that_are_missing_are_loaded_from_a_file_and_shown(make_place):

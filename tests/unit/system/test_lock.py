@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from quantumio.system import files
+from quantumio.system import failpoints, files
 from quantumio.system.files import FileLock
 
 HOLDER = """
@@ -31,6 +31,28 @@ def start_holder(path):
     )
     assert process.stdout.readline() == "held\n"
     return process
+
+
+def test_trial_that_fails_takes_nothing(tmp_path):
+    lock = FileLock(tmp_path / "lock")
+
+    def fail(name):
+        if name == "files.lock.after":
+            raise OSError(5, "Input/output error")
+
+    with failpoints.watched(fail), pytest.raises(OSError, match="Input/output"):
+        lock.try_acquire()
+    assert not lock.is_held
+    assert FileLock(tmp_path / "lock").try_acquire()
+
+
+def test_refusal_says_that_it_is_this_process_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(FileLock, "holder", lambda self: os.getpid())
+    with (
+        FileLock(tmp_path / "lock"),
+        pytest.raises(TimeoutError, match=rf"{os.getpid()} \(this one\) has held"),
+    ):
+        FileLock(tmp_path / "lock").acquire(0.0)
 
 
 def start_waiter(lock):

@@ -1,0 +1,25 @@
+"""What a refusal of the database means: something to repeat, or something that somebody has to mend."""
+
+import pytest
+
+from quantumio.errors import ErrorKind
+from quantumio.registry._failures import registry_error
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ("42501", ErrorKind.PERMISSION),  # insufficient_privilege
+        ("42P01", ErrorKind.REFUSED),  # undefined_table
+        ("23505", ErrorKind.REFUSED),  # unique_violation
+        ("40001", ErrorKind.REGISTRY),  # serialization_failure
+        ("57P01", ErrorKind.REGISTRY),  # admin_shutdown
+    ],
+)
+def test_states_of_postgresql_tell_what_lasts(state, kind):
+    error = RuntimeError("said by the server")
+    error.sqlstate = state
+    made = registry_error(error, "writing", "postgresql://server/night")
+    assert made.kind is kind
+    assert made.__cause__ is error
+    assert "said by the server" in str(made)
