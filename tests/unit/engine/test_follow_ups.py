@@ -13,6 +13,7 @@ from quantumio.engine._sessions import KnownStores
 from quantumio.errors import (
     CommitParkedError,
     CommitUnknownError,
+    DestinationError,
     ErrorKind,
     InvalidInputError,
     NotFoundError,
@@ -91,18 +92,24 @@ def test_copy_has_the_format_that_was_decided_whatever_the_policy_says_now(make_
     }
 
 
-def test_store_that_cannot_be_asked_now_does_not_hide_one_that_somebody_else_writes_to(make_place):
+def test_store_that_cannot_be_asked_now_does_not_hide_one_that_somebody_else_writes_to(
+    make_place, monkeypatch
+):
     level3 = {"kind": "database", "url": "sqlite:///level3.sqlite3"}  # knows no sessions
     destinations = {"level3": level3, "c": {"kind": "files", "root": "c"}}
     place = make_place({"destinations": destinations, "rules": [{"to": ["a", "c"]}]})
     with place.butler.context() as ctx:
         ctx.put({"n": 1}, "stats", visit=1)
     whole = place.repository.destinations.get("c")
-    place.install(FaultyDestination(whole, Fault(at=1, forever=True)))
+
+    def unreachable():
+        raise DestinationError("the disk does not answer", kind=ErrorKind.UNREACHABLE)
+
     names = ("level3", "c", "a")
     clean = [outbox_entry(place, ctx.txid, FollowUpKind.CLEAN, name).follow_up for name in names]
-    place.runtime._follow_ups.check(clean, KnownStores(place.repository.catalog))
-    place.install(whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(whole, "sessions", unreachable)
+        place.runtime._follow_ups.check(clean, KnownStores(place.repository.catalog))
     whole.note_session(environment.uuid7())
     with pytest.raises(StateError) as caught:
         place.runtime._follow_ups.check(clean, KnownStores(place.repository.catalog))
