@@ -1,9 +1,19 @@
 """A disk that is not mounted is no new store: what needs it waits until it is back, or is said to be lost."""
 
+import json
+import uuid
+
 import pytest
 
 from quantumio import Butler, CommitParkedError, InvalidInputError
+from tests.acceptance.processes import run
 
+BEGIN_ANEW = """
+    import sys
+    from quantumio import Butler
+    with Butler(sys.argv[1]) as butler:
+        butler.fsck(repair=True, lost=["arch"])
+"""
 CONFIG = {"destinations": {"arch": {"kind": "files", "root": "../disk/arch"}}, "rules": [{"to": "arch"}]}
 
 
@@ -103,3 +113,53 @@ def test_workspace_of_a_user_who_has_none_yet_is_made(make_butler, tmp_path, mon
     with Butler(tmp_path / "night", run="r", instrument="ST8") as butler:
         put(butler, 1).wait("committed", 60)
     assert sorted(one.name for one in (tmp_path / "spaces").iterdir()) == ["ada", "grace"]
+
+
+def lose(disk):
+    for file in sorted(disk.rglob("*"), reverse=True):
+        file.rmdir() if file.is_dir() else file.unlink()
+
+
+def sessions_of(disk):
+    return [one.name for one in (disk / "arch/_qio/session").iterdir()]
+
+
+def test_process_notes_itself_in_the_store_that_it_has_begun_anew(night, disk):
+    assert len(sessions_of(disk)) == 1
+    noted = sessions_of(disk)
+    lose(disk)
+    night.fsck(repair=True, lost=["arch"])
+    put(night, 1).wait("committed", 60)
+    assert sessions_of(disk) == noted
+
+
+@pytest.mark.parametrize("is_noticed", [True, False], ids=["parked before", "nothing placed meanwhile"])
+def test_store_that_another_process_begins_anew_is_taken_over(night, disk, tmp_path, is_noticed):
+    noted = sessions_of(disk)
+    lose(disk)
+    if is_noticed:
+        assert is_parked(put(night, 1))
+    run(BEGIN_ANEW, tmp_path / "night")
+    if not is_noticed:
+        with pytest.raises(CommitParkedError, match="begun anew while it was in use.*try again"):
+            put(night, 1).wait("committed", 60)
+        assert not (disk / "arch/_qio/session").exists(), "nothing is placed where it is not noted"
+    put(night, 2).wait("committed", 60)
+    night.recover()
+    assert [night.get("stats", visit=visit) for visit in (1, 2)] == [{"visit": 1}, {"visit": 2}]
+    assert noted[0] in sessions_of(disk)
+    assert night.fsck().counts == {"missing": 1, "ok": 2}
+
+
+def test_another_store_that_nobody_has_begun_anew_is_told_and_not_used(night, disk):
+    file = disk / "arch/_qio/store.json"
+    kept = file.read_text()
+    other = json.loads(kept) | {"store": str(uuid.uuid4()), "made": "elsewhere"}
+    file.chmod(0o644)
+    file.write_text(json.dumps(other))
+    for visit in (1, 2):
+        with pytest.raises(CommitParkedError, match="another store of this repository"):
+            put(night, visit).wait("committed", 60)
+    file.write_text(kept)
+    night.recover()
+    assert [night.get("stats", visit=visit) for visit in (1, 2)] == [{"visit": 1}, {"visit": 2}]

@@ -9,15 +9,36 @@ from uuid import UUID
 from quantumio.errors import DestinationError, ErrorKind, InvalidInputError
 from quantumio.system import environment
 
-__all__ = ["IDENTITY_PATH", "check_identity", "new_identity", "store_gone"]
+__all__ = [
+    "IDENTITY_PATH",
+    "check_identity",
+    "new_identity",
+    "other_store",
+    "store_gone",
+    "was_begun_anew",
+]
 
 IDENTITY_PATH: Final = "_qio/store.json"
 _VERSION: Final = 1
 
 
-def new_identity(repository_id: UUID) -> bytes:
-    """Return the content of ``_qio/store.json`` for a new store of a repository."""
-    identity = {"version": _VERSION, "store": str(environment.uuid7()), "registry": str(repository_id)}
+def new_identity(repository_id: UUID, *, anew: bool = False) -> bytes:
+    """Return the content of ``_qio/store.json`` for a new store of a repository.
+
+    Parameters
+    ----------
+    repository_id
+        Whose it is.
+    anew
+        Whether somebody has said that the former one is lost: whoever used that one goes on with this one.
+    """
+    identity: dict[str, object] = {
+        "version": _VERSION,
+        "store": str(environment.uuid7()),
+        "registry": str(repository_id),
+    }
+    if anew:
+        identity["begun_anew"] = True
     return (json.dumps(identity, indent=1) + "\n").encode()
 
 
@@ -29,6 +50,34 @@ def store_gone(name: str, where: str) -> DestinationError:
         f"`quantumio fsck --repair --lost {name}`",
         kind=ErrorKind.UNREACHABLE,
     )
+
+
+def other_store(name: str, where: str, *, anew: bool) -> DestinationError:
+    """Return what is raised where another store of the repository is than the one that was in use.
+
+    Parameters
+    ----------
+    name, where
+        The destination and its root.
+    anew
+        Whether it was begun because the former one is lost.
+    """
+    if anew:
+        return DestinationError(
+            f"destination {name!r}: its store at {where} was begun anew while it was in use",
+            hint="try again: from now on the new store is used",
+            kind=ErrorKind.UNREACHABLE,
+        )
+    return DestinationError(
+        f"destination {name!r}: at {where} is another store of this repository than the one that was in use",
+        hint="mount the right one; if this is the right one, open the repository again",
+        kind=ErrorKind.UNREACHABLE,
+    )
+
+
+def was_begun_anew(content: bytes) -> bool:
+    """Tell whether a ``_qio/store.json`` that was checked is that of a store whose former one is lost."""
+    return json.loads(content).get("begun_anew") is True
 
 
 def check_identity(name: str, where: str, content: bytes, repository_id: UUID) -> UUID:

@@ -134,7 +134,7 @@ class OpenedDestinations:
         """Make the store of a destination whose former one is lost; see `quantumio.ports.Destinations`."""
         settings = self._named(name)
         with self._opening_locks[name]:
-            anew = destination_kind(settings).open(settings, evolve(self._opening, is_in_use=not_in_use))
+            anew = destination_kind(settings).open(settings, evolve(self._opening, anew=True))
             with self._lock:
                 former, self._open[name] = self._open.get(name), anew
         if former is not None:

@@ -55,6 +55,8 @@ class Opening:
         File whose lock serialises all who write the registry, where that is a file of SQLite.
     is_in_use
         Whether the registry has whole objects at the destination of a name: its store is not made anew.
+    anew
+        Whether it is made all the same: somebody has said that the former one is lost.
     """
 
     repository_root: Path | None
@@ -64,6 +66,7 @@ class Opening:
     registry_url: str | None = field(default=None, repr=False)  # it may hold a password
     registry_lock: Path | None = None
     is_in_use: Callable[[str], bool] = not_in_use
+    anew: bool = False
 
 
 class Options:

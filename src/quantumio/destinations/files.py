@@ -12,10 +12,17 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from quantumio.destinations._failures import local_failure, read_only
-from quantumio.destinations._identity import IDENTITY_PATH, check_identity, new_identity, store_gone
+from quantumio.destinations._identity import (
+    IDENTITY_PATH,
+    check_identity,
+    new_identity,
+    other_store,
+    store_gone,
+    was_begun_anew,
+)
 from quantumio.destinations._names import RESERVED, check_path
 from quantumio.destinations._options import Opening, Options, local_path
 from quantumio.destinations._sessions import SESSIONS, session_content, session_named, session_path
@@ -39,6 +46,15 @@ TAKES_PACKS: Final = True
 _WRITERS: Final = 8  # parallel fsyncs share commits of the file system's journal: 1.7 times the rate of one
 _FILE_MODE: Final = 0o444  # objects are immutable, whoever opens them
 _TRANSFERS: Final = ("copy", "link", "move")
+
+
+@frozen
+class _Store:
+    """Which store is there, and the size and time of its identity: a look at them tells of a change."""
+
+    id: UUID | None
+    seen: tuple[int, int] | None
+    was_begun_anew: bool = False
 
 
 class FilesDestination:
@@ -77,7 +93,9 @@ class FilesDestination:
         self._managed_roots = (*opening.managed_roots, self._root)
         self._writers = Writers(name, _WRITERS)
         self._repository_id = opening.repository_id
-        self._identify(opening)
+        self._make_store(opening)
+        self._store = self._look()  # somebody may have been first
+        self._is_in_doubt = False
 
     @property
     def name(self) -> str:
@@ -101,13 +119,13 @@ class FilesDestination:
         targets = self._locate_all([placement.path for placement in placements])
         for placement in placements:
             _check_size(placement)
-        self._check_store()
+        store = self._check_store()
         self._make_directories(targets)
         stored = self._writers.each(
             lambda pair: self._write(*pair), list(zip(placements, targets, strict=True))
         )
         self._fsync_parents(targets)
-        self._check_store()  # or it went to what was below the place where its disk was mounted
+        self._check_store(store)  # or it went to what was below the place where its disk was mounted
         return stored
 
     def adopt(self, source: str, path: str, transfer: str) -> StoredObject:
@@ -117,12 +135,12 @@ class FilesDestination:
             raise InvalidInputError(f"transfer={transfer!r}", hint=f"use one of {', '.join(_TRANSFERS)}")
         target = self._locate(path)
         origin = check_source(source, transfer, self._managed_roots)
-        self._check_store()
+        store = self._check_store()
         self._make_directories([target])
         try:
             digest = self._transfer(origin, target, transfer)
             self._fsync_parents([target])
-            self._check_store()
+            self._check_store(store)
             if transfer == "move":
                 files.remove(origin)
                 files.fsync_directories([origin.parent])
@@ -212,7 +230,7 @@ class FilesDestination:
         if status is not None:
             return StoredObject(path=path, nbytes=status[0], modified_ns=status[1])
         if not self._readonly:
-            self._check_store()  # else it is not certain that there is none
+            self._check_store(reading=True)  # else it is not certain that there is none
         return None
 
     def objects(self) -> Iterator[StoredObject]:
@@ -230,13 +248,12 @@ class FilesDestination:
 
     def identity(self) -> UUID | None:
         """Look again which store it is; see `quantumio.ports.ManagedDestination`."""
-        try:
-            content = files.read_bytes(self._root / IDENTITY_PATH)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise local_failure(self._name, f"opening {self._root}", error) from error
-        return check_identity(self._name, str(self._root), content, self._repository_id)
+        return self._look().id
+
+    @property
+    def store_id(self) -> UUID | None:
+        """Which store it places objects in; see `quantumio.ports.ManagedDestination`."""
+        return None if self._is_in_doubt else self._store.id
 
     def clock_ns(self) -> int:
         """Return the time by the clock of the file system; see `quantumio.ports.ManagedDestination`."""
@@ -261,7 +278,11 @@ class FilesDestination:
     def note_session(self, session: UUID) -> None:
         """Write down that a process places objects here; see `quantumio.ports.ManagedDestination`."""
         self._refuse_if_readonly("noting who writes")
-        self._check_store()
+        store = self._look()
+        if store.id is None:
+            raise store_gone(self._name, str(self._root))
+        if store.id != self._store.id and not store.was_begun_anew:
+            raise other_store(self._name, str(self._root), anew=False)
         file = self._root / session_path(session)
         try:
             files.make_directories(file.parent)
@@ -270,6 +291,8 @@ class FilesDestination:
             files.fsync_directories([file.parent])
         except OSError as error:
             raise local_failure(self._name, f"writing {file}", error) from error
+        self._check_store(store)
+        self._store, self._is_in_doubt = store, False  # now, so that nobody places anything there unnoted
 
     def sessions(self) -> Iterator[UUID]:
         """List the processes that have placed objects here."""
@@ -314,31 +337,60 @@ class FilesDestination:
 
     # -- inside
 
-    def _identify(self, opening: Opening) -> None:
+    def _make_store(self, opening: Opening) -> None:
         file = self._root / IDENTITY_PATH
         try:
             if not opening.readonly:
-                if not files.exists(file) and opening.is_in_use(self._name):
+                if (
+                    not (opening.anew or files.exists(file))
+                    and opening.is_in_use(self._name)
+                    and not files.exists(file)  # or somebody has made it, and used it, in between
+                ):
                     raise store_gone(self._name, str(self._root))
                 files.make_directories(file.parent)
                 try:
-                    files.write_new(file, [new_identity(opening.repository_id)])
+                    files.write_new(file, [new_identity(opening.repository_id, anew=opening.anew)])
                 except FileExistsError:
                     pass
                 else:
                     files.fsync_directories([file.parent])
         except OSError as error:
             raise local_failure(self._name, f"opening {self._root}", error) from error
-        self._store = self.identity()  # somebody may have been first
-        self._seen = files.status(file)
 
-    def _check_store(self) -> None:
-        """Refuse to go on where the disk of the store is not mounted any more, or another one is."""
+    def _look(self) -> _Store:
+        file = self._root / IDENTITY_PATH
+        try:
+            seen = files.status(file)  # first: where the file changes meanwhile, the next look tells
+            content = files.read_bytes(file)
+        except FileNotFoundError:
+            return _Store(None, None)
+        except OSError as error:
+            raise local_failure(self._name, f"opening {self._root}", error) from error
+        store = check_identity(self._name, str(self._root), content, self._repository_id)
+        return _Store(store, seen, was_begun_anew(content))
+
+    def _check_store(self, store: _Store | None = None, *, reading: bool = False) -> _Store:
+        """Refuse to go on where the disk of the store is not mounted any more, or another one is.
+
+        Parameters
+        ----------
+        store
+            The one to go on with; None for the one in use, which is returned.
+        reading
+            Whether one that was begun anew will do, where nobody has been noted yet.
+        """
+        store = store or self._store
         seen = files.status(self._root / IDENTITY_PATH)
-        if seen is not None and seen == self._seen:
-            return
-        if self.identity() != self._store:
+        if seen is not None and seen == store.seen:
+            return store
+        found = self._look()
+        if found.id is None:
+            self._is_in_doubt = True  # it may come back, or be said to be lost
             raise store_gone(self._name, str(self._root))
+        if found.id != store.id and not (reading and found.was_begun_anew):
+            self._is_in_doubt = True
+            raise other_store(self._name, str(self._root), anew=found.was_begun_anew)
+        return store
 
     def _locate(self, path: str, root: Path | None = None) -> Path:
         """Return where an object is, and refuse names that leave the root, by symbolic links too."""

@@ -142,6 +142,11 @@ class MemoryDestination:
         """Return which store it is."""
         return self._identity
 
+    @property
+    def store_id(self) -> UUID:
+        """Which store it places objects in."""
+        return self._identity
+
     def clock_ns(self) -> int:
         """Return the time by the clock that its objects have their times from."""
         self._refuse_if_readonly("asking for the time")

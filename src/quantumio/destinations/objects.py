@@ -100,6 +100,7 @@ class ObjectsDestination:
         self._closing = threading.Event()
         self._writers = Writers(name, _WRITERS)
         self._repository_id = opening.repository_id
+        self._store_id: UUID | None = None
         self._identify(opening)
 
     @property
@@ -223,6 +224,11 @@ class ObjectsDestination:
         where = self._remote.url(self._root)
         return None if content is None else check_identity(self._name, where, content, self._repository_id)
 
+    @property
+    def store_id(self) -> UUID | None:
+        """Which store it was when it was opened."""
+        return self._store_id
+
     def clock_ns(self) -> int | None:
         """Return the time by the clock of the store; see `quantumio.ports.ManagedDestination`."""
         self._refuse_if_readonly("asking for the time")
@@ -285,10 +291,13 @@ class ObjectsDestination:
         where = self._remote.url(self._root)
         try:
             content = self._read_identity()
-            if content is None and not opening.readonly:
-                if opening.is_in_use(self._name):
+            if content is None and not (opening.readonly or opening.anew) and opening.is_in_use(self._name):
+                content = self._read_identity()  # or somebody has made it, and used it, in between
+                if content is None:
                     raise store_gone(self._name, where)
-                self._write(self._full(IDENTITY_PATH), new_identity(opening.repository_id), None)
+            if content is None and not opening.readonly:
+                identity = new_identity(opening.repository_id, anew=opening.anew)
+                self._write(self._full(IDENTITY_PATH), identity, None)
         except DestinationError:
             raise
         except Exception as error:  # noqa: BLE001 - of many libraries, told as one of ours
@@ -299,7 +308,8 @@ class ObjectsDestination:
             if opening.readonly and content is None:
                 return  # nobody has written here yet
         # read back what is there now: somebody may have been first
-        if self.identity() is None:
+        self._store_id = self.identity()
+        if self._store_id is None:
             raise DestinationError(
                 f"destination {self._name!r}: {where} does not keep what is written to it",
                 hint="is it the right store?",

@@ -131,6 +131,11 @@ class WorkspaceDestination:
         """Look again which store it is."""
         return self._store.identity()
 
+    @property
+    def store_id(self) -> UUID | None:
+        """Which store it places objects in."""
+        return self._store.store_id
+
     def clock_ns(self) -> int | None:
         """Return the time by the clock of the store."""
         return self._store.clock_ns()

@@ -155,9 +155,14 @@ class Flusher:
                 output.progress.reach(Moment.DURABLE)
 
     async def _destination(self, name: str, output: Output) -> ObjectDestination | TableDestination:
-        """Return a destination of which an output is in want; the first time it may have to be opened."""
+        """Return a destination of which an output is in want; the first time it may have to be opened.
+
+        The store of one that is open may have been begun anew.
+        """
         if name in self._place_limiters:
-            return _attempt(output, name, self._destinations.get, name)
+            destination = _attempt(output, name, self._destinations.get, name)
+            if self._sessions.is_noted(destination):
+                return destination
         destination, parallelism, trips = await anyio.to_thread.run_sync(
             _attempt, output, name, self._open, name
         )

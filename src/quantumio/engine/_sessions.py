@@ -68,10 +68,10 @@ class StoreSessions:
         self._catalog = catalog
         self._lock = threading.Lock()
         self._turns: dict[str, threading.Lock] = {}
-        self._noted: set[str] = set()
+        self._noted: dict[str, UUID | None] = {}  # by destination, the store: it may be begun anew
 
     def note(self, destination: ObjectDestination | TableDestination) -> None:
-        """Note that this process is about to place objects at a destination; once. Blocks.
+        """Note that this process is about to place objects at a destination; once in each store. Blocks.
 
         Raises
         ------
@@ -79,12 +79,19 @@ class StoreSessions:
             The registry or the store cannot be reached: nothing may be placed.
         """
         name = destination.name
-        if name in self._noted or not isinstance(destination, ManagedDestination):
+        if self.is_noted(destination) or not isinstance(destination, ManagedDestination):
             return
         with self._lock:
             turn = self._turns.setdefault(name, threading.Lock())
         with turn:  # a slow store does not hold up the others
-            if name not in self._noted:
+            if not self.is_noted(destination):
                 self._owner.register(self._catalog)
                 destination.note_session(self._owner.id)
-                self._noted.add(name)
+                self._noted[name] = destination.store_id
+
+    def is_noted(self, destination: ObjectDestination | TableDestination) -> bool:
+        """Whether `note` has nothing to do. Does not block."""
+        noted = self._noted.get(destination.name)
+        if not isinstance(destination, ManagedDestination):
+            return True
+        return noted is not None and noted == destination.store_id

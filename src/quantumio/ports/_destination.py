@@ -183,6 +183,13 @@ class ManagedDestination(ObjectDestination, Protocol):
             It belongs to another repository now, or its identity is damaged.
         """
 
+    @property
+    def store_id(self) -> UUID | None:
+        """Which store it places objects in, without a look at it; None until `note_session` has looked.
+
+        A process notes itself in each store before it places the first object there.
+        """
+
     def clock_ns(self) -> int | None:
         """Return the time by the clock that gives objects their times; None if it does not tell.
 
@@ -190,7 +197,11 @@ class ManagedDestination(ObjectDestination, Protocol):
         """
 
     def note_session(self, session: UUID) -> None:
-        """Write down, durably, that a process places objects here; idempotent."""
+        """Write down, durably, that a process places objects here; idempotent.
+
+        From then on it places them in the store that is there now, where that was begun anew because the
+        former one is lost.
+        """
 
     def sessions(self) -> Iterator[UUID]:
         """List the processes that have noted themselves."""

@@ -150,6 +150,11 @@ class FaultyDestination:
         """Take over a file, or fail."""
         return self._counter.run("adopt", lambda: self._inner.adopt(source, path, transfer))
 
+    @property
+    def store_id(self) -> UUID | None:
+        """Which store the inner one places objects in."""
+        return self._inner.store_id
+
     def identity(self) -> UUID | None:
         """Look which store it is."""
         return self._inner.identity()

@@ -35,11 +35,11 @@ def opened(tmp_path, request):
             "faulty": ("memory", {}),
         }[kind]
 
-    def open_one(kind, *, repository=REPOSITORY, readonly=False):
+    def open_one(kind, *, repository=REPOSITORY, **options_of_all):
         name, options = settings_of(kind)
         settings = {"place": DestinationSettings(name="place", kind=name, options=options)}
         destinations = OpenedDestinations(
-            settings, repository_root=tmp_path, repository_id=repository, readonly=readonly
+            settings, repository_root=tmp_path, repository_id=repository, **options_of_all
         )
         all_opened.append(destinations)
         found = destinations.get("place")
@@ -68,6 +68,27 @@ def test_store_tells_identity_time_and_sessions(opened, kind):
     with pytest.raises(InvalidInputError):
         destination.remove_remains(["a/b.txt"])
     destination.remove_remains([])
+
+
+@pytest.mark.parametrize("kind", ["files", "memory URL", "S3"])
+def test_store_that_somebody_else_makes_and_uses_meanwhile_is_not_gone(opened, kind):
+    first = []
+
+    def is_in_use(name):
+        first.append(opened(kind))
+        return True
+
+    second = opened(kind, is_in_use=is_in_use)
+    assert first[0].store_id == second.store_id == second.identity() is not None
+    second.place([make_placement("stats/a", b"1")])
+
+
+@pytest.mark.parametrize("kind", ["files", "memory URL", "S3"])
+def test_store_that_was_used_and_is_not_there_is_not_made(opened, kind):
+    for _ in range(2):
+        with pytest.raises(DestinationError, match="there is no _qio/store.json") as failure:
+            opened(kind, is_in_use=lambda name: True)
+        assert failure.value.kind is ErrorKind.UNREACHABLE
 
 
 @pytest.mark.parametrize("kind", REOPENED)
