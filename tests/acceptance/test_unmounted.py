@@ -1,5 +1,6 @@
 """A disk that is not mounted is no new store: what needs it waits until it is back, or is said to be lost."""
 
+import contextlib
 import json
 import uuid
 
@@ -113,6 +114,43 @@ def test_workspace_of_a_user_who_has_none_yet_is_made(make_butler, tmp_path, mon
     with Butler(tmp_path / "night", run="r", instrument="ST8") as butler:
         put(butler, 1).wait("committed", 60)
     assert sorted(one.name for one in (tmp_path / "spaces").iterdir()) == ["ada", "grace"]
+
+
+@pytest.mark.parametrize("others", [(), ("grace",)], ids=["alone", "another user's is there"])
+def test_workspace_that_is_not_mounted_is_not_made_anew(make_butler, tmp_path, monkeypatch, others):
+    """Each user's may be a disk of their own; who has none yet still gets one."""
+    config = {
+        "destinations": {"own": {"kind": "workspace", "root": "../spaces/{user}"}},
+        "rules": [{"to": "own"}],
+    }
+    make_butler(config=config, run="r").close()
+
+    @contextlib.contextmanager
+    def butler_of(user):
+        monkeypatch.setenv("LOGNAME", user)
+        with Butler(tmp_path / "night", run="r", instrument="ST8") as butler:
+            yield butler
+
+    for visit, user in enumerate(("ada", *others)):
+        with butler_of(user) as butler:
+            put(butler, visit).wait("committed", 60)
+    spaces = tmp_path / "spaces"
+    (spaces / "ada").rename(tmp_path / "unmounted")
+    with butler_of("ada") as butler:
+        with pytest.raises(CommitParkedError, match=r"its store is not at .*--lost own"):
+            put(butler, 5).wait("committed", 60)
+        assert not (spaces / "ada").exists()
+        (tmp_path / "unmounted").rename(spaces / "ada")
+        butler.recover()
+        assert butler.get("stats", visit=5) == {"visit": 5}
+        butler.errors(acknowledge=True)
+    with butler_of("joan") as butler:
+        put(butler, 6).wait("committed", 60)
+    assert (spaces / "joan").exists()
+    (spaces / "ada").rename(tmp_path / "unmounted")
+    with butler_of("ada") as butler:
+        butler.fsck(repair=True, lost=["own"])
+        put(butler, 7).wait("committed", 60)
 
 
 def lose(disk):

@@ -320,6 +320,7 @@ def _open_repository(root: Path, *, readonly: bool) -> Repository:
             registry_url=url,
             registry_lock=root / _LOCK_NAME,
             is_in_use=catalog.has_objects,
+            workspaces=catalog,
         )
         catalog.reveal_through(destinations)
         policies = PolicyResolver(settings.layers, settings.policies, destinations, formats)

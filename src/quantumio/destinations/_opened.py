@@ -16,7 +16,7 @@ from quantumio.destinations._secrets import refuse_secrets
 from quantumio.destinations.direct import DirectDestination
 from quantumio.errors import ErrorKind, InvalidInputError, StateError
 from quantumio.model import DIRECT, TEMPORARY, DestinationSettings, check_identifier
-from quantumio.ports import ObjectDestination, TableDestination
+from quantumio.ports import ObjectDestination, TableDestination, Workspaces
 from quantumio.system import files
 
 __all__ = ["OpenedDestinations", "check_settings"]
@@ -62,6 +62,8 @@ class OpenedDestinations:
     is_in_use
         Whether the registry has whole objects at the destination of a name: a store that is not there then is
         not mounted, and not made anew.
+    workspaces
+        Which users have a store of their own, where each has one: it is not made anew either.
 
     Raises
     ------
@@ -83,6 +85,7 @@ class OpenedDestinations:
         registry_url: str | None = None,
         registry_lock: Path | None = None,
         is_in_use: Callable[[str], bool] = not_in_use,
+        workspaces: Workspaces | None = None,
     ) -> None:
         self._settings = dict(settings)
         opening = Opening(
@@ -92,6 +95,7 @@ class OpenedDestinations:
             registry_url=registry_url,
             registry_lock=registry_lock,
             is_in_use=is_in_use,
+            workspaces=workspaces,
         )
         for name, table in self._settings.items():
             if name != table.name:

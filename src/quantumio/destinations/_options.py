@@ -15,6 +15,7 @@ from attrs import field, frozen
 from quantumio.destinations._secrets import refuse_secrets
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import DestinationSettings, check_identifier
+from quantumio.ports import Workspaces
 
 __all__ = ["Opening", "Options", "not_in_use", "parse_bytes"]
 
@@ -55,6 +56,8 @@ class Opening:
         File whose lock serialises all who write the registry, where that is a file of SQLite.
     is_in_use
         Whether the registry has whole objects at the destination of a name: its store is not made anew.
+    workspaces
+        Which users have a store of their own; None where nobody remembers.
     anew
         Whether it is made all the same: somebody has said that the former one is lost.
     """
@@ -66,6 +69,7 @@ class Opening:
     registry_url: str | None = field(default=None, repr=False)  # it may hold a password
     registry_lock: Path | None = None
     is_in_use: Callable[[str], bool] = not_in_use
+    workspaces: Workspaces | None = None
     anew: bool = False
 
 

@@ -16,7 +16,7 @@ from uuid import UUID
 from attrs import evolve
 
 from quantumio.destinations._names import check_path
-from quantumio.destinations._options import Opening, Options, is_url, local_path, not_in_use
+from quantumio.destinations._options import Opening, Options, is_url, local_path
 from quantumio.destinations._store_options import STORE_OPTIONS, StoreOptions
 from quantumio.destinations.files import FilesDestination
 from quantumio.destinations.objects import ObjectsDestination
@@ -272,9 +272,28 @@ def open_destination(settings: DestinationSettings, opening: Opening) -> Workspa
     DestinationError
         It cannot be reached.
     """
+    root, _, _, read = _read_options(settings)
+    is_of_user = root != read.required_text("root").rstrip("/")
+    users = opening.workspaces if is_of_user else None
+    if users is None:
+        return _open(settings, opening)
+    user = encode_component(environment.user())
+
+    def is_in_use(name: str) -> bool:
+        return opening.is_in_use(name) and users.may_have_workspace(name, user)
+
+    workspace = _open(settings, evolve(opening, is_in_use=is_in_use))
+    try:
+        if not opening.readonly:
+            users.note_workspace(settings.name, user)  # before anything is placed there
+    except BaseException:
+        workspace.close()
+        raise
+    return workspace
+
+
+def _open(settings: DestinationSettings, opening: Opening) -> WorkspaceDestination:
     root, options, quota, read = _read_options(settings)
-    if root != read.required_text("root").rstrip("/"):  # a store for each user, and one may have none yet
-        opening = evolve(opening, is_in_use=not_in_use)
     local = local_path(read, "root", root, opening)
     if local is not None:
         tree = files.real_path(local)

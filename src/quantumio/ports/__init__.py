@@ -13,6 +13,7 @@ from quantumio.ports._destination import (
     RegistryTables,
     StoredObject,
     TableDestination,
+    Workspaces,
 )
 from quantumio.ports._format import (
     Buffer,
@@ -51,4 +52,5 @@ __all__ = [
     "StoredObject",
     "TableDelegate",
     "TableDestination",
+    "Workspaces",
 ]

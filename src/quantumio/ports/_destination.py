@@ -25,6 +25,7 @@ __all__ = [
     "RegistryTables",
     "StoredObject",
     "TableDestination",
+    "Workspaces",
 ]
 
 
@@ -327,6 +328,16 @@ class ExportingDestination(Protocol):
 
     def export_url(self, human_path: str) -> str:
         """Return where the exported name is, for people; never with a secret."""
+
+
+class Workspaces(Protocol):
+    """Who has a store of their own at a destination, as the registry remembers."""
+
+    def may_have_workspace(self, store: str, user: str) -> bool:
+        """Whether a user has one, or nobody is known to have one."""
+
+    def note_workspace(self, store: str, user: str) -> None:
+        """Remember that a user has one; idempotent."""
 
 
 class Destinations(Protocol):

@@ -52,6 +52,15 @@ class GarbageCatalog(Protocol):
     def has_objects(self, store: str) -> bool:
         """Whether any dataset has a whole object at a destination."""
 
+    def may_have_workspace(self, store: str, user: str) -> bool:
+        """Whether a user has a store of their own at a destination, or nobody is known to have one.
+
+        A registry of an older quantumio knows nobody until somebody opens such a store.
+        """
+
+    def note_workspace(self, store: str, user: str) -> None:
+        """Remember that a user has a store of their own at a destination; idempotent."""
+
     def object_records(self, stores: Sequence[str], objects: Mapping[str, UUID]) -> dict[str, ObjectRecord]:
         """Return what is known of objects, all of it at one moment.
 

@@ -47,6 +47,7 @@ from quantumio.registry._schema import CLOCK, REPOSITORY
 from quantumio.registry._uninterrupted import after_abandoned, uninterrupted
 from quantumio.registry._universe import make_universe, universe_from_wire, universe_to_wire
 from quantumio.registry._universe_schema import Tables
+from quantumio.registry._workspaces import Workspaces
 from quantumio.system import environment, files
 
 __all__ = ["SqlCatalog", "create_registry", "open_registry", "upgrade"]
@@ -77,6 +78,7 @@ class SqlCatalog:
         self._commits = Commits(database, names, clock, self._outbox)
         self._artifacts = ArtifactWriter(database)
         self._garbage = Garbage(database, clock)
+        self._workspaces = Workspaces(database)
         self._clock = clock
         self._finder = Finder(database, names)
         self._queries = Queries(database, self._tables, names)
@@ -319,6 +321,14 @@ class SqlCatalog:
     def has_objects(self, store: str) -> bool:
         """Whether any dataset has a whole object at a destination."""
         return self._garbage.has_objects(store)
+
+    def may_have_workspace(self, store: str, user: str) -> bool:
+        """Whether a user has a store of their own at a destination, or nobody is known to have one."""
+        return self._workspaces.may_have(store, user)
+
+    def note_workspace(self, store: str, user: str) -> None:
+        """Remember that a user has a store of their own at a destination."""
+        uninterrupted(lambda: self._workspaces.note(store, user))
 
     def object_records(self, stores: Sequence[str], objects: Mapping[str, UUID]) -> dict[str, ObjectRecord]:
         """Return what is known of objects (transactions by path), all of it at one moment."""

@@ -232,6 +232,13 @@ GC_CANDIDATE = sa.Table(
     new_column("first_seen", BIG_INTEGER),
     **STRICT,
 )
+WORKSPACE = sa.Table(  # a store of a user's own
+    "workspace",
+    FIXED,
+    new_column("store", TEXT, primary_key=True),
+    new_column("user_name", TEXT, primary_key=True),
+    **STRICT,
+)
 OWNER = sa.Table(
     "owner",
     FIXED,

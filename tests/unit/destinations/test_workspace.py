@@ -1,5 +1,6 @@
 """A workspace belongs to its user, keeps to its quota, and shows names for people."""
 
+import contextlib
 import uuid
 from urllib.parse import unquote
 
@@ -88,3 +89,53 @@ def test_exports_on_disk_cost_no_bytes(tmp_path):
     workspace.export("one", HUMAN)
     assert (tmp_path / "ws" / HUMAN).samefile(tmp_path / "ws" / ".quantumio" / "one")
     opened.close()
+
+
+class Remembered:
+    """Users who have a store, as a registry remembers them."""
+
+    def __init__(self):
+        self.users = set()
+        self.is_away = False
+
+    def may_have_workspace(self, store, user):
+        return (store, user) in self.users or not self.users
+
+    def note_workspace(self, store, user):
+        if self.is_away:
+            raise DestinationError("the registry is away", kind=ErrorKind.REGISTRY)
+        self.users.add((store, user))
+
+
+@pytest.mark.parametrize("kind", ["files", "memory"])
+def test_store_of_a_user_who_has_one_is_not_made_anew(kind, tmp_path, monkeypatch):
+    place, repository = uuid.uuid4().hex, uuid.uuid4()
+    remembered = Remembered()
+
+    def open_own(user, root, **options):
+        monkeypatch.setattr(environment, "user", lambda: user)
+        where = f"memory://{place}/{root}" if kind == "memory" else str(tmp_path / root)
+        settings = DestinationSettings(name="own", kind="workspace", options={"root": f"{where}/{{user}}"})
+        opened = OpenedDestinations(
+            {"own": settings},
+            repository_root=tmp_path,
+            repository_id=repository,
+            workspaces=remembered,
+            is_in_use=lambda name: bool(remembered.users),
+            **options,
+        )
+        with contextlib.closing(opened):
+            opened.get("own")
+
+    open_own("ada lovelace", "mounted", readonly=True)
+    assert remembered.users == set()
+    open_own("ada lovelace", "mounted")
+    assert remembered.users == {("own", "ada%20lovelace")}
+    with pytest.raises(DestinationError, match="its store is not at") as failure:
+        open_own("ada lovelace", "unmounted")
+    assert failure.value.kind is ErrorKind.UNREACHABLE
+    open_own("grace", "unmounted")
+    assert len(remembered.users) == 2
+    remembered.is_away = True
+    with pytest.raises(DestinationError, match="the registry is away"):
+        open_own("ada lovelace", "mounted")
