@@ -101,8 +101,8 @@ def create(
         check_settings(destination)
     default_universe().extended(settings.dimensions)
     destinations = OpenedDestinations(
-        settings.destinations, repository_root=root, repository_id=repository_id, readonly=True
-    )
+        settings.destinations, repository_root=root, repository_id=repository_id
+    )  # checks the settings; none is opened
     PolicyResolver(settings.layers, settings.policies, destinations, InstalledFormats())
     try:
         text = tomli_w.dumps(tables)

@@ -68,7 +68,8 @@ class OpenedDestinations:
     Raises
     ------
     InvalidInputError
-        Settings are not valid, or the root of one destination lies below that of another.
+        Settings are not valid, or the root of one destination lies below that of another and they are not
+        opened for reading alone.
 
     Notes
     -----
@@ -103,7 +104,8 @@ class OpenedDestinations:
                     f"settings of {table.name!r} are filed as {name!r}", kind=ErrorKind.POLICY
                 )
             check_settings(table)
-        refuse_overlaps(self._settings.values(), opening)
+        if not readonly:  # who only reads removes nothing, and takes nothing for another's
+            refuse_overlaps(self._settings.values(), opening)
         self._opening = evolve(opening, managed_roots=_managed_roots(self._settings.values(), opening))
         self._lock = threading.Lock()
         self._opening_locks = {name: threading.Lock() for name in self._settings}

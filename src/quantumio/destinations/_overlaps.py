@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from itertools import permutations
 from pathlib import PurePosixPath
 from typing import Final
+from urllib.parse import urlsplit
 
 from quantumio.destinations._kinds import destination_kind
 from quantumio.destinations._options import Opening
@@ -17,6 +18,7 @@ __all__ = ["refuse_overlaps"]
 
 _SAME: Final = {"s3a": "s3", "gcs": "gs", "az": "abfs", "adl": "abfs", "abfss": "abfs"}
 """Protocols that have several names."""
+_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 def refuse_overlaps(tables: Iterable[DestinationSettings], opening: Opening) -> None:
@@ -52,5 +54,14 @@ def _place(settings: DestinationSettings, opening: Opening) -> tuple[str, PurePo
         return None
     protocol, _, path = url.partition("://")
     protocol = protocol.lower()
-    server = f"{_SAME.get(protocol, protocol)}://{settings.options.get('endpoint', '')}"
+    server = f"{_SAME.get(protocol, protocol)}://{_endpoint(settings.options.get('endpoint'))}"
     return server, PurePosixPath("/", path.strip("/"))
+
+
+def _endpoint(url: object) -> str:
+    """Return an endpoint as all its ways of writing have it in common."""
+    if url is None:
+        return ""
+    parts = urlsplit(str(url))
+    port = _PORTS.get(parts.scheme, "")  # urlsplit has the scheme in lower case
+    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(port)}{parts.path.rstrip('/')}"

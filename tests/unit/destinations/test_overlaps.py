@@ -27,6 +27,17 @@ def opened(root, **roots):
         (("objects", "s3://bucket/a/"), ("objects", "s3a://bucket/a/b")),
         (("objects", "s3://bucket/a"), ("workspace", "s3://bucket/a")),
         (("objects", "memory://one"), ("objects", "memory://one/two")),
+        *(
+            (
+                ("objects", {"root": "s3://b", "endpoint": one}),
+                ("objects", {"root": "s3://b/a", "endpoint": other}),
+            )
+            for one, other in [
+                ("https://one.example", "https://one.example/"),
+                ("https://one.example:9000/s3/", "https://One.Example:9000/s3"),
+                ("HTTPS://one.example:443", "https://one.example"),
+            ]
+        ),
     ],
 )
 def test_root_below_another_is_refused_whichever_comes_first(tmp_path, outer, inner):
@@ -51,6 +62,10 @@ def test_root_below_another_is_refused_whichever_comes_first(tmp_path, outer, in
         (
             ("objects", {"root": "s3://b", "endpoint": "https://one.example"}),
             ("objects", {"root": "s3://b/a", "endpoint": "https://two.example"}),
+        ),
+        (
+            ("objects", {"root": "s3://b", "endpoint": "https://one.example:9000"}),
+            ("objects", {"root": "s3://b/a", "endpoint": "https://one.example"}),
         ),
         (("memory", {}), ("memory", {})),
     ],

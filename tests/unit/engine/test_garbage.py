@@ -554,7 +554,21 @@ def test_destinations_whose_stores_overlap_are_refused(make_night, root):
     with (night.root / "butler.toml").open("a") as file:
         file.write(f'[destinations.other]\nkind = "files"\nroot = "{root}"\n')
     with pytest.raises(InvalidInputError, match=r"lies below"):
-        Butler(night.root, readonly=True)
+        Butler(night.root)
+
+
+def test_stores_that_overlap_can_be_read(make_night):
+    """Those of a repository of before they were refused: to move them somebody has to look at them."""
+    night = make_night()
+    night.commit(1)
+    night.close()
+    with (night.root / "butler.toml").open("a") as file:
+        file.write('[destinations.other]\nkind = "files"\nroot = "data/stats"\n')
+    with Butler(night.root, readonly=True) as butler:
+        (ref,) = butler.query("stats")
+        assert butler.get(ref) is not None
+        with pytest.raises(StateError):
+            butler.gc(dry_run=False)
 
 
 def test_nothing_is_removed_where_another_store_lies_above(make_night, monkeypatch):
