@@ -5,13 +5,16 @@ import pytest
 from astropy.table import Table
 
 from quantumio import Butler, CommitUnknownError, DatasetType, InvalidInputError
+from quantumio.destinations.files import FilesDestination
 from quantumio.engine._committer import Committer
-from quantumio.errors import DestinationError
+from quantumio.errors import DestinationError, ErrorKind
 from quantumio.model import ArtifactState, CommitUnknown
 from quantumio.registry import SqlCatalog
+from quantumio.system import files
 
 DESTINATIONS = {
     "archive": {"kind": "files", "root": "archive"},
+    "volatile": {"kind": "memory"},
     "level3": {"kind": "database", "url": "sqlite:///level3.sqlite3"},
 }
 
@@ -140,3 +143,74 @@ def test_on_unknown_nothing_is_removed(open_with, image, monkeypatch):
     assert butler.get("image", visit=1, detector=0).shape == (12,)
     (ref,) = butler.ticket(raised.value.outcome.txid).refs
     assert ref.version == 1
+
+
+@pytest.mark.parametrize("transfer", ["copy", "link", "move"])
+def test_url_can_only_stay_where_it_is(open_with, image, transfer, tmp_path, monkeypatch):
+    butler = open_with(["local"])
+    monkeypatch.chdir(tmp_path)
+    url = image.as_uri()
+    lookalike = tmp_path / "file:" / url.removeprefix("file:///")
+    lookalike.parent.mkdir(parents=True)
+    lookalike.write_bytes(b"somebody else's")
+    with pytest.raises(InvalidInputError, match="is a URL"):
+        butler.ingest(url, "image", visit=1, detector=0, transfer=transfer)
+    assert image.exists()
+    assert lookalike.exists()
+    assert list(butler.query("image")) == []
+
+
+@pytest.mark.parametrize("to", [["volatile"], ["volatile", "local?"]])
+def test_nothing_is_moved_to_where_it_would_end_with_the_process(open_with, image, to):
+    butler = open_with(to)
+    with pytest.raises(InvalidInputError, match="in memory alone"):
+        butler.ingest(image, "image", visit=1, detector=0, transfer="move")
+    assert image.exists()
+    butler.ingest(image, "image", visit=1, detector=0)
+    assert image.exists()
+
+
+def test_source_that_cannot_be_removed_is_told_and_stops_no_other(open_with, image, tmp_path, monkeypatch):
+    """What is committed is committed: a caller who was told of a failure would ingest it once more."""
+    other = tmp_path / "other.npy"
+    np.save(other, np.zeros(3))
+    butler = open_with(["local"])
+    real = files.remove
+
+    def refuse(path):
+        if path == image:
+            raise PermissionError(13, "Permission denied", str(path))
+        real(path)
+
+    monkeypatch.setattr(files, "remove", refuse)
+    found = []
+    for visit, path in enumerate([image, other]):
+        found += butler.ingest(path, "image", visit=visit, detector=0, transfer="move")
+    assert [ref.version for ref in found] == [1, 1]
+    assert image.exists()
+    assert not other.exists()
+    with pytest.raises(ExceptionGroup) as told:
+        butler.drain()
+    (error,) = told.value.exceptions
+    assert error.kind is ErrorKind.PERMISSION
+    assert "could not be removed from its old place" in str(error)
+    butler.errors(acknowledge=True)
+
+
+def test_first_failure_is_told_where_the_transaction_cannot_be_ended_either(open_with, image, monkeypatch):
+    butler = open_with(["local"])
+
+    def away(self, *arguments, **options):
+        raise DestinationError("the registry does not answer", kind=ErrorKind.REGISTRY)
+
+    def refuse(self, source, path, transfer):
+        raise DestinationError("the disk is full", kind=ErrorKind.DISK_FULL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Committer, "abort_here", away)
+        patch.setattr(FilesDestination, "adopt", refuse)
+        with pytest.raises(DestinationError, match="the disk is full") as caught:
+            butler.ingest(image, "image", visit=1, detector=0, transfer="move")
+    assert "does not answer" in caught.value.__notes__[0]
+    assert image.exists()
+    assert list(butler.query("image")) == []

@@ -92,3 +92,13 @@ def test_closing_ends_while_somebody_holds_the_lock(night, hold, tmp_path):
     with Butler(tmp_path / "night", run="r", instrument="ST8") as butler:
         butler.recover()
         assert butler.get("stats", visit=1) == {"visit": 1}
+
+
+def test_waiting_may_be_as_long_as_anybody_likes(tmp_path):
+    """A lock of Python takes no more than some 300 years."""
+    with Butler.create(tmp_path / "night", {"runtime": {"registry_lock_timeout_s": 1e30}}) as butler:
+        butler.register_dataset_type(DatasetType("stats", dimensions=["visit"], storage_class="Mapping"))
+    with Butler(tmp_path / "night", run="r", instrument="ST8") as butler:
+        with butler.context() as ctx:
+            ctx.put({"a": 1}, "stats", visit=1)
+        assert butler.get("stats", visit=1) == {"a": 1}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from attrs import evolve, frozen
 
@@ -30,6 +31,7 @@ from quantumio.model import (
 )
 from quantumio.ports import ObjectDestination, Placement
 from quantumio.system import environment, files
+from quantumio.system.os_errors import os_error_kind
 
 __all__ = ["TRANSFERS", "IngestFile", "ingest_files"]
 
@@ -74,6 +76,11 @@ def ingest_files(
     """
     if transfer not in TRANSFERS:
         raise InvalidInputError(f"transfer={transfer!r}", hint=f"use one of {', '.join(TRANSFERS)}")
+    for item in items:
+        if transfer != DIRECT and "://" in item.path:
+            raise InvalidInputError(
+                f"{item.path} is a URL: it can only stay where it is", hint="use transfer='direct', or a path"
+            )
     repository = session.writeable()
     checked = [_check(repository, dataset_type, item, format_name) for item in items]
     resolution = _resolution(session, repository, dataset_type, run, transfer)
@@ -84,6 +91,12 @@ def ingest_files(
         if target.required
         and isinstance(destination := repository.destinations.get(target.destination), ObjectDestination)
     ]
+    if transfer == "move" and all(one.url("x").startswith(_IN_MEMORY) for one in places):
+        raise InvalidInputError(
+            f"the policy keeps {dataset_type.name!r} in memory alone: files moved there would be lost",
+            hint="use transfer='copy', or let a rule send it to a required destination that lasts",
+            kind=ErrorKind.POLICY,
+        )
     if places:
         refs = _adopt(repository, transaction, items, places, transfer)
     else:
@@ -91,9 +104,26 @@ def ingest_files(
     if transaction.follow_ups:
         repository.runtime.follow_soon(transaction.txid)
     if transfer == "move":
-        for item in items:
-            files.remove(Path(item.path))
+        _remove_sources(repository, transaction, items)
     return refs
+
+
+_IN_MEMORY: Final = "memory:"
+"""Begin of the URLs of what ends with its process."""
+
+
+def _remove_sources(repository: Repository, transaction: Transaction, items: Sequence[IngestFile]) -> None:
+    """Remove the files that are committed under other names; one that stays is no failure of the ingest."""
+    for item, output in zip(items, transaction.outputs, strict=True):
+        try:
+            files.remove(Path(item.path))
+        except OSError as error:
+            repository.runtime.ledger.add(
+                os_error_kind(error),
+                f"{item.path} was ingested, and could not be removed from its old place: {error}",
+                txid=transaction.txid,
+                ref=output.ref,
+            )
 
 
 def _resolution(
@@ -165,8 +195,8 @@ def _adopt(
 ) -> list[DatasetRef]:
     """Bring the files to their required places, and make them visible; or leave nothing of them."""
     runtime = repository.runtime
-    runtime.prepare_now(transaction)
     try:
+        runtime.prepare_now(transaction)
         for destination in places:
             runtime.sessions.note(destination)
             # A second link would be no second copy.
@@ -177,12 +207,17 @@ def _adopt(
         return _commit(repository, transaction)
     except CommitUnknownError:
         raise  # on unknown delete nothing: recovery finds out, when this process has ended
-    except BaseException:
+    except BaseException as error:
         # Whatever interrupted: the registry says whether it became visible, and only a definite no removes.
-        if runtime.end_now(transaction, str(ErrorKind.ABORTED)):
-            for destination in places:
-                placed = [a for output in transaction.outputs for a in output.artifacts]
-                destination.remove([one.path for one in placed if one.destination == destination.name])
+        try:
+            if runtime.end_now(transaction, str(ErrorKind.ABORTED)):
+                for destination in places:
+                    placed = [a for output in transaction.outputs for a in output.artifacts]
+                    destination.remove([one.path for one in placed if one.destination == destination.name])
+        except QuantumioError as trouble:
+            error.add_note(
+                f"what was placed of it is removed by recovery, once this process has ended: {trouble}"
+            )
         raise
 
 

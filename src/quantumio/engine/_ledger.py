@@ -50,6 +50,7 @@ class ErrorLedger:
         self._known: set[tuple[object, ...]] = set()
         self._files: dict[str, int] = {}
         self._unsaved: set[int] = set()
+        self._again: dict[tuple[object, ...], LedgerEntry] = {}
         self._undelivered: set[int] = set()
         self._next = 1
 
@@ -74,10 +75,14 @@ class ErrorLedger:
                 message=message,
             )
             if _same(entry) in self._known:
+                self._again[_same(entry)] = entry  # unless somebody has acknowledged it meanwhile
                 return
-            self._keep(entry)
-            self._unsaved.add(entry.number)
-            self._undelivered.add(entry.number)
+            self._add(entry)
+
+    def _add(self, entry: LedgerEntry) -> None:
+        self._keep(entry)
+        self._unsaved.add(entry.number)
+        self._undelivered.add(entry.number)
 
     def _keep(self, entry: LedgerEntry) -> None:
         self._entries[entry.number] = entry
@@ -91,7 +96,7 @@ class ErrorLedger:
     @property
     def has_unsaved(self) -> bool:
         """Whether there is something for `save`."""
-        return self._directory is not None and not self._readonly and bool(self._unsaved)
+        return self._directory is not None and not self._readonly and bool(self._unsaved or self._again)
 
     def save(self) -> None:
         """Write new failures to disk. Blocks; what cannot be written is logged, and stays in memory."""
@@ -99,6 +104,13 @@ class ErrorLedger:
             return
         with self._disk:
             with self._lock:
+                again, self._again = self._again, {}
+            if again:
+                self._load()
+            with self._lock:
+                for same, entry in again.items():
+                    if same not in self._known:  # another process has acknowledged it, and it was met again
+                        self._add(evolve(entry, number=self._next))
                 unsaved = [self._entries[one] for one in sorted(self._unsaved) if one in self._entries]
                 self._unsaved.clear()
             if unsaved:
@@ -184,6 +196,7 @@ class ErrorLedger:
                 names = list(self._files)
                 for forgotten in (self._files, self._entries, self._known, self._unsaved, self._undelivered):
                     forgotten.clear()
+                self._again.clear()
             if self._directory is not None:
                 for name in names:
                     with contextlib.suppress(OSError):

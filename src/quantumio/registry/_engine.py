@@ -171,7 +171,7 @@ class Database:
         """
         timeout_s = self._lock_timeout_s if timeout_s is None else timeout_s
         begun = environment.monotonic()
-        if not self._thread_lock.acquire(timeout=timeout_s):
+        if not self._thread_lock.acquire(timeout=min(timeout_s, threading.TIMEOUT_MAX)):
             raise self._lock_refused(doing, timeout_s)
         try:
             if self._file_lock is None:

@@ -224,3 +224,24 @@ def test_what_fails_while_failures_are_acknowledged_stays(tmp_path):
         acknowledged = ledger.acknowledge()
     assert [entry.message for entry in acknowledged] == ["one"]
     assert ledger.entries()
+
+
+def test_failure_that_comes_again_after_another_process_acknowledged_it_is_kept_again(tmp_path):
+    ledger = ErrorLedger(tmp_path)
+
+    def fail():
+        ledger.add(ErrorKind.UNREACHABLE, "the archive is away", txid=TXID)
+        ledger.save()
+
+    fail()
+    fail()
+    assert len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(ExceptionGroup):
+        ledger.raise_undelivered()
+    assert len(ErrorLedger(tmp_path).acknowledge()) == 1
+    fail()
+    assert [one.message for one in ErrorLedger(tmp_path).entries()] == ["the archive is away"]
+    with pytest.raises(ExceptionGroup):
+        ledger.raise_undelivered()
+    ledger.acknowledge()
+    assert ledger.entries() == ErrorLedger(tmp_path).entries() == []
