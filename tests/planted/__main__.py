@@ -26,8 +26,8 @@ def write(trials):
 
 Written by `make planted` on {day}, on {os.cpu_count()} cores ({platform.machine()}, Python
 {platform.python_version()}): each bug was planted alone, and the suite that is named for it in
-`tests/planted/bugs.py` ran until its first failure. {found} of {len(trials)} were found. Each run of the tests
-plants five of them, others every day.
+`tests/planted/bugs.py` ran until its first failure. {found} of {len(trials)} were found. Each run of
+the tests plants five of them, others every day.
 
 | bug | found by | seconds |
 |---|---|---|

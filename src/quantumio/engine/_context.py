@@ -88,6 +88,8 @@ class Context:
         Which ownership of the transaction this is, and which names its objects have.
     asked_registry
         Whether the registry may know of it: then nothing may be removed before it was asked again.
+    asked_flip
+        Whether the registry was asked to make it visible; before that it cannot be.
     wants_journal, entry
         Whether its bytes go to the journal; its place there, None without.
     is_restored
@@ -124,6 +126,7 @@ class Context:
         # A token may be resumed twice, here or elsewhere: files of the one must never be the other's.
         self.generation = 0 if txid is None else 1 + int(environment.random_token(4), 16)
         self.asked_registry = False
+        self.asked_flip = False
         self.wants_journal = False
         self.is_restored = False
         self.entry: JournalEntry | None = None
@@ -411,8 +414,13 @@ class Context:
         ----------
         journaled
             Whether its bytes go to the journal first.
+
+        Raises
+        ------
+        QuantumioError
+            The runtime cannot start; the context is open still.
         """
-        self._runtime.check_usable()
+        self._runtime.start()  # while it is open: where that fails, nothing of it is lost
         self.wants_journal = journaled
         with self._lock:  # so that whoever aborts sees it handed over, or broken off by an interrupt
             self.seal()

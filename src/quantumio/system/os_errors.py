@@ -18,12 +18,14 @@ _KINDS: Final = {
     errno.EROFS: ErrorKind.PERMISSION,
     errno.ELOOP: ErrorKind.PERMISSION,
     errno.ETIMEDOUT: ErrorKind.TIMEOUT,
+    errno.ENOMEM: ErrorKind.MEMORY,
 }
 HINTS: Final = {
     ErrorKind.DISK_FULL: "free space there, or send outputs to another destination",
     ErrorKind.PERMISSION: "look at its owner and permissions, and that it is no symbolic link",
     ErrorKind.UNREACHABLE: "look after the device, then retry",
     ErrorKind.TIMEOUT: "look after the device, then retry",
+    ErrorKind.MEMORY: "give the process more memory, then retry",
     ErrorKind.CORRUPT: "something else is in its place: remove that, then put the file back from a copy",
 }
 """What to do about each kind that `os_error_kind` gives."""
