@@ -44,6 +44,7 @@ from quantumio.model import (
 )
 from quantumio.ports import Chunks, StorageClassDelegate, TableDestination
 from quantumio.system import environment
+from quantumio.system.os_errors import out_of_memory
 
 if TYPE_CHECKING:
     from quantumio.engine._runtime import Runtime
@@ -243,6 +244,8 @@ class Context:
                 self._place_now(output)
             self._take(output, replace)
             return output
+        except MemoryError as error:
+            raise out_of_memory(f"in the put of {dataset_type.name}({data_id})") from error
         finally:
             self.put_s += environment.perf_counter() - begin
 

@@ -356,7 +356,8 @@ class Runtime:
                 with anyio.CancelScope(shield=True):
                     await self._conclude(context, outcome)
         except Exception as again:  # noqa: BLE001  what is told is true all the same
-            self.ledger.add(ErrorKind.INTERNAL, str(unexpected(again)), txid=context.txid)
+            problem = unexpected(again)
+            self.ledger.add(problem.kind, str(problem), txid=context.txid)
         finally:
             if context.outcome is None:
                 self._remember(context.txid, outcome)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quantumio.errors import ErrorKind, InternalError, QuantumioError, StateError
+from quantumio.errors import InternalError, QuantumioError
 from quantumio.model import CommitFailed, CommitOutcome, CommitParked, CommitUnknown
+from quantumio.system.os_errors import out_of_memory
 
 if TYPE_CHECKING:
     from quantumio.engine._context import Context
@@ -18,11 +19,7 @@ def unexpected(error: BaseException) -> QuantumioError:
     if isinstance(error, QuantumioError):
         return error
     if isinstance(error, MemoryError):
-        return StateError(
-            "memory ran out",
-            hint="lower max_buffer_bytes or the number of threads, or give the process more memory",
-            kind=ErrorKind.MEMORY,
-        )
+        return out_of_memory("while an output was carried")
     return InternalError(f"a bug in quantumio: {error!r}", hint="please report this")
 
 
