@@ -87,6 +87,10 @@ coverage: $(STAMP_TEST) ## Hold that quick tests take every branch of what may l
 campaign: $(STAMP_TEST) ## Crashes, power cuts and nights in large numbers (HOURS=1)
 	@$(BIN)/python -m tests.campaign --hours $(or $(HOURS),1)
 
+.PHONY: planted
+planted: $(STAMP_TEST) ## Plant every bug once: each must be found by its suite
+	@$(BIN)/python -m tests.planted
+
 .PHONY: bench
 bench: $(STAMP_TEST) ## Run every benchmark
 	@for bench in benchmarks/bench_*.py; do \

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Final
 
 import anyio
-import anyio.to_thread
 from attrs import define, evolve, field
 
 from quantumio.engine._committer import Committer
@@ -21,6 +20,7 @@ from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._output import Output
 from quantumio.engine._packs import PackRules, assign_packs
 from quantumio.engine._standing import outcome_of_another
+from quantumio.engine._unexpected import unexpected
 from quantumio.errors import ErrorKind, QuantumioError, StateError
 from quantumio.model import (
     CommitConflict,
@@ -35,6 +35,7 @@ from quantumio.model import (
     TransactionRecord,
 )
 from quantumio.ports import Catalog, Destinations
+from quantumio.system import threads
 from quantumio.system.failpoints import reach
 
 __all__ = ["Carrier", "flush_failures"]
@@ -44,7 +45,10 @@ _MOST_REOPENED: Final = 3
 
 
 _MAY_PASS: Final = frozenset(
-    {ErrorKind.UNREACHABLE, ErrorKind.TIMEOUT, ErrorKind.LOCKED, ErrorKind.REGISTRY, ErrorKind.CLOSED}
+    {
+        *(ErrorKind.UNREACHABLE, ErrorKind.TIMEOUT, ErrorKind.LOCKED, ErrorKind.REGISTRY, ErrorKind.CLOSED),
+        *(ErrorKind.THREADS, ErrorKind.MEMORY),
+    }
 )
 """Failures that are none of the outputs': the work is kept, and tried again. ``closed``: a Butler that
 is closed does not wait without end for what is carried in the background."""
@@ -125,7 +129,7 @@ class Carrier:
             return self.note_flush_failures(context, group)
         try:
             with anyio.CancelScope(shield=True):  # or an entry could stay behind that nobody knows of
-                context.entry = await anyio.to_thread.run_sync(self._write_entry, context)
+                context.entry = await threads.run(self._write_entry, context)
         except QuantumioError as error:
             return CommitFailed(txid=context.txid, kind=error.kind, message=str(error))
         context.note_journaled()
@@ -150,7 +154,7 @@ class Carrier:
     async def close_entry(self, context: Context, outcome: CommitOutcome) -> None:
         """Do with the journal entry of a context what its outcome says."""
         if context.entry is not None:
-            await anyio.to_thread.run_sync(_close_entry, context.entry, outcome)
+            await threads.run(_close_entry, context.entry, outcome)
 
     async def _upstream_failure(self, context: Context) -> CommitOutcome | None:
         """Wait until what the context read is visible; no registry ever holds an output without its input."""
@@ -178,7 +182,7 @@ class Carrier:
             return await self._park_if_it_may_pass(context, failed)
         if not intent.is_ours:
             assert intent.answer is not None
-            return await anyio.to_thread.run_sync(outcome_of_another, intent.answer, self._catalog.outcome)
+            return await threads.run(outcome_of_another, intent.answer, self._catalog.outcome)
         outcome = await self._flip(context)
         if isinstance(outcome, CommitFailed):
             return await self._park_if_it_may_pass(context, outcome)
@@ -245,6 +249,7 @@ class Carrier:
         outputs = context.persistent_outputs
         transaction = context.transaction([output.record() for output in outputs], self._follow_ups(outputs))
         with anyio.CancelScope(shield=True):  # the point of no return
+            context.asked_flip = True
             outcome = await self._committer.flip(transaction)
         if isinstance(outcome, Committed) and {ref.id for ref in outcome.refs} != {o.ref.id for o in outputs}:
             # The same transaction, resumed in another process, was first.
@@ -287,7 +292,8 @@ class Carrier:
         except QuantumioError as error:
             self._ledger.add(error.kind, str(error), txid=context.txid)
         except Exception as error:  # noqa: BLE001  it is visible; what is left must not undo that
-            self._ledger.add(ErrorKind.INTERNAL, f"a bug in quantumio: {error!r}", txid=context.txid)
+            problem = unexpected(error)
+            self._ledger.add(problem.kind, str(problem), txid=context.txid)
         else:
             return set()
         return {""}
@@ -312,7 +318,7 @@ class Carrier:
             placed = {dataset_id: artifacts for dataset_id, artifacts in copies.items() if artifacts}
             if placed:
                 reach("settle.record.before")
-                await anyio.to_thread.run_sync(self._catalog.record_artifacts, placed)
+                await threads.run(self._catalog.record_artifacts, placed)
                 reach("settle.record.after")
 
     # -- one output of an open context
@@ -347,7 +353,7 @@ class Carrier:
         outputs = context.persistent_outputs
         clean = clean_up(_places(outputs))
         if context.asked_registry:
-            may_remove = await anyio.to_thread.run_sync(self._end_transaction, context, reason, clean)
+            may_remove = await threads.run(self._end_transaction, context, reason, clean)
             if not may_remove:
                 return False
         left = await self.remove(outputs, context)

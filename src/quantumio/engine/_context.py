@@ -44,6 +44,7 @@ from quantumio.model import (
 )
 from quantumio.ports import Chunks, StorageClassDelegate, TableDestination
 from quantumio.system import environment
+from quantumio.system.os_errors import out_of_memory
 
 if TYPE_CHECKING:
     from quantumio.engine._runtime import Runtime
@@ -88,6 +89,8 @@ class Context:
         Which ownership of the transaction this is, and which names its objects have.
     asked_registry
         Whether the registry may know of it: then nothing may be removed before it was asked again.
+    asked_flip
+        Whether the registry was asked to make it visible; before that it cannot be.
     wants_journal, entry
         Whether its bytes go to the journal; its place there, None without.
     is_restored
@@ -124,6 +127,7 @@ class Context:
         # A token may be resumed twice, here or elsewhere: files of the one must never be the other's.
         self.generation = 0 if txid is None else 1 + int(environment.random_token(4), 16)
         self.asked_registry = False
+        self.asked_flip = False
         self.wants_journal = False
         self.is_restored = False
         self.entry: JournalEntry | None = None
@@ -240,6 +244,8 @@ class Context:
                 self._place_now(output)
             self._take(output, replace)
             return output
+        except MemoryError as error:
+            raise out_of_memory(f"in the put of {dataset_type.name}({data_id})") from error
         finally:
             self.put_s += environment.perf_counter() - begin
 
@@ -411,8 +417,13 @@ class Context:
         ----------
         journaled
             Whether its bytes go to the journal first.
+
+        Raises
+        ------
+        QuantumioError
+            The runtime cannot start; the context is open still.
         """
-        self._runtime.check_usable()
+        self._runtime.start()  # while it is open: where that fails, nothing of it is lost
         self.wants_journal = journaled
         with self._lock:  # so that whoever aborts sees it handed over, or broken off by an interrupt
             self.seal()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby, islice
 from typing import Final
 
@@ -39,7 +38,7 @@ from quantumio.ports import (
     ObjectDestination,
     Placement,
 )
-from quantumio.system import environment
+from quantumio.system import environment, threads
 
 __all__ = ["Fsck"]
 
@@ -123,16 +122,14 @@ class Fsck:
         self._check_registry()
         versions = self._with_versions(self._catalog.query(query))
         found = (one for one in versions if one.ref.id.int % self._parts == self._number)
-        workers = ThreadPoolExecutor(
-            _LOOKERS if self._level < DIGEST else _READERS, thread_name_prefix="quantumio-fsck"
-        )
+        workers = threads.Pool(_LOOKERS if self._level < DIGEST else _READERS, "quantumio-fsck")
         try:
             while ahead := [(one, workers.submit(self._look, one)) for one in islice(found, _AHEAD)]:
                 for stored, looks in ahead:
                     self._settle(stored, looks.result())
                     self._tally.next_dataset()
         finally:
-            workers.shutdown(cancel_futures=True)
+            workers.close(cancel=True)
 
     # -- the registry
     def _check_registry(self) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-import anyio.to_thread
 from attrs import define, field, frozen
 
 from quantumio.engine._follow_ups import FollowUps, clean_up
@@ -26,6 +25,7 @@ from quantumio.engine._standing import Owning, how_to_own, is_abandoned, is_carr
 from quantumio.errors import DestinationError, ErrorKind, QuantumioError
 from quantumio.model import CommitOutcome, Committed, OutboxEntry, TransactionRecord, TransactionState
 from quantumio.ports import LEASE_OVER, Catalog
+from quantumio.system import threads
 from quantumio.system.failpoints import reach
 
 __all__ = ["Recovery", "RecoveryItem", "RecoveryReport"]
@@ -190,7 +190,7 @@ class Recovery:
             a backup nobody knows whether they were committed since.
         """
         report = RecoveryReport()
-        ready = await anyio.to_thread.run_sync(self._lock_entries, report)
+        ready = await threads.run(self._lock_entries, report)
         try:
             for entry, manifest in _upstream_first(ready):
                 report.items.append(await self._recover_entry(entry, manifest))
@@ -199,8 +199,8 @@ class Recovery:
                 entry.release()
         known = KnownStores(self._catalog)
         if end_dead:
-            await anyio.to_thread.run_sync(self._end_dead, report, known)
-        await anyio.to_thread.run_sync(self._do_follow_ups, report, known)
+            await threads.run(self._end_dead, report, known)
+        await threads.run(self._do_follow_ups, report, known)
         return report
 
     # -- the journal
@@ -238,17 +238,17 @@ class Recovery:
     async def _recover_entry(self, entry: JournalEntry, manifest: JournalManifest) -> RecoveryItem:
         txid = manifest.transaction.txid
         try:
-            if upstream := await anyio.to_thread.run_sync(self._in_journal, manifest.transaction.requires):
+            if upstream := await threads.run(self._in_journal, manifest.transaction.requires):
                 # Somebody else carries it just now, or it has to be mended first: not for ever, that is.
                 detail = f"it needs transaction {upstream[0]}, which is in the journal still"
                 return RecoveryItem(what="journal", txid=txid, action="left", detail=detail)
-            owned = await anyio.to_thread.run_sync(self._own, manifest)
+            owned = await threads.run(self._own, manifest)
             if isinstance(owned, TransactionRecord):
                 return _told(await self._carry(manifest, entry, owned.epoch, owned.generation))
             if isinstance(owned, Committed):
-                await anyio.to_thread.run_sync(entry.finish)
+                await threads.run(entry.finish)
                 return _told(owned)
-            await anyio.to_thread.run_sync(entry.keep_as_conflict, owned)
+            await threads.run(entry.keep_as_conflict, owned)
         except (QuantumioError, OSError) as error:
             return self._left(entry, error)
         return RecoveryItem(what="journal", txid=txid, action="conflict", detail=owned)

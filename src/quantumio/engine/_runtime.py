@@ -35,8 +35,9 @@ from quantumio.engine._runtime_settings import RuntimeSettings, RuntimeStatus
 from quantumio.engine._sessions import StoreSessions
 from quantumio.engine._spill import Spill
 from quantumio.engine._temporaries import Temporaries
+from quantumio.engine._unexpected import outcome_after, unexpected
 from quantumio.engine._waiting import Reply, Waiters
-from quantumio.errors import ErrorKind, InternalError, QuantumioError, StateError
+from quantumio.errors import ErrorKind, QuantumioError, StateError
 from quantumio.model import (
     Ack,
     CommitConflict,
@@ -44,12 +45,11 @@ from quantumio.model import (
     CommitOutcome,
     CommitParked,
     Committed,
-    CommitUnknown,
     Transaction,
     TransactionRecord,
 )
 from quantumio.ports import Catalog, Destinations, Formats
-from quantumio.system import environment
+from quantumio.system import environment, threads
 from quantumio.system.failpoints import reach
 
 __all__ = ["Runtime"]
@@ -200,7 +200,7 @@ class Runtime:
         while True:
             await anyio.sleep(self.settings.lease_s / _RENEWALS)
             try:
-                await anyio.to_thread.run_sync(self._owner.renew, self.catalog)
+                await threads.run(self._owner.renew, self.catalog)
             except QuantumioError as error:
                 self.ledger.add(error.kind, f"the lease was not renewed: {error}")
 
@@ -209,7 +209,8 @@ class Runtime:
         try:
             await work()
         except Exception as error:  # noqa: BLE001
-            self.ledger.add(ErrorKind.INTERNAL, f"a bug in quantumio: {error!r}")
+            problem = unexpected(error)
+            self.ledger.add(problem.kind, str(problem))
 
     def _soon(self, work: Callable[[], Awaitable[None]], refuse: Callable[[], None]) -> None:
         """Have the loop do work, from any thread; where it has ended, refuse it."""
@@ -237,6 +238,17 @@ class Runtime:
         with self._lock:
             self._open[context.txid] = context
         return context
+
+    def start(self) -> None:
+        """Start the thread, unless it runs.
+
+        Raises
+        ------
+        QuantumioError
+            It could not be started; may be tried again.
+        """
+        self.check_usable()
+        self._loop.start()
 
     def make_room(self, nbytes: int, what: str) -> Charge:
         """Charge what does not fit into the buffer now: spill what may be spilled, and wait for the rest.
@@ -302,20 +314,22 @@ class Runtime:
 
     async def _carry(self, context: Context) -> None:
         """Bring one context from sealed to decided, and then to settled."""
-        outcome: CommitOutcome = CommitFailed(
-            txid=context.txid, kind=ErrorKind.CANCELLED, message="the commit was cancelled"
-        )
+        outcome: CommitOutcome | None = None
         try:
             with anyio.CancelScope() as scope:
                 self._scopes[context] = scope
                 outcome = await self._carrier.decide(context)
+            if outcome is None:
+                outcome = CommitFailed(
+                    txid=context.txid, kind=ErrorKind.CANCELLED, message="the commit was cancelled"
+                )
             if scope.cancelled_caught and context.entry is not None and context in self._parked:
                 outcome = CommitParked(txid=context.txid, reason=_PARKED)
             with anyio.CancelScope(shield=True):
                 await self._conclude(context, outcome)
         except Exception as error:  # noqa: BLE001  a bug must not end the loop that carries the others
             if context.outcome is None:
-                self._conclude_bug(context, error)
+                await self._conclude_bug(context, outcome, error)
         finally:
             del self._scopes[context]
             self._parked.discard(context)
@@ -330,13 +344,24 @@ class Runtime:
 
     async def _save_errors(self) -> None:
         if self.ledger.has_unsaved:
-            await anyio.to_thread.run_sync(self.ledger.save)
+            await threads.run(self.ledger.save)
 
-    def _conclude_bug(self, context: Context, error: Exception) -> None:
-        outcome = CommitUnknown(txid=context.txid, reason=f"a bug in quantumio: {error!r}")
-        self.ledger.add(ErrorKind.INTERNAL, outcome.reason, txid=context.txid)
-        self._remember(context.txid, outcome)
-        context.decide(outcome)
+    async def _conclude_bug(self, context: Context, known: CommitOutcome | None, error: Exception) -> None:
+        """Tell what is known of a context that a bug, or want of memory, has kept from going on."""
+        problem = unexpected(error)
+        self.ledger.add(problem.kind, str(problem), txid=context.txid)
+        outcome = known or outcome_after(context, problem)
+        try:
+            if known is None:
+                with anyio.CancelScope(shield=True):
+                    await self._conclude(context, outcome)
+        except Exception as again:  # noqa: BLE001  what is told is true all the same
+            problem = unexpected(again)
+            self.ledger.add(problem.kind, str(problem), txid=context.txid)
+        finally:
+            if context.outcome is None:
+                self._remember(context.txid, outcome)
+                context.decide(outcome)
 
     async def _conclude(self, context: Context, outcome: CommitOutcome) -> None:
         """Tell the outcome, and do what follows from it."""
@@ -394,7 +419,7 @@ class Runtime:
         except QuantumioError as error:
             done.fail(error)
         except BaseException as error:
-            done.fail(InternalError(f"{type(error).__name__}: {error}"))
+            done.fail(unexpected(error))
             raise
         else:
             done.give(None)
@@ -446,7 +471,7 @@ class Runtime:
 
     async def _follow(self, txid: UUID) -> None:
         try:
-            for destination, error in await anyio.to_thread.run_sync(self._follow_ups.do_all_of, txid):
+            for destination, error in await threads.run(self._follow_ups.do_all_of, txid):
                 self._recoverer.is_left_over = True
                 self.ledger.add(error.kind, str(error), txid=txid, destination=destination)
         except QuantumioError as error:  # the registry cannot be reached: the outbox keeps it
@@ -596,7 +621,7 @@ class Runtime:
         self, manifest: JournalManifest, entry: JournalEntry, epoch: int, generation: int
     ) -> CommitOutcome:
         """Carry what a journal has kept, as if it had just been sealed."""
-        context = await anyio.to_thread.run_sync(restored, self, manifest, entry)
+        context = await threads.run(restored, self, manifest, entry)
         context.epoch = epoch
         if generation != manifest.transaction.generation:
             context.begin_again(epoch, generation)

@@ -81,7 +81,7 @@ def test_start_that_an_interrupt_broke_off_is_made_by_the_next(monkeypatch):
             raise error
         return real(*arguments)
 
-    monkeypatch.setattr("quantumio.engine._loop_thread._thread.start_new_thread", start)
+    monkeypatch.setattr(_thread, "start_new_thread", start)
     with pytest.raises(KeyboardInterrupt):
         loop.hand_over(counting.job(0))
     loop.hand_over(counting.job(1))
