@@ -122,7 +122,7 @@ class Carrier:
         try:
             await self._flusher.encode(context.persistent_outputs)
         except ExceptionGroup as group:
-            return self.note_flush_failures(context, group)
+            return _failed(context, group)
         try:
             with anyio.CancelScope(shield=True):  # or an entry could stay behind that nobody knows of
                 context.entry = await anyio.to_thread.run_sync(self._write_entry, context)
@@ -172,7 +172,7 @@ class Carrier:
         try:
             intent = await self._place(context, context.persistent_outputs)
         except ExceptionGroup as group:
-            return await self._park_if_it_may_pass(context, self.note_flush_failures(context, group))
+            return await self._park_if_it_may_pass(context, _failed(context, group))
         if isinstance(intent.answer, QuantumioError):
             failed = CommitFailed(txid=context.txid, kind=intent.answer.kind, message=str(intent.answer))
             return await self._park_if_it_may_pass(context, failed)
@@ -282,8 +282,9 @@ class Carrier:
         try:
             await step()
         except ExceptionGroup as group:
-            self.note_flush_failures(context, group)
-            return {failure.destination or "" for failure in flush_failures(group)}
+            failures = flush_failures(group)
+            self._note(context, failures)
+            return {failure.destination or "" for failure in failures}
         except QuantumioError as error:
             self._ledger.add(error.kind, str(error), txid=context.txid)
         except Exception as error:  # noqa: BLE001  it is visible; what is left must not undo that
@@ -378,9 +379,7 @@ class Carrier:
         return {failure.destination or "" for failure in failures}
 
     # -- failures
-    def note_flush_failures(self, context: Context, group: ExceptionGroup[Exception]) -> CommitFailed:
-        """Note them in the ledger; returns the outcome that they mean for a context that is not decided."""
-        failures = flush_failures(group)
+    def _note(self, context: Context, failures: Sequence[FlushFailure]) -> None:
         for failure in failures:
             self._ledger.add(
                 failure.error.kind,
@@ -389,8 +388,6 @@ class Carrier:
                 ref=failure.ref,
                 destination=failure.destination,
             )
-        first = failures[0]
-        return CommitFailed(txid=context.txid, kind=first.error.kind, message=str(first.error), ref=first.ref)
 
     def note_left(self, failures: Sequence[FlushFailure], context: Context | None = None) -> None:
         """Note what could not be removed."""
@@ -402,10 +399,13 @@ class Carrier:
                     failure.error.kind, str(failure.error), ref=failure.ref, destination=failure.destination
                 )
 
-    def note_outcome(self, context: Context, outcome: CommitOutcome) -> None:
-        """Note an outcome that is no commit, where nothing in the ledger says why already."""
-        if self._ledger.of(context.txid):
-            return  # the flush failures say it better
+    def note_outcome(
+        self, context: Context, outcome: CommitConflict | CommitFailed | CommitParked | CommitUnknown
+    ) -> None:
+        """Note an outcome that is no commit: by what has failed, where that is known."""
+        if context.failures:
+            self._note(context, context.failures)
+            return
         match outcome:
             case (
                 CommitFailed(kind=kind, message=message, ref=ref)
@@ -416,8 +416,6 @@ class Carrier:
                 self._ledger.add(ErrorKind.TIMEOUT, reason, txid=context.txid)
             case CommitUnknown(reason=reason):
                 self._ledger.add(ErrorKind.REGISTRY, reason, txid=context.txid)
-            case Committed():
-                pass
 
 
 def _close_entry(entry: JournalEntry, outcome: CommitOutcome) -> None:
@@ -428,6 +426,14 @@ def _close_entry(entry: JournalEntry, outcome: CommitOutcome) -> None:
             entry.keep_as_conflict(message)
         case _:
             entry.release()
+
+
+def _failed(context: Context, group: ExceptionGroup[Exception]) -> CommitFailed:
+    """Return the outcome that failures mean for a context that is not decided; it remembers them."""
+    failures = flush_failures(group)
+    context.failures += failures
+    first = failures[0]
+    return CommitFailed(txid=context.txid, kind=first.error.kind, message=str(first.error), ref=first.ref)
 
 
 def flush_failures(group: ExceptionGroup[Exception]) -> list[FlushFailure]:

@@ -46,6 +46,7 @@ from quantumio.ports import Chunks, StorageClassDelegate, TableDestination
 from quantumio.system import environment
 
 if TYPE_CHECKING:
+    from quantumio.engine._flush import FlushFailure
     from quantumio.engine._runtime import Runtime
 
 __all__ = ["MOMENT_OF_ACK", "Context", "ContextState"]
@@ -82,6 +83,8 @@ class Context:
         Its moments.
     outcome
         None while undecided.
+    failures
+        Why its outputs did not arrive; of what is placed again under other names, only since then.
     put_s
         Seconds that callers were blocked in `put`.
     epoch, generation
@@ -110,6 +113,7 @@ class Context:
         self.key = key
         self.progress = Progress()
         self.outcome: CommitOutcome | None = None
+        self.failures: list[FlushFailure] = []
         self.put_s = 0.0
         self.output_count = 0
         self.output_bytes = 0
@@ -514,6 +518,7 @@ class Context:
         """Go on under other names: what was placed before was ended."""
         self.epoch, self.generation = epoch, generation
         self._name = f"{self.txid}.{generation}"
+        self.failures.clear()
         for output in self.persistent_outputs:
             output.move_to(self._name)
 

@@ -247,6 +247,7 @@ class Recovery:
                 return _told(await self._carry(manifest, entry, owned.epoch, owned.generation))
             if isinstance(owned, Committed):
                 await anyio.to_thread.run_sync(entry.finish)
+                await anyio.to_thread.run_sync(self._ledger.withdraw, txid)
                 return _told(owned)
             await anyio.to_thread.run_sync(entry.keep_as_conflict, owned)
         except (QuantumioError, OSError) as error:

@@ -341,18 +341,21 @@ class Runtime:
     async def _conclude(self, context: Context, outcome: CommitOutcome) -> None:
         """Tell the outcome, and do what follows from it."""
         if isinstance(outcome, Committed):
+            if context.is_restored:  # why it was parked before is over
+                await anyio.to_thread.run_sync(self.ledger.withdraw, context.txid)
             if outcome.reused:
                 await self._carrier.end(context, "reused")
             self.temporaries.keep(context.outputs)
-        elif isinstance(outcome, CommitFailed | CommitConflict):  # on unknown delete nothing
-            await self._carrier.end(context, outcome.kind)
+        else:
+            self._carrier.note_outcome(context, outcome)
+            if isinstance(outcome, CommitFailed | CommitConflict):  # on unknown delete nothing
+                await self._carrier.end(context, outcome.kind)
         self._remember(context.txid, outcome)  # before recovery may carry it again, and remember another
         try:
             await self._carrier.close_entry(context, outcome)
         except (QuantumioError, OSError) as error:  # recovery closes it; the outcome is what it is
             kind = error.kind if isinstance(error, QuantumioError) else ErrorKind.UNREACHABLE
             self.ledger.add(kind, f"its journal entry was not closed: {error}", txid=context.txid)
-        self._carrier.note_outcome(context, outcome)
         await self._save_errors()
         reach("decide.before")
         context.decide(outcome)

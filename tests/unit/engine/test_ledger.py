@@ -245,3 +245,32 @@ def test_failure_that_comes_again_after_another_process_acknowledged_it_is_kept_
         ledger.raise_undelivered()
     ledger.acknowledge()
     assert ledger.entries() == ErrorLedger(tmp_path).entries() == []
+
+
+def test_failures_of_what_is_visible_by_now_are_withdrawn_and_no_others(tmp_path):
+    ledger, other = ErrorLedger(tmp_path / "errors"), ErrorLedger(tmp_path / "errors")
+    ledger.add(ErrorKind.UNREACHABLE, "away", txid=TXID, destination="a")
+    ledger.save()
+    other.add(ErrorKind.UNREACHABLE, "away", txid=TXID, destination="b")
+    other.add(ErrorKind.DISK_FULL, "full", txid=OTHER)
+    other.add(ErrorKind.VALUE, "not saved yet", txid=TXID)
+    other.withdraw(TXID)
+    assert [entry.txid for entry in other.entries()] == [OTHER]
+    other.save()
+    assert [entry.txid for entry in ledger.entries()] == [OTHER]
+    ledger.raise_undelivered()
+    with pytest.raises(ExceptionGroup) as caught:
+        other.raise_undelivered()
+    assert [error.kind for error in caught.value.exceptions] == [ErrorKind.DISK_FULL]
+    other.add(ErrorKind.UNREACHABLE, "away", txid=TXID, destination="a")  # a copy, after the commit
+    assert [entry.destination for entry in other.entries()] == [None, "a"]
+
+
+def test_failure_that_was_met_again_is_withdrawn_too(tmp_path):
+    ledger = ErrorLedger(tmp_path / "errors")
+    for _ in range(2):
+        ledger.add(ErrorKind.UNREACHABLE, "away", txid=TXID)
+    ledger.withdraw(TXID)
+    ledger.save()
+    assert ledger.entries() == []
+    assert not ledger.has_unsaved
