@@ -117,6 +117,11 @@ class Carrier:
         """
         if context.entry is not None or not context.persistent_outputs:
             return None
+        context.journaling = context.journaling or anyio.Lock()
+        async with context.journaling:  # `close` may ask for what is being parked
+            return await self._journal_once(context) if context.entry is None else None
+
+    async def _journal_once(self, context: Context) -> CommitOutcome | None:
         for upstream in context.requires:
             await upstream.progress.wait_async(Moment.JOURNALED)
         try:

@@ -10,6 +10,8 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
+import anyio
+
 from quantumio.engine._journal_entry import JournalEntry
 from quantumio.engine._outcome_errors import outcome_error
 from quantumio.engine._output import Output
@@ -91,8 +93,8 @@ class Context:
         Which ownership of the transaction this is, and which names its objects have.
     asked_registry
         Whether the registry may know of it: then nothing may be removed before it was asked again.
-    wants_journal, entry
-        Whether its bytes go to the journal; its place there, None without.
+    wants_journal, journaling, entry
+        Whether its bytes go to the journal; held by whoever writes them there; its place there, None without.
     is_restored
         Whether a journal brought it here, with what was planned for its outputs.
     """
@@ -130,6 +132,7 @@ class Context:
         self.asked_registry = False
         self.wants_journal = False
         self.is_restored = False
+        self.journaling: anyio.Lock | None = None
         self.entry: JournalEntry | None = None
         self._name = f"{self.txid}.{self.generation}"
         self._outputs: dict[tuple[str, DataId], Output] = {}

@@ -1,6 +1,8 @@
 """What the journal has promised is kept for later, whatever it fails of, and may be carried again at once."""
 
 import errno
+import threading
+from functools import partial
 
 import pytest
 
@@ -59,7 +61,7 @@ def test_parked_context_may_be_carried_again_before_it_is_concluded(make_place, 
 
 
 def ends_over_silence(place, *points):
-    """Return a hook that ends what is on its way at these points: who takes this process for dead does that."""
+    """Return a hook that ends what is on its way at these points, over our silence."""
     left, catalog = list(points), place.repository.catalog
 
     def hook(point):
@@ -184,3 +186,34 @@ def test_why_it_failed_is_told_though_what_was_placed_cannot_be_ended(make_place
     assert [error.kind for error in caught.value.exceptions] == [ErrorKind.CANCELLED, ErrorKind.REGISTRY]
     assert "what was placed was left" in str(caught.value.exceptions[1])
     assert len(place.objects("a")) == 1
+
+
+def test_context_that_is_closed_upon_while_it_is_parked_is_journaled_once(make_place):
+    """The second one met the entry of the first, so that the context failed instead of being parked."""
+    place = make_place(TO_A)
+    place.install(FaultyDestination(MemoryDestination("a"), Fault(at=1)))
+    first, second, go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def hook(point):
+        if point == "journal.before" and first.is_set():
+            second.set()
+        elif point == "journal.before":
+            first.set()
+            assert go_on.wait(60)
+
+    with failpoints.watched(hook):
+        ctx = place.butler.context()
+        ctx.put({"n": 1}, "stats", visit=1)
+        ctx.commit("buffered")
+        assert first.wait(60)
+        place.runtime._soon(partial(place.runtime._park, ctx._context), go_on.set)  # as `close` does in the end
+        for _ in range(200):
+            place.run_on_loop(lambda: None)
+            if second.is_set():
+                break
+        go_on.set()
+        assert place.runtime.wait_idle(60)
+    assert isinstance(ctx.ticket.outcome, CommitParked)
+    place.butler.recover()
+    assert place.butler.get("stats", visit=1) == {"n": 1}
+    assert isinstance(place.butler.ticket(ctx.txid), Committed)
