@@ -206,7 +206,7 @@ def test_context_that_is_closed_upon_while_it_is_parked_is_journaled_once(make_p
         ctx.put({"n": 1}, "stats", visit=1)
         ctx.commit("buffered")
         assert first.wait(60)
-        place.runtime._soon(partial(place.runtime._park, ctx._context), go_on.set)  # as `close` does in the end
+        place.runtime._soon(partial(place.runtime._park, ctx._context), go_on.set)  # as `close` does
         for _ in range(200):
             place.run_on_loop(lambda: None)
             if second.is_set():
