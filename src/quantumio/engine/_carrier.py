@@ -93,8 +93,8 @@ class Carrier:
         """Bring a context to its outcome; nobody is told yet."""
         if not context.is_restored:  # else the journal keeps what was planned
             assign_packs(context.persistent_outputs, self._destinations, self._packs)
-        if context.wants_journal and (failed := await self.journal(context)):
-            return failed
+        if context.wants_journal and (not_journaled := await self.journal(context)):
+            return not_journaled
         if failed := await self._upstream_failure(context):
             return failed
         if not context.persistent_outputs:
@@ -107,9 +107,15 @@ class Carrier:
             if not isinstance(outcome, CommitParked | CommitFailed) or not await self._reopen(context):
                 break
             outcome = await self._place_and_flip(context)
-        return outcome
+        return await self._keep(context, outcome) if isinstance(outcome, CommitParked) else outcome
 
-    async def journal(self, context: Context) -> CommitOutcome | None:
+    async def _keep(self, context: Context, parked: CommitParked) -> CommitOutcome:
+        """Have the journal keep what the registry does not let become visible now: it has no bytes."""
+        if (failed := await self.journal(context)) is None:
+            return parked
+        return CommitUnknown(txid=context.txid, reason=f"{parked.reason}; {failed.message}")
+
+    async def journal(self, context: Context) -> CommitFailed | None:
         """Make the bytes of a sealed context survive this process; returns why that was not possible.
 
         What it has read of others that is not visible yet comes first: a journal must never promise an
@@ -119,9 +125,11 @@ class Carrier:
             return None
         context.journaling = context.journaling or anyio.Lock()
         async with context.journaling:  # `close` may ask for what is being parked
-            return await self._journal_once(context) if context.entry is None else None
+            return await self._journal_once(context)
 
-    async def _journal_once(self, context: Context) -> CommitOutcome | None:
+    async def _journal_once(self, context: Context) -> CommitFailed | None:
+        if context.entry is not None:
+            return None
         for upstream in context.requires:
             await upstream.progress.wait_async(Moment.JOURNALED)
         try:
@@ -300,8 +308,6 @@ class Carrier:
 
     async def _bring_copies(self, outputs: Sequence[Output]) -> None:
         wanting = [o for o in outputs if any(not target.required for target in o.resolution.targets)]
-        if not wanting:
-            return
         try:
             await self._flusher.flush(wanting, required=False)
             await self._flusher.reveal(wanting)
@@ -411,16 +417,12 @@ class Carrier:
         if context.failures:
             self._note(context, context.failures)
             return
-        match outcome:
-            case (
-                CommitFailed(kind=kind, message=message, ref=ref)
-                | CommitConflict(kind=kind, message=message, ref=ref)
-            ):
-                self._ledger.add(kind, message, txid=context.txid, ref=ref)
-            case CommitParked(reason=reason):
-                self._ledger.add(ErrorKind.TIMEOUT, reason, txid=context.txid)
-            case CommitUnknown(reason=reason):
-                self._ledger.add(ErrorKind.REGISTRY, reason, txid=context.txid)
+        if isinstance(outcome, CommitParked):
+            self._ledger.add(ErrorKind.TIMEOUT, outcome.reason, txid=context.txid)
+        elif isinstance(outcome, CommitUnknown):
+            self._ledger.add(ErrorKind.REGISTRY, outcome.reason, txid=context.txid)
+        else:
+            self._ledger.add(outcome.kind, outcome.message, txid=context.txid, ref=outcome.ref)
 
 
 def _close_entry(entry: JournalEntry, outcome: CommitOutcome) -> None:
