@@ -1,4 +1,4 @@
-"""Carrying outputs to destinations: what fails is told of that output and that destination, and of nothing else."""
+"""Carrying outputs: what fails is told of that output at that destination, and of nothing else."""
 
 from hashlib import sha256
 
