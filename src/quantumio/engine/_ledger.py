@@ -125,8 +125,7 @@ class ErrorLedger:
             for entry in unsaved:
                 if _same(entry) not in kept:  # another process has failed in the same way
                     self._write(directory, entry)
-            if files.exists(directory):
-                files.fsync_directories([directory])
+            files.fsync_directories([directory])
         except OSError as error:
             for entry in unsaved:
                 logger.error("%s (not kept beyond this process: %s)", entry.message, error)  # noqa: TRY400
@@ -144,8 +143,10 @@ class ErrorLedger:
             return
         try:
             names = [name for name, is_dir in files.list_directory(self._directory) if not is_dir]
+        except FileNotFoundError:
+            names = []  # nobody has kept anything, or somebody has removed it all
         except OSError:
-            return  # nobody has kept anything, or nobody may look
+            return  # nobody may look
         there = sorted(name for name in names if name.endswith(_ENDING) and not name.startswith("."))
         with self._lock:
             for name in set(self._files) - set(there):

@@ -201,8 +201,9 @@ class Runtime:
             await anyio.sleep(self.settings.lease_s / _RENEWALS)
             try:
                 await anyio.to_thread.run_sync(self._owner.renew, self.catalog)
-            except QuantumioError as error:
-                self.ledger.add(error.kind, f"the lease was not renewed: {error}")
+            except Exception as error:  # noqa: BLE001  whatever it is must not end the loop
+                kind = error.kind if isinstance(error, QuantumioError) else ErrorKind.INTERNAL
+                self.ledger.add(kind, f"the lease was not renewed: {error}")
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do work; a bug in it must not end the loop that carries the others."""
@@ -316,6 +317,8 @@ class Runtime:
         except Exception as error:  # noqa: BLE001  a bug must not end the loop that carries the others
             if context.outcome is None:
                 self._conclude_bug(context, error)
+            else:
+                self.ledger.add(ErrorKind.INTERNAL, f"a bug in quantumio: {error!r}", txid=context.txid)
         finally:
             del self._scopes[context]
             self._parked.discard(context)
@@ -526,8 +529,8 @@ class Runtime:
         """Note that a context was aborted."""
         with self._lock:
             self._open.pop(context.txid, None)
-        if context.outcome is not None:
-            self._remember(context.txid, context.outcome)
+        assert context.outcome is not None
+        self._remember(context.txid, context.outcome)
 
     # -- recovery
     def recover(self, timeout_s: float | None = None) -> RecoveryReport:
@@ -549,9 +552,8 @@ class Runtime:
         if not done.wait(timeout_s):
             return RecoveryReport()
         report = done.result()
-        for item in report.items:
-            if item.txid is not None:
-                self.ledger.deliver(item.txid)  # the report tells it
+        for txid in {item.txid for item in report.items if item.txid is not None}:
+            self.ledger.deliver(txid)  # the report tells it
         return report
 
     def flush(self, timeout_s: float | None) -> None:

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from attrs import evolve
 
 from quantumio.destinations.memory import MemoryDestination
+from quantumio.engine._owner import Owner
 from quantumio.errors import (
     CommitFailedError,
     CommitParkedError,
@@ -12,7 +14,7 @@ from quantumio.errors import (
     ErrorKind,
     StateError,
 )
-from quantumio.model import CommitFailed, TransactionState
+from quantumio.model import CommitFailed, Committed, TransactionState
 from quantumio.ports import LEASE_OVER
 from quantumio.testing import Fault, FaultyDestination
 from tests.unit.engine.conftest import WrappedCatalog
@@ -172,6 +174,67 @@ def test_context_that_nobody_can_keep_is_not_said_to_be_parked(make_place):
         ctx.commit()
     assert journaled(place) == []
     assert [entry.txid for entry in place.butler.errors()] == [ctx.txid]
+
+
+@pytest.fixture
+def placed(make_place):
+    """Open a context that has placed one output."""
+    place = make_place(IMMEDIATE)
+    ctx = place.butler.context()
+    stats(ctx)
+    assert len(place.objects("a")) == 1
+    return place, ctx
+
+
+def test_context_that_somebody_has_ended_by_hand_fails_and_leaves_nothing(placed):
+    place, ctx = placed
+    assert place.repository.catalog.abort(ctx.txid, 0, "by hand")
+    with pytest.raises(CommitFailedError, match="ended before: by hand") as caught:
+        ctx.commit()
+    assert caught.value.kind is ErrorKind.ABORTED
+    assert place.butler.query("stats").count() == 0
+    assert_nothing_is_left(place)
+
+
+def test_context_that_another_process_has_taken_over_is_kept_and_nothing_is_removed(placed):
+    place, ctx = placed
+    other = Owner(place.runtime._owners)
+    other.register(place.repository.catalog)
+    assert place.repository.catalog.take_over(ctx.txid, other.id, 0).epoch == 1
+    with pytest.raises(CommitParkedError, match="another process carries it"):
+        ctx.commit()
+    assert len(place.objects("a")) == 1
+    assert journaled(place) == [ctx.txid]
+    place.butler.recover()
+    assert isinstance(place.butler.ticket(ctx.txid), Committed)
+    assert place.butler.get("stats", visit=1) == {"visit": 1}
+    other.release()
+
+
+def test_context_in_quarantine_is_kept_for_people_to_decide(placed):
+    place, ctx = placed
+    place.butler.recover(restored=True)
+    with pytest.raises(CommitParkedError, match="set aside"):
+        ctx.commit()
+    assert len(place.objects("a")) == 1
+    assert place.butler.query("stats").count() == 0
+    (entry,) = place.runtime.journal.entries()
+    assert entry.txid == ctx.txid
+
+
+def test_context_that_was_committed_elsewhere_meanwhile_has_that_outcome(placed):
+    """Its token was resumed in another process, which was faster."""
+    place, ctx = placed
+    (output,) = ctx._context.outputs
+    elsewhere = evolve(ctx._context.transaction([output.record()], ()), inputs=())
+    (outcome,) = place.repository.catalog.flip([elsewhere])
+    assert isinstance(outcome, Committed)
+    ticket = ctx.commit()
+    assert ticket.outcome.reused
+    assert ticket.outcome.refs == outcome.refs
+    assert place.butler.get("stats", visit=1) == {"visit": 1}
+    assert len(place.objects("a")) == 1
+    assert place.butler.fsck(3).is_whole
 
 
 # ---------------------------------------------------------------------------- one output of an open context

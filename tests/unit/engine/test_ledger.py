@@ -1,5 +1,6 @@
 """The error ledger: nothing is lost, and nobody is told twice."""
 
+import shutil
 import threading
 import time
 import uuid
@@ -274,3 +275,30 @@ def test_failure_that_was_met_again_is_withdrawn_too(tmp_path):
     ledger.save()
     assert ledger.entries() == []
     assert not ledger.has_unsaved
+
+
+def test_failure_is_kept_anew_where_somebody_has_removed_the_directory_by_hand(tmp_path):
+    """They were taken for kept still, and nothing was written."""
+    ledger = ErrorLedger(tmp_path / "errors")
+    ledger.add(ErrorKind.VALUE, "one", txid=TXID)
+    ledger.save()
+    shutil.rmtree(tmp_path / "errors")
+    assert ledger.entries() == []
+    for message in ("one", "two"):
+        ledger.add(ErrorKind.VALUE, message, txid=TXID)
+    ledger.save()
+    again = ErrorLedger(tmp_path / "errors", readonly=True)
+    assert [entry.message for entry in again.entries()] == ["one", "two"]
+
+
+def test_who_only_reads_acknowledges_failures_of_his_own_process(tmp_path):
+    writer, reader = ErrorLedger(tmp_path / "errors"), ErrorLedger(tmp_path / "errors", readonly=True)
+    writer.add(ErrorKind.VALUE, "kept")
+    writer.save()
+    reader.add(ErrorKind.UNREACHABLE, "a copy could not be read")
+    reader.save()  # he writes nothing
+    assert not reader.has_unsaved
+    assert [entry.message for entry in reader.entries()] == ["kept", "a copy could not be read"]
+    assert [entry.message for entry in reader.acknowledge()] == ["a copy could not be read"]
+    assert [entry.message for entry in reader.entries()] == ["kept"]
+    reader.raise_undelivered()

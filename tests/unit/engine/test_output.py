@@ -331,3 +331,14 @@ def test_immutable_value_is_shared_as_it_is(place):
         output = put(ctx, text, "log")
         assert output.share() is text
         assert ctx.get("log", visit=1, readonly=True) is text
+
+
+def test_columns_of_an_output_in_memory_belong_to_who_reads_them(make_place):
+    place = make_place({"rules": [{"to": ["a"], "formats": {"a": "ecsv"}}]})
+    with place.butler.context() as ctx:
+        ctx.put(rows(), "source", visit=1, detector=0)
+        part = ctx.get("source", visit=1, detector=0, columns=["y"])
+        assert part.colnames == ["y"]
+        part["y"][0] = 99
+        assert list(ctx.get("source", visit=1, detector=0)["y"]) == [3, 4]
+    assert list(place.butler.get("source", visit=1, detector=0)["y"]) == [3, 4]
