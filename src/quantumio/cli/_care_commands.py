@@ -106,7 +106,8 @@ def flush(call: Call, timeout: float | None) -> None:
 def errors(call: Call, acknowledge: bool) -> None:
     """List failures in the background.
 
-    Of all processes that worked on the repository, until somebody acknowledges them.
+    Of all processes that worked on the repository, until somebody acknowledges them, or what they have
+    kept from becoming visible is visible after all.
     """
     with call.open(readonly=not acknowledge) as butler:
         entries = butler.errors(acknowledge=acknowledge)

@@ -247,6 +247,7 @@ class Recovery:
                 return _told(await self._carry(manifest, entry, owned.epoch, owned.generation))
             if isinstance(owned, Committed):
                 await threads.run(entry.finish)
+                await threads.run(self._ledger.withdraw, txid)
                 return _told(owned)
             await threads.run(entry.keep_as_conflict, owned)
         except (QuantumioError, OSError) as error:

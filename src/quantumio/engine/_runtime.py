@@ -201,8 +201,9 @@ class Runtime:
             await anyio.sleep(self.settings.lease_s / _RENEWALS)
             try:
                 await threads.run(self._owner.renew, self.catalog)
-            except QuantumioError as error:
-                self.ledger.add(error.kind, f"the lease was not renewed: {error}")
+            except Exception as error:  # noqa: BLE001  whatever it is must not end the loop
+                problem = unexpected(error)
+                self.ledger.add(problem.kind, f"the lease was not renewed: {problem}")
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do work; a bug in it must not end the loop that carries the others."""
@@ -330,6 +331,9 @@ class Runtime:
         except Exception as error:  # noqa: BLE001  a bug must not end the loop that carries the others
             if context.outcome is None:
                 await self._conclude_bug(context, outcome, error)
+            else:
+                problem = unexpected(error)
+                self.ledger.add(problem.kind, str(problem), txid=context.txid)
         finally:
             del self._scopes[context]
             self._parked.discard(context)
@@ -354,7 +358,7 @@ class Runtime:
         try:
             if known is None:
                 with anyio.CancelScope(shield=True):
-                    await self._conclude(context, outcome)
+                    await self._conclude(context, outcome, is_noted=True)
         except Exception as again:  # noqa: BLE001  what is told is true all the same
             problem = unexpected(again)
             self.ledger.add(problem.kind, str(problem), txid=context.txid)
@@ -363,21 +367,25 @@ class Runtime:
                 self._remember(context.txid, outcome)
                 context.decide(outcome)
 
-    async def _conclude(self, context: Context, outcome: CommitOutcome) -> None:
+    async def _conclude(self, context: Context, outcome: CommitOutcome, *, is_noted: bool = False) -> None:
         """Tell the outcome, and do what follows from it."""
         if isinstance(outcome, Committed):
+            if context.is_restored:  # why it was parked before is over
+                await threads.run(self.ledger.withdraw, context.txid)
             if outcome.reused:
                 await self._carrier.end(context, "reused")
             self.temporaries.keep(context.outputs)
-        elif isinstance(outcome, CommitFailed | CommitConflict):  # on unknown delete nothing
-            await self._carrier.end(context, outcome.kind)
+        else:
+            if not is_noted:
+                self._carrier.note_outcome(context, outcome)
+            if isinstance(outcome, CommitFailed | CommitConflict):  # on unknown delete nothing
+                await self._carrier.end(context, outcome.kind)
         self._remember(context.txid, outcome)  # before recovery may carry it again, and remember another
         try:
             await self._carrier.close_entry(context, outcome)
         except (QuantumioError, OSError) as error:  # recovery closes it; the outcome is what it is
             kind = error.kind if isinstance(error, QuantumioError) else ErrorKind.UNREACHABLE
             self.ledger.add(kind, f"its journal entry was not closed: {error}", txid=context.txid)
-        self._carrier.note_outcome(context, outcome)
         await self._save_errors()
         reach("decide.before")
         context.decide(outcome)
@@ -548,8 +556,8 @@ class Runtime:
         """Note that a context was aborted."""
         with self._lock:
             self._open.pop(context.txid, None)
-        if context.outcome is not None:
-            self._remember(context.txid, context.outcome)
+        assert context.outcome is not None
+        self._remember(context.txid, context.outcome)
 
     # -- recovery
     def recover(self, timeout_s: float | None = None) -> RecoveryReport:
@@ -571,9 +579,8 @@ class Runtime:
         if not done.wait(timeout_s):
             return RecoveryReport()
         report = done.result()
-        for item in report.items:
-            if item.txid is not None:
-                self.ledger.deliver(item.txid)  # the report tells it
+        for txid in {item.txid for item in report.items if item.txid is not None}:
+            self.ledger.deliver(txid)  # the report tells it
         return report
 
     def flush(self, timeout_s: float | None) -> None:
