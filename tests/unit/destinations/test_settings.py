@@ -52,6 +52,8 @@ def test_good_settings_are_accepted(kind, options):
         ("files", {"root": "data", "quota": "1 GB"}, "quota"),
         ("memory", {"root": "x"}, "root"),
         ("objects", {"root": "data"}, "root"),
+        ("objects", {"root": "s3://[bucket"}, "is no URL"),
+        ("memory", {"format": ""}, "format"),
         ("objects", {"root": "s3://b", "timeout_s": 0}, "timeout_s"),
         ("objects", {"root": "s3://b", "timeout_s": True}, "timeout_s"),
         ("objects", {"root": "s3://b", "insecure": "yes"}, "insecure"),
