@@ -137,7 +137,7 @@ class ObjectsDestination:
                 f"destination {self._name!r} cannot take over a file by transfer={transfer!r}",
                 hint="use 'copy' or 'move'",
             )
-        origin = check_source(source, transfer, self._managed_roots)
+        origin = check_source(self._name, source, transfer, self._managed_roots)
         try:
             data = files.read_bytes(origin)
             digest = hashlib.sha256(data).hexdigest()
@@ -422,7 +422,7 @@ def _joined(placement: Placement) -> bytes:
 def _read_options(settings: DestinationSettings) -> tuple[str, StoreOptions, Options]:
     options = Options(settings, STORE_OPTIONS)
     root = options.required_text("root")
-    if not is_url(root) or "::" in root:
+    if not is_url(root):
         raise options.wrong("root", 'give a URL such as "s3://bucket/prefix", or use kind = "files"')
     local_path(options, "root", root, None)
     return root, StoreOptions.read(options), options
