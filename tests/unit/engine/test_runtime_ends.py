@@ -16,7 +16,14 @@ from quantumio.errors import (
     InternalError,
     StateError,
 )
-from quantumio.model import ArtifactState, CommitFailed, CommitParked, Committed, CommitUnknown, TransactionState
+from quantumio.model import (
+    ArtifactState,
+    CommitFailed,
+    CommitParked,
+    Committed,
+    CommitUnknown,
+    TransactionState,
+)
 from quantumio.registry._catalog import SqlCatalog
 from quantumio.system import environment, failpoints
 from tests.unit.engine.conftest import Gate, WrappedCatalog
