@@ -43,6 +43,8 @@ RECOVERY = "tests/acceptance/test_recovery.py"
 INTENTS = "tests/unit/registry/test_intents.py"
 FLIP = "tests/unit/registry/test_prepared_flip.py"
 OUTBOX = "tests/unit/registry/test_outbox.py"
+CARRIER = "tests/unit/engine/test_carrier.py"
+PARKED = "tests/unit/engine/test_parked.py"
 FAULTS = "tests/unit/engine/test_faults.py"
 GARBAGE = "tests/unit/engine/test_garbage.py"
 SIMULATION = "tests/simulation/test_nights.py"
@@ -607,6 +609,34 @@ def transaction_is_named_anew_for_a_retry():
         return resolve(self, transaction, error, unknown_before)
 
     Committer._resolve = rename
+
+
+@bug(CARRIER, "-k", "kept_for_later")
+def parked_is_kept_by_nobody():
+    """Of what others have ended over the silence of its process, and what cannot be opened again now."""
+    from quantumio.engine._carrier import Carrier
+
+    async def keep(self, context, parked):
+        return parked
+
+    Carrier._keep = keep
+
+
+@bug(PARKED, "-k", "what_was_parked_goes")
+def failure_of_what_is_visible_is_listed():
+    from quantumio.engine._ledger import ErrorLedger
+
+    ErrorLedger.withdraw = lambda self, txid: None
+
+
+@bug(PARKED, "-k", "journaled_once")
+def two_write_the_journal_entry_of_one_context():
+    from quantumio.engine._carrier import Carrier
+
+    async def journal(self, context):
+        return await self._journal_once(context)
+
+    Carrier.journal = journal
 
 
 @bug(SIMULATION, "-k", "these_seeds")

@@ -224,6 +224,16 @@ def conflict_deletes_what_was_promised(s):
         )
 
 
+@instead_of(model.begin_again, "I6", 13, begin(ONE, recoveries=1, pauses=1, losses=1))
+def parked_is_kept_by_nobody(s):
+    """What `begin_again` keeps in the journal is told as it is."""
+    for sentence, after in model.begin_again(s):
+        for p, me in at(after, "parking"):
+            if s.processes[p].at != "parking":
+                after = go(after, p, "decided", journal=put(after.journal, me.tx, None))
+        yield sentence, after
+
+
 @instead_of(recovery.lock_entry, "I6", 5, begin(PROMISED, recoveries=1))
 def what_is_written_just_now_is_taken_for_left(s):
     unlocked = tuple(one and one._replace(holder=None) for one in s.journal)

@@ -69,6 +69,8 @@ def I6_promises_are_kept(s):
         kept = s.journal[tx]
         if tx in s.promised and (kept is None or kept.state == DONE):
             return f"t{tx} was promised, is not visible, and not in the journal"
+        if told == "parked" and tx not in s.promised:
+            return f"t{tx} was told to be parked, and nobody keeps it"
     return None
 
 

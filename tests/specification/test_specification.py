@@ -21,7 +21,7 @@ GC = {"collectors": 1, "collections": 1}
 
 CASES = {
     "death, a lost answer": (begin(ONE, recoveries=1, deaths=1, losses=1), 4841),
-    "silence, a lost answer": (begin(ONE, recoveries=1, pauses=1, losses=1), 12777),
+    "silence, a lost answer": (begin(ONE, recoveries=1, pauses=1, losses=1), 12849),
     "death, silence, a promise": (begin(BOTH, recoveries=1, deaths=1, pauses=1), 7934),
     "death, a copy": (begin(COPIED, recoveries=1, deaths=1), 864),
     "death, a lost answer, garbage": (begin(ONE, deaths=1, losses=1, **GC), 1262),

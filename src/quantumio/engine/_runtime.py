@@ -70,6 +70,7 @@ _RENEWALS: Final = 4
 """How often the lease is renewed while it lasts."""
 
 _CLOSED: Final = "the Butler is closed"
+_LEFT_BEHIND: Final = "the Butler was closed while a call for it had not returned; it is not in the journal"
 _PARKED: Final = "the Butler was closed before it was decided; it is in the journal, for `recover` to go on"
 
 _ABANDON_AFTER_S: Final = 5.0
@@ -719,13 +720,24 @@ class Runtime:
                 self._soon(functools.partial(self._park, context), _nothing)
             self.wait_idle(_ABANDON_AFTER_S)
             for context in self.pending():
-                if context.entry is not None:  # a call to a destination does not return; recovery will go on
-                    context.decide(CommitParked(txid=context.txid, reason=_PARKED))
+                self._leave_behind(context)
         self.temporaries.release()
         self._loop.stop(_ABANDON_AFTER_S)
         self._owner.release()
         self.ledger.save()
         self.ledger.raise_undelivered()
+
+    def _leave_behind(self, context: Context) -> None:
+        """Tell what is known of a context of which a call does not return."""
+        outcome: CommitParked | CommitUnknown
+        if context.entry is not None:  # recovery will go on
+            outcome = CommitParked(txid=context.txid, reason=_PARKED)
+        else:
+            outcome = CommitUnknown(txid=context.txid, reason=_LEFT_BEHIND)
+        context.decide(outcome)
+        if context.outcome is outcome:
+            self._remember(context.txid, outcome)
+            self._carrier.note_outcome(context, outcome)
 
 
 def _nothing() -> None:

@@ -165,8 +165,8 @@ def outcome_of_another(
     """
     if record.state is TransactionState.COMMITTED:
         committed = outcome(record.txid)
-        if isinstance(committed, Committed):
-            return evolve(committed, reused=True)
+        assert isinstance(committed, Committed)
+        return evolve(committed, reused=True)
     if record.state is TransactionState.ABORTED and record.reason != LEASE_OVER:
         return CommitFailed(
             txid=record.txid, kind=ErrorKind.ABORTED, message=f"it was ended before: {record.reason}"

@@ -188,6 +188,11 @@ def test_why_it_failed_is_told_though_what_was_placed_cannot_be_ended(make_place
     assert len(place.objects("a")) == 1
 
 
+def is_waiting(context):
+    """Whether somebody waits until another one has written the journal entry of a context."""
+    return context.journaling is not None and context.journaling.statistics().tasks_waiting > 0
+
+
 def test_context_that_is_closed_upon_while_it_is_parked_is_journaled_once(make_place):
     """The second one met the entry of the first, so that the context failed instead of being parked."""
     place = make_place(TO_A)
@@ -207,10 +212,8 @@ def test_context_that_is_closed_upon_while_it_is_parked_is_journaled_once(make_p
         ctx.commit("buffered")
         assert first.wait(60)
         place.runtime._soon(partial(place.runtime._park, ctx._context), go_on.set)  # as `close` does
-        for _ in range(200):
-            place.run_on_loop(lambda: None)
-            if second.is_set():
-                break
+        while not second.is_set() and not place.run_on_loop(lambda: is_waiting(ctx._context)):
+            pass
         go_on.set()
         assert place.runtime.wait_idle(60)
     assert isinstance(ctx.ticket.outcome, CommitParked)

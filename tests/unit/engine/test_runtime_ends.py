@@ -63,25 +63,52 @@ def failing(*errors):
 # ---------------------------------------------------------------------------- closed
 
 
-def test_call_of_a_destination_that_does_not_return_is_left_behind_by_a_close(make_place, monkeypatch):
-    """What it carries is in the journal: it goes on when the repository is recovered."""
+def close_upon_a_call_that_does_not_return(place, monkeypatch, ack):
+    """Close while a destination does not answer; return the gate, the ticket, and what `close` has raised."""
     monkeypatch.setattr(_runtime, "_ABANDON_AFTER_S", 0.05)
-    place = make_place(TO_A)
     gate = place.install(Gate("a"))
     ctx = place.butler.context()
     stats(ctx)
-    ticket = ctx.commit("journaled")
+    ticket = ctx.commit(ack)
     assert gate.reached.wait(60)
-    place.butler.close(timeout=0)
-    assert isinstance(ticket.outcome, CommitParked)
-    outcome = ticket.outcome
+    with pytest.raises(ExceptionGroup) as caught:
+        place.butler.close(timeout=0)
+    (error,) = caught.value.exceptions
+    assert str(ctx.txid) in error.__notes__[0]
+    return gate, ticket, error
+
+
+def let_it_return(place, gate):
     gate.opened.set()
     assert place.runtime._loop._ended.wait(60)
+
+
+def test_call_that_does_not_return_is_left_behind_and_the_journal_keeps_it(make_place, monkeypatch):
+    place = make_place(TO_A)
+    gate, ticket, error = close_upon_a_call_that_does_not_return(place, monkeypatch, "journaled")
+    assert "in the journal" in str(error)
+    outcome = ticket.outcome
+    assert isinstance(outcome, CommitParked)
+    let_it_return(place, gate)
     assert ticket.outcome is outcome  # it was told, and stays
     with Butler(place.repository.root, run="r", instrument="ST8") as butler:
         butler.recover()
-        assert isinstance(butler.ticket(ctx.txid), Committed)
+        assert isinstance(butler.ticket(ticket.txid), Committed)
         assert butler.get("stats", visit=1) == {"visit": 1}
+        assert butler.errors() == []
+
+
+def test_close_says_so_where_a_call_does_not_return_and_nobody_keeps_it(make_place, monkeypatch):
+    """It ended without a word, as if everything were committed."""
+    place = make_place(TO_A | {"runtime": {"journal_min_free_bytes": 1 << 62}})
+    gate, ticket, error = close_upon_a_call_that_does_not_return(place, monkeypatch, "buffered")
+    assert "had not returned" in str(error)
+    assert isinstance(ticket.outcome, CommitUnknown)
+    let_it_return(place, gate)
+    assert isinstance(ticket.outcome, CommitUnknown)
+    with Butler(place.repository.root, run="r", instrument="ST8") as butler:
+        assert ticket.txid in {entry.txid for entry in butler.errors(acknowledge=True)}
+        assert butler.query("stats").count() == 0
 
 
 def test_copy_that_is_under_way_at_a_close_is_brought_later_and_the_commit_stands(make_place, monkeypatch):
