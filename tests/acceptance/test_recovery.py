@@ -146,7 +146,7 @@ def test_journaled_context_that_lost_is_kept_for_people(away):
     assert isinstance(lost, CommitFailed)
     assert lost.message == "it was ended: conflict"
     (entry,) = Journal(root / "journal").entries()
-    assert str(winner.txid) in entry.reason()
+    assert str(winner.txid) in entry.note().reason
     assert butler.get("stats", visit=1) == {"late": False}
     assert not list((root / "archive").rglob("*.json")) or not list((root / "archive").rglob("*0.0.json"))
     butler.errors(acknowledge=True)

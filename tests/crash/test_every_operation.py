@@ -28,6 +28,7 @@ CASES = [
     ("replace", scenarios.replaces, scenarios.local, scenarios.check),
     ("garbage", scenarios.collects, scenarios.with_garbage, scenarios.check_garbage),
     ("replace at once", scenarios.replaces, scenarios.immediate, scenarios.check),
+    ("retry", scenarios.retries, scenarios.with_conflict, scenarios.check_retry),
 ]
 
 # Where recovery has most to do, each is killed once more in recovering from each of its crashes.
@@ -36,6 +37,7 @@ KILLED_AGAIN = {
     scenarios.journaled_commits: scenarios.recover,
     scenarios.journaled_rows: scenarios.recover,
     scenarios.collects: scenarios.collect_again,
+    scenarios.retries: scenarios.retry_again,
 }
 
 # What each scenario must have been killed at, else a failpoint or the harness is lost.
@@ -63,6 +65,22 @@ def test_killed_anywhere_it_leaves_what_was_promised(tmp_path, request, scenario
     assert report.kills >= 40
     assert again is None or report.double_kills >= 100
     assert report.kills >= 0.8 * report.points  # threads: contexts share more trips or fewer
+
+
+@pytest.mark.parametrize("prepare", [scenarios.with_conflict, scenarios.with_quarantine])
+def test_killed_anywhere_a_drop_leaves_all_or_nothing(tmp_path, prepare):
+    report = crash_everywhere(
+        scenarios.drops,
+        prepare=prepare,
+        check=scenarios.check_drop,
+        recover=scenarios.drop_again,
+        directory=tmp_path,
+    )
+    print(report)
+    assert [(one.crash, one.message) for one in report.violations] == []
+    certain = "files.rename" if prepare is scenarios.with_conflict else "drop.before"
+    assert any(name.startswith(certain) for name in report.names), report.names
+    assert report.kills >= 0.8 * report.points
 
 
 def test_many_threads_killed_at_any_moment_leave_what_was_promised(tmp_path):

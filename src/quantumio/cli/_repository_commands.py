@@ -176,6 +176,7 @@ def _status_of(call: Call, root: str) -> tuple[dict[str, object], list[Exception
         kinds = [record.kind for record in butler.collections()]
         (runtime,) = butler.status()
         errors = butler.errors()
+        aside = butler.set_aside()
         document: dict[str, object] = {
             "repository": root,
             "dataset_types": len(butler.dataset_types()),
@@ -183,6 +184,7 @@ def _status_of(call: Call, root: str) -> tuple[dict[str, object], list[Exception
             "datasets": butler.query(versions="latest").count(),
             "versions": butler.query(versions="all").count(),
             "pending": list(dict.fromkeys(str(item.txid) for item in butler.unfinished())),
+            "set_aside": {"transactions": len(aside), "size": sum(one.nbytes for one in aside)},
             "buffer_used_bytes": runtime.buffer_used_bytes,
             "buffer_max_bytes": runtime.buffer_max_bytes,
             "errors": [failure_document(entry) for entry in errors],
@@ -193,7 +195,9 @@ def _status_of(call: Call, root: str) -> tuple[dict[str, object], list[Exception
 def _show_status(documents: list[dict[str, object]]) -> None:
     for document in documents:
         collections, pending, errors = document["collections"], document["pending"], document["errors"]
+        aside = document["set_aside"]
         assert isinstance(collections, dict)
+        assert isinstance(aside, dict)
         assert isinstance(pending, list)
         assert isinstance(errors, list)
         used, most = document["buffer_used_bytes"], document["buffer_max_bytes"]
@@ -208,6 +212,7 @@ def _show_status(documents: list[dict[str, object]]) -> None:
                 "datasets": f"{document['datasets']} ({document['versions']} versions)",
                 "buffer": f"{format_bytes(used)} of {format_bytes(most)}",
                 "pending": len(pending),
+                "set aside": _set_aside(aside["transactions"], aside["size"]),
                 "errors": len(errors),
             }
         )
@@ -217,3 +222,9 @@ def _show_status(documents: list[dict[str, object]]) -> None:
                 [(one["message"], one["destination"], one["txid"]) for one in errors],
                 fold=("failure",),
             )
+
+
+def _set_aside(transactions: int, nbytes: int) -> str:
+    if not transactions:
+        return "0"
+    return f"{transactions}, {format_bytes(nbytes)} kept in the journal (see quantumio pending)"

@@ -14,7 +14,7 @@ from quantumio.engine._context import Context
 from quantumio.engine._flush import Flusher, FlushFailure
 from quantumio.engine._follow_ups import clean_up, what_follows
 from quantumio.engine._journal import Journal
-from quantumio.engine._journal_entry import JournalEntry
+from quantumio.engine._journal_entry import JournalEntry, JournalState
 from quantumio.engine._journal_manifest import JournalTarget
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._output import Output
@@ -432,6 +432,8 @@ class Carrier:
 
 
 def _close_entry(entry: JournalEntry, outcome: CommitOutcome) -> None:
+    if entry.state is JournalState.CONFLICT:
+        return  # it was set aside, and who tries it again holds it: what the outcome means is said there
     match outcome:
         case Committed():
             entry.finish()

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import anyio
 
-from quantumio.engine._journal_entry import JournalEntry
+from quantumio.engine._journal_entry import JournalEntry, JournalState
 from quantumio.engine._outcome_errors import outcome_error
 from quantumio.engine._output import Output
 from quantumio.engine._ownership import choose_ownership, take_snapshot
@@ -508,7 +508,7 @@ class Context:
             follow_ups=tuple(follow_ups),
             epoch=self.epoch,
             generation=self.generation,
-            journaled=self.entry is not None,
+            journaled=self.is_promised,
         )
 
     def _required(self) -> tuple[UUID, ...]:
@@ -521,6 +521,11 @@ class Context:
         if self.key is None and not self.persistent_outputs:
             return True
         return isinstance(self.outcome, Committed) and self.outcome.reused
+
+    @property
+    def is_promised(self) -> bool:
+        """Whether its bytes are in the journal for whoever goes on with it; not those that were set aside."""
+        return self.entry is not None and self.entry.state is not JournalState.CONFLICT
 
     def note_journaled(self) -> None:
         """Say that its bytes survive this process."""

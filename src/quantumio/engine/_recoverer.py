@@ -8,7 +8,8 @@ import anyio
 
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._owner import Owner
-from quantumio.engine._recovery import Recovery, RecoveryReport
+from quantumio.engine._recovery import Recovery
+from quantumio.engine._recovery_report import RecoveryReport
 from quantumio.engine._unexpected import unexpected
 from quantumio.engine._waiting import Reply
 from quantumio.errors import QuantumioError

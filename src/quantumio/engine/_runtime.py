@@ -29,10 +29,12 @@ from quantumio.engine._plan_scope import PlanScope
 from quantumio.engine._policy import PolicyResolver
 from quantumio.engine._pool import BufferPool
 from quantumio.engine._recoverer import Recoverer
-from quantumio.engine._recovery import Recovery, RecoveryItem, RecoveryReport
+from quantumio.engine._recovery import Recovery
+from quantumio.engine._recovery_report import RecoveryItem, RecoveryReport
 from quantumio.engine._restored import restored
 from quantumio.engine._runtime_settings import RuntimeSettings, RuntimeStatus
 from quantumio.engine._sessions import StoreSessions
+from quantumio.engine._set_aside import SetAside, all_set_aside
 from quantumio.engine._spill import Spill
 from quantumio.engine._temporaries import Temporaries
 from quantumio.engine._unexpected import outcome_after, unexpected
@@ -45,6 +47,7 @@ from quantumio.model import (
     CommitOutcome,
     CommitParked,
     Committed,
+    CommitUnknown,
     Transaction,
     TransactionRecord,
 )
@@ -580,9 +583,12 @@ class Runtime:
         if not done.wait(timeout_s):
             return RecoveryReport()
         report = done.result()
-        for txid in {item.txid for item in report.items if item.txid is not None}:
-            self.ledger.deliver(txid)  # the report tells it
+        self._deliver(report.items)
         return report
+
+    def _deliver(self, items: Sequence[RecoveryItem]) -> None:
+        for txid in {item.txid for item in items if item.txid is not None}:
+            self.ledger.deliver(txid)  # the report tells it
 
     def flush(self, timeout_s: float | None) -> None:
         """Carry now what is pending, parked or postponed, and wait for that at most until the timeout.
@@ -620,6 +626,55 @@ class Runtime:
         self.check_usable()
         return self._recovery.quarantine()
 
+    # -- what was set aside
+    def set_aside(self) -> list[SetAside]:
+        """Return what nobody goes on with until somebody decides."""
+        return all_set_aside(self.catalog, self.journal)
+
+    def knows_set_aside(self, txid: UUID) -> bool:
+        """Whether a transaction is set aside here, or was and somebody has decided about it."""
+        return self._recovery.way_back.knows(txid)
+
+    def look_at_set_aside(self, retry: Sequence[UUID], drop: Sequence[UUID]) -> list[RecoveryItem]:
+        """Tell what taking in again and dropping would do, and do nothing."""
+        look = self._recovery.way_back.look
+        return [*(look(txid, "retry") for txid in retry), *(look(txid, "drop") for txid in drop)]
+
+    def retry_set_aside(self, txids: Sequence[UUID], *, as_next: bool) -> list[RecoveryItem]:
+        """Take in again what was set aside, and wait until that is decided; see `WayBack`.
+
+        Raises
+        ------
+        QuantumioError
+            The registry or the journal cannot be read.
+        """
+        self.check_usable()
+        self.check_may_wait()
+        done: Reply[list[RecoveryItem]] = Reply()
+        refused = StateError(_CLOSED, hint="open another one")
+        self._soon(functools.partial(self._retry_set_aside, txids, as_next, done), lambda: done.fail(refused))
+        items = done.result()
+        self._deliver(items)
+        return items
+
+    async def _retry_set_aside(
+        self, txids: Sequence[UUID], as_next: bool, done: Reply[list[RecoveryItem]]
+    ) -> None:
+        try:
+            done.give(await self._recovery.way_back.retry(txids, as_next=as_next))
+        except QuantumioError as error:
+            done.fail(error)
+        except BaseException as error:
+            done.fail(unexpected(error))
+            raise
+
+    def drop_set_aside(self, txids: Sequence[UUID]) -> list[RecoveryItem]:
+        """Give up what was set aside, for good."""
+        self.check_usable()
+        items = [self._recovery.way_back.drop(txid) for txid in txids]
+        self._deliver(items)
+        return items
+
     def recover_soon(self) -> None:
         """Recover in the background, if there is anything to be recovered."""
         if self._recovery.is_needed():
@@ -631,7 +686,7 @@ class Runtime:
         """Carry what a journal has kept, as if it had just been sealed."""
         context = await threads.run(restored, self, manifest, entry)
         context.epoch = epoch
-        if generation != manifest.transaction.generation:
+        if entry.txid != context.txid or generation != manifest.transaction.generation:
             context.begin_again(epoch, generation)
         self._take(context)
         await self._carry(context)
