@@ -9,6 +9,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 DATA   ?=
 ARGS   ?=
+BUGS   ?=
 
 BIN := $(VENV)/bin
 SHELL := /bin/sh
@@ -88,8 +89,8 @@ campaign: $(STAMP_TEST) ## Crashes, power cuts and nights in large numbers (HOUR
 	@$(BIN)/python -m tests.campaign --hours $(or $(HOURS),1)
 
 .PHONY: planted
-planted: $(STAMP_TEST) ## Plant every bug once: each must be found by its suite
-	@$(BIN)/python -m tests.planted
+planted: $(STAMP_TEST) ## Plant every bug once (BUGS=names: only these): its suite must find it
+	@$(BIN)/python -m tests.planted $(BUGS)
 
 .PHONY: bench
 bench: $(STAMP_TEST) ## Run every benchmark

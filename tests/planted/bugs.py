@@ -902,6 +902,23 @@ def failed_fsync_is_repeated():
     files._fsync = again
 
 
+@bug("tests/unit/system/test_threads.py")
+def refused_thread_is_asked_for_once():
+    from quantumio.system import threads
+
+    threads._pauses = lambda patience_s: iter([0.0])
+
+
+@bug("tests/unit/engine/test_unexpected.py", "-k", "journaled")
+def want_of_memory_loses_what_was_journaled():
+    from quantumio.engine import _runtime
+    from quantumio.model import CommitFailed
+
+    _runtime.outcome_after = lambda context, error: CommitFailed(
+        txid=context.txid, kind=error.kind, message=str(error)
+    )
+
+
 @bug(SYSCALLS, "-k", "each_commit")
 def registry_is_synced_now_and_then():
     from quantumio.registry import _sqlite

@@ -693,8 +693,13 @@ class Runtime:
 
     def recover_soon(self) -> None:
         """Recover in the background, if there is anything to be recovered."""
-        if self._recovery.is_needed():
+        if not self._recovery.is_needed():
+            return
+        try:
             self._soon(self._recoverer.recover_left, _nothing)
+        except QuantumioError as error:  # it cannot start now: what is there can be read all the same
+            self._recoverer.is_left_over = True
+            self.ledger.add(error.kind, f"recovery did not begin: {error}")
 
     async def _carry_entry(
         self, manifest: JournalManifest, entry: JournalEntry, epoch: int, generation: int

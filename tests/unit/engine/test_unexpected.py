@@ -2,7 +2,7 @@
 
 import pytest
 
-from quantumio import CommitFailedError, CommitUnknownError, ErrorKind, StateError
+from quantumio import Butler, CommitFailedError, CommitUnknownError, ErrorKind, StateError
 from quantumio.engine import _context
 from quantumio.engine._carrier import Carrier
 from quantumio.model import CommitParked, Committed
@@ -125,3 +125,25 @@ def test_destination_that_finds_no_memory_is_tried_again(place, monkeypatch):
     assert isinstance(ticket.outcome, CommitParked)
     place.butler.recover()
     assert place.butler.get("stats", visit=1) == {"visit": 1}
+
+
+def test_repository_opens_where_recovery_finds_no_thread(place, broken, monkeypatch):
+    broken("_flip", MemoryError())
+    ticket = put(place.butler).commit("journaled")
+    with pytest.raises(ExceptionGroup):
+        place.butler.drain()
+    assert isinstance(ticket.outcome, CommitParked)
+    place.butler.errors(acknowledge=True)
+    place.butler.close()
+
+    def refuse(function):
+        raise StateError("no thread could be started", kind=ErrorKind.THREADS)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("quantumio.system.threads.start_uninterrupted", refuse)
+        butler = Butler(place.repository.root, run="r", instrument="ST8")
+        assert butler.query("stats").count() == 0
+    with butler:
+        assert [one.kind for one in butler.errors(acknowledge=True)] == [ErrorKind.THREADS]
+        assert [item.action for item in butler.recover().items] == ["committed"]
+        assert butler.query("stats").count() == 1
