@@ -11,6 +11,7 @@ from attrs import define, evolve, field
 
 from quantumio.engine._committer import Committer
 from quantumio.engine._context import Context
+from quantumio.engine._endings import Endings
 from quantumio.engine._flush import Flusher, FlushFailure
 from quantumio.engine._follow_ups import clean_up, what_follows
 from quantumio.engine._journal import Journal
@@ -83,7 +84,9 @@ class Carrier:
         journal: Journal,
         ledger: ErrorLedger,
         packs: PackRules,
+        endings: Endings,
     ) -> None:
+        self._endings = endings
         self._journal = journal
         self._catalog = catalog
         self._destinations = destinations
@@ -385,7 +388,8 @@ class Carrier:
         try:
             return self._committer.abort_here(context.txid, reason, clean)
         except QuantumioError as error:
-            self._ledger.add(error.kind, f"what was placed was left: {error}", txid=context.txid)
+            self._ledger.add(error.kind, f"what was placed was left for later: {error}", txid=context.txid)
+            self._endings.end_later(context.txid, reason, clean)
             return False
 
     async def remove(self, outputs: Sequence[Output], context: Context | None = None) -> set[str]:

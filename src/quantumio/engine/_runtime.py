@@ -15,8 +15,9 @@ from quantumio.engine._budget import ByteBudget, Charge
 from quantumio.engine._carrier import Carrier
 from quantumio.engine._committer import Committer
 from quantumio.engine._context import Context, ContextState
+from quantumio.engine._endings import Endings
 from quantumio.engine._flush import Flusher
-from quantumio.engine._follow_ups import FollowUps
+from quantumio.engine._follow_ups import FollowUps, clean_up
 from quantumio.engine._journal import Journal
 from quantumio.engine._journal_entry import JournalEntry
 from quantumio.engine._journal_manifest import JournalManifest
@@ -48,6 +49,7 @@ from quantumio.model import (
     CommitParked,
     Committed,
     CommitUnknown,
+    FollowUp,
     Transaction,
     TransactionRecord,
 )
@@ -136,7 +138,8 @@ class Runtime:
             ledger=self.ledger,
             carry=self._carry_entry,
         )
-        self._recoverer = Recoverer(self._recovery, catalog, self._owner, self.ledger)
+        self._endings = Endings(self._end_prepared)
+        self._recoverer = Recoverer(self._recovery, catalog, self._owner, self.ledger, self._endings)
         # By context, not by transaction: while one that was parked is concluded, recovery may carry it again.
         self._scopes: dict[Context, anyio.CancelScope] = {}
         self._parked: set[Context] = set()
@@ -191,6 +194,7 @@ class Runtime:
             journal=self.journal,
             ledger=self.ledger,
             packs=PackRules(largest_bytes=self.settings.pack_bytes, fewest=self.settings.pack_fewest),
+            endings=self._endings,
         )
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._committer.run)
@@ -240,6 +244,7 @@ class Runtime:
                 hint="resume a token once",
             )
         context = Context(self, run=run, key=key, ack=ack, policies=policies, plan=plan, txid=txid)
+        self._endings.forget(context.txid)  # a token that is resumed: it goes on
         with self._lock:
             self._open[context.txid] = context
         return context
@@ -505,7 +510,18 @@ class Runtime:
         QuantumioError
             The registry cannot be reached: nobody knows.
         """
-        return self._committer.abort_here(transaction.txid, reason, ())
+        return self._end_prepared(transaction.txid, reason, ())
+
+    def _end_prepared(self, txid: UUID, reason: str, clean: Sequence[FollowUp]) -> bool:
+        return self._committer.abort_here(txid, reason, clean)
+
+    def end_later(self, transaction: Transaction, reason: str) -> None:
+        """End a prepared transaction as soon as the registry can be reached, unless it is visible.
+
+        What was placed of it is removed then.
+        """
+        places = (artifact.destination for output in transaction.outputs for artifact in output.artifacts)
+        self._endings.end_later(transaction.txid, reason, clean_up(places))
 
     # -- what will never be committed
     def discard(self, outputs: Sequence[Output]) -> None:
