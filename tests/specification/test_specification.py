@@ -37,12 +37,12 @@ CASES = {
     "death, an input that is not visible": (begin(ONE, DEPENDENT, recoveries=1, deaths=1), 7270),
 }
 WIDE = {
-    "all faults, garbage": (begin(ONE, recoveries=1, deaths=1, pauses=1, losses=1, **GC), 221545),
+    "all faults, garbage": (begin(ONE, recoveries=1, deaths=1, pauses=1, losses=1, **GC), 222983),
     "death, silence, two recoveries": (
         begin(PROMISED, recoverers=2, recoveries=2, deaths=1, pauses=1),
         170717,
     ),
-    "silence, two lost answers": (begin(ONE, recoveries=1, pauses=1, losses=2), 48446),
+    "silence, two lost answers": (begin(ONE, recoveries=1, pauses=1, losses=2), 48790),
     "death, recovery, first and next version": (begin(FIRST, ONE, recoveries=1, deaths=1), 51906),
     "a lost answer, recovery, the same key": (begin(KEYED, KEYED, recoveries=1, losses=1), 148267),
     "silence, recovery, next versions": (begin(BOTH, ONE, recoveries=1, pauses=1), 210412),

@@ -118,9 +118,9 @@ class Carrier:
 
     async def _keep(self, context: Context, parked: CommitParked) -> CommitOutcome:
         """Have the journal keep what the registry does not let become visible now: it has no bytes."""
-        if (failed := await self.journal(context)) is None:
-            return parked
-        return CommitUnknown(txid=context.txid, reason=f"{parked.reason}; {failed.message}")
+        failed = await self.journal(context)
+        unknown = failed and CommitUnknown(txid=context.txid, reason=f"{parked.reason}; {failed.message}")
+        return unknown or parked
 
     async def journal(self, context: Context) -> CommitFailed | None:
         """Make the bytes of a sealed context survive this process; returns why that was not possible.
@@ -235,9 +235,8 @@ class Carrier:
 
     async def _park(self, context: Context, failed: CommitFailed) -> CommitOutcome:
         """Keep a context in the journal; it fails where the journal cannot take it either."""
-        if await self.journal(context) is not None:
-            return failed
-        return CommitParked(txid=context.txid, reason=failed.message)
+        not_journaled = await self.journal(context)
+        return failed if not_journaled else CommitParked(txid=context.txid, reason=failed.message)
 
     async def _prepare(self, context: Context, intent: _Intent, *more: Output) -> None:
         """Ask for leave to place the outputs: the intent is in the registry before the first byte goes."""

@@ -4,9 +4,11 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
+from polars.exceptions import PanicException
 
 from quantumio.destinations.memory import MemoryDestination
-from quantumio.errors import CommitFailedError, DestinationError, ErrorKind
+from quantumio.engine._flush import _attempt
+from quantumio.errors import CommitFailedError, DestinationError, ErrorKind, InternalError
 from quantumio.model import ArtifactState, Committed
 from quantumio.ports import Placement
 from quantumio.system import failpoints
@@ -133,3 +135,44 @@ def test_bug_with_one_of_several_trips_fails_their_context_whole(place):
     assert place.butler.query("pixels").count() == 0
     assert ErrorKind.INTERNAL in {entry.kind for entry in place.butler.errors()}
     place.assert_idle_and_empty()
+
+
+class Panics(MemoryDestination):
+    """Raises, once, what is no `Exception`, as libraries written in Rust do."""
+
+    def __init__(self, name, error):
+        super().__init__(name)
+        self.errors = [error]
+
+    def place(self, placements):
+        if self.errors:
+            raise self.errors.pop()
+        return super().place(placements)
+
+
+@pytest.mark.parametrize("error", [PanicException("called unwrap on None"), SystemExit(3)], ids=repr)
+@pytest.mark.parametrize("mode", ["deferred", "immediate"])
+def test_library_that_panics_fails_the_commit_and_ends_nothing(make_place, error, mode):
+    """The loop that carries all contexts ended, and nobody was told."""
+    place = make_place({"rules": [{"to": ["a"], "mode": mode}]})
+    place.install(Panics("a", error))
+    with pytest.raises((CommitFailedError, InternalError), match=type(error).__name__) as caught:
+        commit_logs(place.butler, "one")
+    assert caught.value.kind is ErrorKind.INTERNAL
+    assert isinstance(commit_logs(place.butler, "one").ticket.outcome, Committed)
+    assert len(place.objects("a")) == 1
+    place.assert_idle_and_empty()
+
+
+def test_interrupt_of_who_removes_in_his_own_thread_goes_through(place):
+    """It is the user's, and no failure of an output."""
+    ctx = place.butler.context()
+    ctx.put("one", "log", visit=1)
+    (output,) = ctx._context.outputs
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _attempt(output, "a", interrupted)
+    ctx.abort()

@@ -621,6 +621,22 @@ def test_copy_that_another_repair_has_put_back_meanwhile_stays_as_that_left_it(r
     assert len(list(path.parent.glob("*.fsck-*"))) == 1, "what the second one has put back is removed"
 
 
+def test_copy_that_two_repairs_have_put_back_under_its_own_name_stays_there(root, before):
+    """Both had found it marked as missing, and put the same bytes there."""
+    local, archive = (place_of(root, "pixels", 2, name) for name in ("local", "archive"))
+    data = archive.read_bytes()
+    for path in (local, archive):
+        path.unlink()
+    check(root, 1, repair=True)
+    archive.write_bytes(data)
+    before("amend_artifact", lambda: check(root, 1, repair=True))
+    report = check(root, 1, repair=True)
+    assert {(one.destination, str(one.action)) for one in report.findings} >= {("local", "none")}
+    assert local.read_bytes() == data
+    assert check(root, 3).is_whole
+    assert set(states(root, "pixels", 2).values()) == {ArtifactState.OK}
+
+
 def test_copy_that_another_repair_has_marked_meanwhile_is_not_marked_again(root, before):
     place_of(root, "single", 2, "local").unlink()
     before("amend_artifact", lambda: check(root, 1, repair=True))

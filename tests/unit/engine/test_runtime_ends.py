@@ -168,6 +168,14 @@ def test_what_was_placed_of_a_context_that_nobody_has_any_more_is_removed(make_p
     assert place.repository.catalog.outbox() == []
 
 
+def test_giving_a_commit_up_after_the_end_changes_nothing(place):
+    with place.butler.context() as ctx:
+        stats(ctx)
+    assert place.runtime._loop.stop(60)
+    ctx.give_up()
+    assert isinstance(ctx.ticket.outcome, Committed)
+
+
 # ---------------------------------------------------------------------------- bugs of our own
 
 
@@ -209,6 +217,19 @@ def test_bug_in_recovery_is_told_to_who_asked_and_to_the_ledger(place, monkeypat
             place.butler.recover()
     place.run_on_loop(lambda: None)
     assert ErrorKind.INTERNAL in {entry.kind for entry in place.butler.errors()}
+    assert place.butler.recover().is_clean
+
+
+def test_who_takes_in_again_what_was_set_aside_is_told_that_the_journal_cannot_be_read(place):
+    root = place.runtime.journal.root
+    place.butler.recover()
+    kept = root.rename(root.with_name("hidden")) if root.exists() else None
+    root.write_text("no directory")
+    with pytest.raises(DestinationError):
+        place.runtime.retry_set_aside([environment.uuid7()], as_next=False)
+    root.unlink()
+    if kept is not None:
+        kept.rename(root)
     assert place.butler.recover().is_clean
 
 
