@@ -118,7 +118,7 @@ class RemoteFiles:
         nbytes
             How many bytes the listing has time for.
         """
-        # of a store with directories fsspec leaves out those it cannot list; the uppermost it can be told
+        # fsspec leaves out directories that it cannot list; of the uppermost it can be told to tell
         options = {} if self.protocol in _FLAT else {"on_error": _raise_unless_gone}
         found: dict[str, dict[str, Any]] = self.call(
             "find", path, withdirs=False, detail=True, nbytes=nbytes, **options

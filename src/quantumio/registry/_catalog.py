@@ -94,11 +94,6 @@ class SqlCatalog:
         """Its dimensions."""
         return self._tables.universe
 
-    @property
-    def readonly(self) -> bool:
-        """Whether every change is refused."""
-        return self._database.readonly
-
     def close(self) -> None:
         """Give up connections; idempotent. SQLite's log is brought into the database first."""
         uninterrupted(self._database.close)

@@ -128,6 +128,11 @@ def test_damaged_manifest_is_told_and_hides_no_other(catalog: SqlCatalog, owner:
     assert "is damaged" in (damaged.damage or "")
     assert (whole.txid, whole.damage) == (other.txid, None)
     assert whole.transaction is not None
+    assert catalog.quarantined() == []
+    assert catalog.quarantine() == 2
+    assert [(one.txid, one.damage) for one in catalog.quarantined()] == [
+        (one.txid, one.damage) for one in (damaged, whole)
+    ]
 
 
 # -- leases
