@@ -445,7 +445,7 @@ def each_retry_has_an_identity_of_its_own():
 def recovery_leaves_what_is_taken_in():
     from quantumio.engine._way_back import WayBack
 
-    WayBack.close_taken_in = lambda self: []
+    WayBack.close_taken_in = lambda self, kept: []
 
 
 @bug(CRASH, "-k", "drop_leaves")

@@ -89,7 +89,7 @@ def give_up(s):
 def park(s, p):
     """Keep in the journal what failed only for now."""
     me = s.processes[p]
-    if s.journal[me.tx] is not None:
+    if s.journal[me.tx] is not None or plan(s, me).retries is not None:
         return decide(s, p, "parked")
     journal = put(s.journal, me.tx, Kept(TMP, p, me.epoch, me.gen))
     return go(s, p, "parking", process={"outcome": "parked"}, journal=journal)
@@ -207,7 +207,7 @@ def close_entry(s):
 
 def tell(s):
     for p, me in at(s, "telling", "decided"):
-        if me.at == "decided" and is_kept(s, p, me):
+        if me.at == "decided" and (is_kept(s, p, me) or plan(s, me).retries is not None):
             continue
         is_news = me.is_task or s.told[me.tx] in (None, "parked", "unknown")
         s_told = evolve(s, told=put(s.told, me.tx, me.outcome)) if is_news else s

@@ -173,7 +173,7 @@ class Care(ButlerBase):
         Entries of the journal, transactions that are being prepared or were set aside, what is still to
         follow commits, and contexts that this process has in memory alone, each with where it stands. What
         dead processes have left is part of it: `recover` finishes that. What other processes have in memory
-        alone is not seen from here.
+        alone is not seen from here, and a journal that this user may not look into is told as one item.
 
         Raises
         ------
@@ -200,8 +200,8 @@ class Care(ButlerBase):
         -------
         list of RecoveryItem
             As of `unfinished`: what could not be carried, what is in conflict, what is not decided here in
-            time, and what other processes that live are about to carry. Not what was set aside: nobody
-            carries that any more.
+            time, and what other processes that live are about to carry. Not what is in quarantine: nobody
+            carries that any more; nor what is in the journal of another user.
 
         Raises
         ------
@@ -218,7 +218,7 @@ class Care(ButlerBase):
         deadline = None if timeout_s is None else environment.monotonic() + timeout_s
         for one in self._session.repositories:
             one.runtime.flush(None if deadline is None else max(0.0, deadline - environment.monotonic()))
-        return [item for item in self.unfinished() if item.action != "quarantined"]
+        return [item for item in self.unfinished() if item.action not in ("quarantined", "unreadable")]
 
     def _check_writeable(self, consequence: str) -> None:
         for repository in self._session.repositories:

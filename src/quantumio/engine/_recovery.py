@@ -77,14 +77,15 @@ class Recovery:
 
     def is_needed(self) -> bool:
         """Whether there is anything that recovery does without being asked. Blocks; cheap."""
-        if any(entry.state is not JournalState.CONFLICT for entry in self._journal.entries()):
+        if any(entry.state is not JournalState.CONFLICT for entry in self._told_entries()):
             return True
         return any(self._may_do(entry) for entry in self._catalog.outbox())
 
     def look(self) -> RecoveryReport:
         """Tell what recovery would do, and do nothing. Blocks."""
         report = RecoveryReport()
-        entries = [entry for entry in self._journal.entries() if entry.state is not JournalState.CONFLICT]
+        found = self._told_entries(report)
+        entries = [entry for entry in found if entry.state is not JournalState.CONFLICT]
         for entry in entries:
             held = entry.held_by()
             wanted = "carry" if entry.state is JournalState.READY else "remove"
@@ -92,7 +93,7 @@ class Recovery:
             report.items.append(
                 RecoveryItem(what="journal", txid=entry.txid, action=action, detail=held or "")
             )
-        report.items += self.way_back.look_at_all()
+        report.items += self.way_back.look_at_all([one for one in found if one not in entries])
         journaled = {entry.txid for entry in entries}
         report.items += [
             RecoveryItem(
@@ -112,14 +113,31 @@ class Recovery:
                 detail=f"{entry.follow_up.kind} at {entry.follow_up.destination}",
             )
             for entry in self._catalog.outbox()
-            if self._may_do(entry)
+            if self._may_do(entry) or entry.claimed_by is None  # what was postponed is hastened for who asks
         ]
         return report
+
+    def _told_entries(self, report: RecoveryReport | None = None) -> list[JournalEntry]:
+        """Return what is in the journal; it is told where this user may not look into it.
+
+        A journal of somebody else is to this user what that of another machine is.
+        """
+        try:
+            return self._journal.entries()
+        except DestinationError as error:
+            if error.kind is not ErrorKind.PERMISSION:
+                raise
+            detail = f"{error.message}; only who wrote it sees what is in it"
+            if report is not None:
+                report.items.append(
+                    RecoveryItem(what="journal", txid=None, action="unreadable", detail=detail)
+                )
+            return []
 
     def unfinished(self) -> RecoveryReport:
         """Tell all that is on its way, here and elsewhere, also what recovery leaves alone. Blocks."""
         report = RecoveryReport()
-        for entry in self._journal.entries():
+        for entry in self._told_entries(report):
             detail = entry.held_by() or (_why(entry) if entry.state is JournalState.CONFLICT else "")
             report.items.append(
                 RecoveryItem(what="journal", txid=entry.txid, action=str(entry.state), detail=detail)
@@ -164,7 +182,7 @@ class Recovery:
         finally:
             for entry, _ in ready:
                 entry.release()
-        report.items += await threads.run(self.way_back.close_taken_in)
+        report.items += await threads.run(self._close_taken_in)
         known = KnownStores(self._catalog)
         if end_dead:
             await threads.run(self._end_dead, report, known)
@@ -175,7 +193,7 @@ class Recovery:
     def _lock_entries(self, report: RecoveryReport) -> list[tuple[JournalEntry, JournalManifest]]:
         """Take what nobody else works on; what was never promised, or is done, is removed."""
         ready: list[tuple[JournalEntry, JournalManifest]] = []
-        for entry in self._journal.entries():
+        for entry in self._told_entries(report):
             if entry.state is JournalState.CONFLICT:
                 continue
             try:
@@ -251,6 +269,10 @@ class Recovery:
                 return record
             # Somebody has ended or taken it over since it was looked at. A promise is not set aside for that.
 
+    def _close_taken_in(self) -> list[RecoveryItem]:
+        kept = [entry for entry in self._told_entries() if entry.state is JournalState.CONFLICT]
+        return self.way_back.close_taken_in(kept)
+
     # -- transactions of the dead
     def _is_dead(self, record: TransactionRecord) -> bool:
         """Whether nobody will ever go on with a transaction that is on its way."""
@@ -262,7 +284,7 @@ class Recovery:
         )
 
     def _end_dead(self, report: RecoveryReport, known: KnownStores) -> None:
-        kept = {e.txid for e in self._journal.entries() if e.state is not JournalState.CONFLICT}
+        kept = {e.txid for e in self._told_entries() if e.state is not JournalState.CONFLICT}
         for record in self._catalog.preparing():
             if record.txid in kept or not self._is_dead(record):
                 continue

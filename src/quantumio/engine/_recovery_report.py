@@ -24,14 +24,14 @@ class RecoveryItem:
     what
         ``journal``, ``transaction`` or ``follow_up``; or ``context``, which this process has in memory alone.
     txid
-        The transaction; None for something foreign.
+        The transaction; None for something foreign, and for a journal as a whole.
     action
         ``committed``, ``conflict``, ``failed``, ``parked``, ``ended``, ``done``, ``removed``, ``left``,
         ``dropped``, ``quarantined`` (set aside: nobody goes on with it, and nothing of it is removed until
         somebody drops it); or, in a dry run, what would be tried: ``carry``, ``end``, ``do``, ``remove``,
         ``retry``, ``drop``, or ``held`` of what a living process works on; or, of what is unfinished, where
         it stands: the state of a journal entry, ``preparing``, ``quarantined``, ``due``, ``claimed``,
-        ``postponed``, ``carried``.
+        ``postponed``, ``carried``; ``unreadable`` of a journal that this user may not look into.
     detail
         More for people.
     """

@@ -7,7 +7,7 @@ meanwhile: so whoever comes after a death finds what became of it, and nothing i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -80,10 +80,10 @@ class WayBack:
             return _item(txid, "held", held)
         return _item(txid, action, f"{entry.nbytes()} bytes in {entry.path}")
 
-    def look_at_all(self) -> list[RecoveryItem]:
+    def look_at_all(self, kept: Iterable[JournalEntry]) -> list[RecoveryItem]:
         """Tell what recovery would do with what is set aside, and do nothing. Blocks."""
         items = []
-        for entry in self._kept():
+        for entry in kept:
             _, is_committed = self._last(entry.txid)
             action, detail = ("remove", "it was taken in") if is_committed else ("left", _HOW)
             items.append(_item(entry.txid, action, detail))
@@ -219,10 +219,10 @@ class WayBack:
             if entry is not None:
                 entry.release()
 
-    def close_taken_in(self) -> list[RecoveryItem]:
+    def close_taken_in(self, kept: Iterable[JournalEntry]) -> list[RecoveryItem]:
         """Remove what a process left that died when a retry of its had just committed. Blocks."""
         items = []
-        for entry in self._kept():
+        for entry in kept:
             try:
                 if self._last(entry.txid)[1] and entry.lock():
                     items.append(self._close(entry, self._last(entry.txid)[0]))

@@ -5,6 +5,7 @@ import uuid
 import pytest
 
 from quantumio import Butler
+from quantumio.system import files
 
 
 @pytest.fixture
@@ -98,3 +99,22 @@ def test_damage_is_shown(quantumio, aside, repository):
     shown = quantumio("pending", "--show", aside)
     assert "damage" in shown.stdout
     assert quantumio("recover", "--drop", aside).exit_code == 0
+
+
+def test_journal_of_somebody_else_is_told(quantumio, aside, repository, monkeypatch):
+    real = files.list_directory
+
+    def refuse(path):
+        if path == repository / "journal":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(files, "list_directory", refuse)
+    (found,) = quantumio("status", "--json").document["repositories"]
+    assert (found["pending"], found["set_aside"]) == ([], None)
+    assert "Permission denied" in found["unreadable"][0]
+    shown = quantumio("status").stdout
+    assert "pending        0, and what is in the journal" in shown
+    assert "set aside      not known" in shown
+    assert "unreadable" in quantumio("pending").stdout
+    assert quantumio("pending", "--show", aside, fails=True).exit_code == 6
