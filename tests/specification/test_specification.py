@@ -39,11 +39,11 @@ CASES = {
 }
 SET_ASIDE = {
     "a way back: death": (set_aside(decisions=2, recoveries=1, deaths=1), 4674),
-    "a way back: silence": (set_aside(decisions=1, recoveries=1, pauses=1), 2755),
-    "a way back: a lost answer, death": (set_aside(recoverers=0, decisions=2, deaths=1, losses=1), 2981),
+    "a way back: silence": (set_aside(decisions=1, recoveries=1, pauses=1), 2737),
+    "a way back: a lost answer, death": (set_aside(recoverers=0, decisions=2, deaths=1, losses=1), 2973),
     "a way back: a lost answer, in conflict again": (
         set_aside(expects=(0, None), recoverers=0, decisions=2, losses=1),
-        1988,
+        1978,
     ),
 }
 WIDE = {
