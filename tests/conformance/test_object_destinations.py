@@ -7,6 +7,7 @@ import pytest
 from quantumio.destinations import OpenedDestinations
 from quantumio.model import DestinationSettings
 from quantumio.testing import Fault, FaultyDestination, ObjectDestinationSuite
+from tests.unit.destinations.fsspec_stores import GoogleFileSystem, PlainFileSystem, registered
 
 REPOSITORY = uuid.uuid4()
 
@@ -53,6 +54,20 @@ class TestMemoryUrl(ObjectDestinationSuite):
     @pytest.fixture
     def destination(self, opened):
         return opened("objects", root=f"memory://{uuid.uuid4().hex}/store")
+
+
+class TestGoogleUrl(ObjectDestinationSuite):
+    @pytest.fixture
+    def destination(self, opened, monkeypatch):
+        registered(monkeypatch, "gs", GoogleFileSystem)
+        return opened("objects", root="gs://bucket/night1")
+
+
+class TestUrlOfAStoreThatOverwrites(ObjectDestinationSuite):
+    @pytest.fixture
+    def destination(self, opened, monkeypatch):
+        registered(monkeypatch, "plain", PlainFileSystem)
+        return opened("objects", root="plain://host/night1")
 
 
 class TestS3(ObjectDestinationSuite):

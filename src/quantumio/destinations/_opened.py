@@ -119,32 +119,34 @@ class OpenedDestinations:
 
     def get(self, name: str) -> ObjectDestination | TableDestination:
         """Return the destination of this name, opened; see `quantumio.ports.Destinations.get`."""
-        found = self._open.get(name)
-        if found is not None and not self._closed:
+        if (found := self._open.get(name)) is not None:
             return found
         settings = self._named(name)
         with self._opening_locks[name]:  # one slow store does not hold up the others
             found = self._open.get(name)
-            if found is None:
-                self._refuse_if_closed()
-                found = destination_kind(settings).open(settings, self._opening)
-                with self._lock:
-                    if not self._closed:
-                        self._open[name] = found
-                        return found
-                found.close()
-        self._refuse_if_closed()
-        return found
+            return self._open_one(settings, self._opening) if found is None else found
 
     def begin_anew(self, name: str) -> None:
         """Make the store of a destination whose former one is lost; see `quantumio.ports.Destinations`."""
         settings = self._named(name)
         with self._opening_locks[name]:
-            anew = destination_kind(settings).open(settings, evolve(self._opening, anew=True))
-            with self._lock:
-                former, self._open[name] = self._open.get(name), anew
+            former = self._open.get(name)
+            self._open_one(settings, evolve(self._opening, anew=True))
         if former is not None:
             former.close()
+
+    def _open_one(
+        self, settings: DestinationSettings, opening: Opening
+    ) -> ObjectDestination | TableDestination:
+        """Open a destination, under its lock, and keep it."""
+        self._refuse_if_closed()
+        found = destination_kind(settings).open(settings, opening)
+        with self._lock:
+            if not self._closed:
+                self._open[settings.name] = found
+                return found
+        found.close()
+        raise _closed()
 
     def is_table(self, name: str) -> bool:
         """Whether it is a table destination, without opening it."""
@@ -188,7 +190,11 @@ class OpenedDestinations:
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
-            raise StateError("the destinations are closed", hint="open the repository again")
+            raise _closed()
+
+
+def _closed() -> StateError:
+    return StateError("the destinations are closed", hint="open the repository again")
 
 
 def _managed_roots(tables: Iterable[DestinationSettings], opening: Opening) -> tuple[Path, ...]:

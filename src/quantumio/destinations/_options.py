@@ -202,6 +202,8 @@ def local_path(options: Options, key: str, root: str, opening: Opening | None) -
     opening
         Where relative paths start; None accepts them as they are (settings are only checked).
     """
+    if "::" in root:
+        raise options.wrong(key, "URLs that are joined by :: are not taken: give one")
     if is_url(root):
         parts = urlsplit(root)
         if parts.scheme not in ("file", "local"):

@@ -108,6 +108,23 @@ class RemoteFiles:
         reach("remote.call.after")
         return answer
 
+    def find(self, path: str, nbytes: int) -> dict[str, dict[str, Any]]:
+        """List all that is below a path: what the file system tells of each, by its own path.
+
+        Parameters
+        ----------
+        path
+            Of the file system.
+        nbytes
+            How many bytes the listing has time for.
+        """
+        # fsspec leaves out directories that it cannot list; of the uppermost it can be told to tell
+        options = {} if self.protocol in _FLAT else {"on_error": _raise_unless_gone}
+        found: dict[str, dict[str, Any]] = self.call(
+            "find", path, withdirs=False, detail=True, nbytes=nbytes, **options
+        )
+        return found
+
     def strip(self, url: str) -> str:
         """Return a URL as the file system's own path."""
         return str(self._fs._strip_protocol(url))  # noqa: SLF001 - how fsspec calls it
@@ -152,6 +169,11 @@ class RemoteFiles:
                 _log.debug("closing a connection failed: %s", self.understand(error).text)
 
 
+def _raise_unless_gone(error: Exception) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
 _HINTS: Final = {
     ErrorKind.UNREACHABLE: "look at the root, the endpoint and the network, then retry",
     ErrorKind.TIMEOUT: "look at the network, or raise timeout_s of the destination",
@@ -184,8 +206,8 @@ def _store_code(error: BaseException) -> tuple[str, int]:
         if isinstance(response, dict) and "Error" in response:  # botocore.exceptions.ClientError
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             return str(response["Error"].get("Code", "")), int(status)
-        code = getattr(current, "code", None) or getattr(current, "status", None)
-        if isinstance(code, int) and 100 <= code < 600:  # gcsfs.retry.HttpError, aiohttp.ClientResponseError
+        code = getattr(current, "status", None) or getattr(current, "code", None)
+        if isinstance(code, int) and 100 <= code < 600:  # aiohttp.ClientResponseError, gcsfs.retry.HttpError
             return "", code
         current = current.__cause__
     return "", 0

@@ -96,8 +96,7 @@ def resolve_credentials(profile: str) -> Credentials:
 def scrub(text: str, secrets: Iterable[Secret] = ()) -> str:
     """Return a text for people without these secrets and without what URLs in it may carry."""
     for secret in secrets:
-        if value := secret.reveal():
-            text = text.replace(value, HIDDEN)
+        text = text.replace(secret.reveal(), HIDDEN)
     text = re.sub(r"(?<=://)[^/\s@]+@", f"{HIDDEN}@", text)
     return re.sub(
         r"(?i)([?&][^=&\s]*(?:password|passwd|secret|token|key|sig)[^=&\s]*=)[^&\s]+", rf"\1{HIDDEN}", text

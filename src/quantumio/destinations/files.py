@@ -14,7 +14,7 @@ from uuid import UUID
 
 from attrs import evolve, frozen
 
-from quantumio.destinations._failures import local_failure, read_only
+from quantumio.destinations._failures import local_failure, read_only, vanished
 from quantumio.destinations._identity import (
     IDENTITY_PATH,
     check_identity,
@@ -134,7 +134,7 @@ class FilesDestination:
         if transfer not in _TRANSFERS:
             raise InvalidInputError(f"transfer={transfer!r}", hint=f"use one of {', '.join(_TRANSFERS)}")
         target = self._locate(path)
-        origin = check_source(source, transfer, self._managed_roots)
+        origin = check_source(self._name, source, transfer, self._managed_roots)
         store = self._check_store()
         self._make_directories([target])
         try:
@@ -235,7 +235,7 @@ class FilesDestination:
 
     def objects(self) -> Iterator[StoredObject]:
         """List all objects."""
-        for path, nbytes, modified_ns in files.list_files(self._root):
+        for path, nbytes, modified_ns in self._files(self._root):
             relative = path.relative_to(self._root).as_posix()
             if not relative.startswith((f"{RESERVED}/", ".")) and not path.name.startswith("."):
                 yield StoredObject(path=relative, nbytes=nbytes, modified_ns=modified_ns)
@@ -269,10 +269,7 @@ class FilesDestination:
         except OSError as error:
             raise local_failure(self._name, f"asking {self._root} for the time", error) from error
         if status is None:
-            raise DestinationError(
-                f"destination {self._name!r}: {file} vanished after it was written",
-                hint="find out who removes files there",
-            )
+            raise vanished(self._name, file)
         return status[1]
 
     def note_session(self, session: UUID) -> None:
@@ -380,7 +377,10 @@ class FilesDestination:
             Whether one that was begun anew will do, where nobody has been noted yet.
         """
         store = store or self._store
-        seen = files.status(self._root / IDENTITY_PATH)
+        try:
+            seen = files.status(self._root / IDENTITY_PATH)
+        except OSError as error:
+            raise local_failure(self._name, f"looking at {self._root}", error) from error
         if seen is not None and seen == store.seen:
             return store
         found = self._look()
@@ -483,11 +483,7 @@ class FilesDestination:
         except OSError as error:
             raise local_failure(self._name, f"looking at {path}", error) from error
         if status is None:
-            raise DestinationError(
-                f"destination {self._name!r}: {path} vanished after it was written",
-                hint="find out who removes files there",
-                kind=ErrorKind.CORRUPT,
-            )
+            raise vanished(self._name, path)
         return StoredObject(path=path, nbytes=status[0], modified_ns=status[1])
 
     def _missing(self, path: str) -> NotFoundError:
@@ -538,11 +534,13 @@ def check_read(name: str, path: str, data: bytes, byte_range: tuple[int, int] | 
         )
 
 
-def check_source(source: str, transfer: str, managed_roots: Iterable[Path]) -> Path:
+def check_source(name: str, source: str, transfer: str, managed_roots: Iterable[Path]) -> Path:
     """Return the local file that is to be taken over.
 
     Parameters
     ----------
+    name
+        Of the destination that takes it over.
     source, transfer
         Its path, and how it is to be taken over.
     managed_roots
@@ -554,7 +552,18 @@ def check_source(source: str, transfer: str, managed_roots: Iterable[Path]) -> P
         There is no such file.
     InvalidInputError
         It is no regular file, a symbolic link that is to be moved, or an object of a managed store.
+    DestinationError
+        It cannot be looked at.
     """
+    if "\0" in source:
+        raise InvalidInputError(f"{source!r} is no path of a file", kind=ErrorKind.NAME)
+    try:
+        return _check_source(source, transfer, managed_roots)
+    except OSError as error:
+        raise local_failure(name, f"taking over {source}", error) from error
+
+
+def _check_source(source: str, transfer: str, managed_roots: Iterable[Path]) -> Path:
     given = Path(source).absolute()
     origin = files.real_path(given)
     refuse_managed(origin, source, managed_roots)

@@ -127,7 +127,7 @@ class MemoryDestination:
                 f"destination {self._name!r} cannot take over a file by transfer={transfer!r}",
                 hint="use 'copy' or 'move'",
             )
-        origin = check_source(source, transfer, self._managed_roots)
+        origin = check_source(self._name, source, transfer, self._managed_roots)
         try:
             data = files.read_bytes(origin)
             digest = hashlib.sha256(data).hexdigest()

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from attrs import evolve
 
-from quantumio.destinations._failures import local_failure, read_only
+from quantumio.destinations._failures import local_failure, read_only, vanished
 from quantumio.destinations._identity import IDENTITY_PATH, check_identity, new_identity, store_gone
 from quantumio.destinations._names import RESERVED, check_path
 from quantumio.destinations._options import Opening, Options, is_url, local_path
@@ -55,6 +55,9 @@ _ATTEMPTS: Final = 5
 _BUDGET_S: Final = 600.0
 _BACK_OFF_S: Final = 0.2
 _LONGEST_BACK_OFF_S: Final = 20.0
+_NOT_KEPT: Final = Trouble(
+    answer=Answer.UNKNOWN, kind=ErrorKind.UNREACHABLE, text="the store does not show what it took"
+)
 
 
 class ObjectsDestination:
@@ -137,7 +140,7 @@ class ObjectsDestination:
                 f"destination {self._name!r} cannot take over a file by transfer={transfer!r}",
                 hint="use 'copy' or 'move'",
             )
-        origin = check_source(source, transfer, self._managed_roots)
+        origin = check_source(self._name, source, transfer, self._managed_roots)
         try:
             data = files.read_bytes(origin)
             digest = hashlib.sha256(data).hexdigest()
@@ -270,15 +273,7 @@ class ObjectsDestination:
 
     def _list(self, below: str = "") -> Iterator[StoredObject]:
         try:
-            found: dict[str, dict[str, Any]] = self._remote.call(
-                "find",
-                f"{self._root}/{below}".rstrip("/"),
-                withdirs=False,
-                detail=True,
-                nbytes=LARGEST_READ,
-            )
-        except FileNotFoundError:
-            return
+            found = self._remote.find(f"{self._root}/{below}".rstrip("/"), LARGEST_READ)
         except Exception as error:  # noqa: BLE001 - of many libraries, told as one of ours
             raise self._failure("listing", error) from None
         prefix = f"{self._root.lstrip('/')}/"
@@ -289,6 +284,7 @@ class ObjectsDestination:
 
     def _identify(self, opening: Opening) -> None:
         where = self._remote.url(self._root)
+        trouble: Trouble | None = None
         try:
             content = self._read_identity()
             if content is None and not (opening.readonly or opening.anew) and opening.is_in_use(self._name):
@@ -302,18 +298,14 @@ class ObjectsDestination:
             raise
         except Exception as error:  # noqa: BLE001 - of many libraries, told as one of ours
             trouble = self._remote.understand(error)
-            if trouble.answer is Answer.REFUSED:
-                raise self._remote.failure(self._name, f"opening {where}", trouble) from None
         else:
             if opening.readonly and content is None:
                 return  # nobody has written here yet
         # read back what is there now: somebody may have been first
-        self._store_id = self.identity()
+        if trouble is None or trouble.answer is Answer.UNKNOWN:
+            self._store_id = self.identity()
         if self._store_id is None:
-            raise DestinationError(
-                f"destination {self._name!r}: {where} does not keep what is written to it",
-                hint="is it the right store?",
-            )
+            raise self._remote.failure(self._name, f"opening {where}", trouble or _NOT_KEPT)
 
     def _read_identity(self) -> bytes | None:
         try:
@@ -330,6 +322,8 @@ class ObjectsDestination:
                 break
             try:
                 self._write(self._full(placement.path), data, placement.digest)
+            except DestinationError:
+                raise
             except Exception as error:  # noqa: BLE001 - of many libraries; each is understood
                 trouble = self._remote.understand(error)
                 if trouble.answer is Answer.REFUSED:
@@ -340,9 +334,7 @@ class ObjectsDestination:
             if found is not None:
                 self._verify(placement, found, certain=trouble is None)
                 return found.told
-            trouble = trouble or Trouble(
-                answer=Answer.UNKNOWN, kind=ErrorKind.UNREACHABLE, text="the store does not show what it took"
-            )
+            trouble = trouble or _NOT_KEPT
         assert trouble is not None
         raise self._remote.failure(self._name, f"writing {placement.path}", trouble)
 
@@ -369,7 +361,11 @@ class ObjectsDestination:
         if same and found.digest is not None:
             same = found.digest == placement.digest
         elif same and not certain:
-            same = hashlib.sha256(self._read(placement.path)).hexdigest() == placement.digest
+            try:
+                data = self._read(placement.path)
+            except NotFoundError as error:
+                raise vanished(self._name, placement.path) from error
+            same = hashlib.sha256(data).hexdigest() == placement.digest
         if not same:
             raise corrupt(self._name, placement.path)
 
@@ -422,7 +418,7 @@ def _joined(placement: Placement) -> bytes:
 def _read_options(settings: DestinationSettings) -> tuple[str, StoreOptions, Options]:
     options = Options(settings, STORE_OPTIONS)
     root = options.required_text("root")
-    if not is_url(root) or "::" in root:
+    if not is_url(root):
         raise options.wrong("root", 'give a URL such as "s3://bucket/prefix", or use kind = "files"')
     local_path(options, "root", root, None)
     return root, StoreOptions.read(options), options

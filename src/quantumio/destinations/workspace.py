@@ -16,7 +16,7 @@ from uuid import UUID
 from attrs import evolve
 
 from quantumio.destinations._names import check_path
-from quantumio.destinations._options import Opening, Options, is_url, local_path
+from quantumio.destinations._options import Opening, Options, local_path
 from quantumio.destinations._store_options import STORE_OPTIONS, StoreOptions
 from quantumio.destinations.files import FilesDestination
 from quantumio.destinations.objects import ObjectsDestination
@@ -102,7 +102,7 @@ class WorkspaceDestination:
 
     def adopt(self, source: str, path: str, transfer: str) -> StoredObject:
         """Take over a local file; see `quantumio.ports.ObjectDestination.adopt`."""
-        with self._room(path, files.file_size(files.real_path(Path(source))) or 0):
+        with self._room(path, _size(source)):
             return self._store.adopt(source, path, transfer)
 
     def read(self, path: str, byte_range: tuple[int, int] | None = None) -> bytes:
@@ -217,6 +217,14 @@ class WorkspaceDestination:
         self._counted_at = now
 
 
+def _size(source: str) -> int:
+    """Return the size of a file that is to be taken over; what is wrong with it, that tells."""
+    try:
+        return files.file_size(files.real_path(Path(source))) or 0
+    except (OSError, ValueError):
+        return 0
+
+
 def _expand(options: Options, root: str, user: str) -> str:
     """Put the encoded user name where ``{user}`` is; nothing else may stand in braces."""
 
@@ -231,8 +239,6 @@ def _expand(options: Options, root: str, user: str) -> str:
 def _read_options(settings: DestinationSettings) -> tuple[str, StoreOptions, int | None, Options]:
     options = Options(settings, (*STORE_OPTIONS, "quota"))
     root = _expand(options, options.required_text("root"), environment.user())
-    if is_url(root) and "::" in root:
-        raise options.wrong("root", "give one URL")
     local_path(options, "root", root, None)
     return root.rstrip("/"), StoreOptions.read(options), options.size("quota"), options
 

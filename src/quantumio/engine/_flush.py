@@ -469,7 +469,9 @@ def _attempt(output: Output, destination: str | None, function: Callable[..., _T
         raise FlushFailure(output.ref, destination, error) from error
     except MemoryError as error:
         raise FlushFailure(output.ref, destination, unexpected(error)) from error
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and not threads.is_exit(error):
+            raise
         internal = InternalError(
             f"{type(error).__name__} while writing: {error}",
             hint="please report this",

@@ -234,14 +234,14 @@ class Fsck:
         if now is None or artifact not in now.artifacts:
             return FsckAction.NONE, "it was changed meanwhile; check again"
         data = None if artifact.load_id is not None else self._healthy_copy(now, artifact)
-        if data is not None:
-            try:
-                return self._put_back(now, artifact, data, broken)
-            except DestinationError as error:
-                return FsckAction.FAILED, f"{broken.detail}; it cannot be put back: {error.message}"
-            except (StateError, InvalidInputError) as error:  # nothing is ever written there
-                broken.detail += f"; {error.message}"
-        return self._mark(now, artifact, broken)
+        if data is None:
+            return self._mark(now, artifact, broken, "there is no whole copy to repair it from")
+        try:
+            return self._put_back(now, artifact, data, broken)
+        except DestinationError as error:
+            return FsckAction.FAILED, f"{broken.detail}; it cannot be put back: {error.message}"
+        except (StateError, InvalidInputError) as error:  # nothing is ever written there
+            return self._mark(now, artifact, broken, error.message)
 
     def _is_still(self, stored: StoredDataset, artifact: Artifact, broken: Broken) -> bool:
         """Look again: time has passed, and a disk may have gone meanwhile."""
@@ -320,9 +320,11 @@ class Fsck:
             return f"; its name for people was not changed: {error}"
         return ""
 
-    def _mark(self, stored: StoredDataset, artifact: Artifact, broken: Broken) -> tuple[FsckAction, str]:
+    def _mark(
+        self, stored: StoredDataset, artifact: Artifact, broken: Broken, why: str
+    ) -> tuple[FsckAction, str]:
         state = _STATES[broken.trouble]
-        detail = f"{broken.detail}; there is no whole copy to repair it from"
+        detail = f"{broken.detail}; {why}"
         after = evolve(artifact, state=state)
         if after != artifact:
             if not self._is_still(stored, artifact, broken):

@@ -107,8 +107,8 @@ class LoopThread:
             started.result().call(self._look)
         if not self._ended.wait(timeout_s):
             return False
-        if self._thread is not None:
-            self._thread.join(timeout_s)
+        assert self._thread is not None
+        self._thread.join(timeout_s)
         return True
 
     # -- the thread

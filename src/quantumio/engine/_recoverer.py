@@ -6,9 +6,11 @@ from typing import Final
 
 import anyio
 
+from quantumio.engine._endings import Endings
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._owner import Owner
-from quantumio.engine._recovery import Recovery, RecoveryReport
+from quantumio.engine._recovery import Recovery
+from quantumio.engine._recovery_report import RecoveryItem, RecoveryReport
 from quantumio.engine._unexpected import unexpected
 from quantumio.engine._waiting import Reply
 from quantumio.errors import QuantumioError
@@ -31,11 +33,14 @@ class Recoverer:
         Whether there is something to come back to.
     """
 
-    def __init__(self, recovery: Recovery, catalog: Catalog, owner: Owner, ledger: ErrorLedger) -> None:
+    def __init__(
+        self, recovery: Recovery, catalog: Catalog, owner: Owner, ledger: ErrorLedger, endings: Endings
+    ) -> None:
         self._recovery = recovery
         self._catalog = catalog
         self._owner = owner
         self._ledger = ledger
+        self._endings = endings
         self._untold = RecoveryReport()
         self._alone: anyio.Lock | None = None
         self.is_left_over = False
@@ -45,7 +50,7 @@ class Recoverer:
         delay_s = _TRY_AGAIN_S
         while True:
             await anyio.sleep(delay_s)
-            if self.is_left_over:
+            if self.is_left_over or self._endings.is_waiting:
                 self.is_left_over = False
                 await self.recover_left()
             delay_s = min(2 * delay_s, _LONGEST_DELAY_S) if self.is_left_over else _TRY_AGAIN_S
@@ -80,12 +85,16 @@ class Recoverer:
             self._ledger.add(problem.kind, str(problem))
             return
         ours = any(entry.claimed_by in (None, self._owner.id) for entry in waiting)
-        self.is_left_over |= ours or not report.is_clean
+        self.is_left_over |= ours or not report.is_clean or self._endings.is_waiting
 
     async def _recover_alone(self, *, end_dead: bool) -> RecoveryReport:
         if self._alone is None:  # made on the loop that it belongs to
             self._alone = anyio.Lock()
         async with self._alone:  # a second one would skip, and not wait for, what the first has locked
+            ended = await threads.run(self._endings.end_waiting)
+            self._untold.items += [
+                RecoveryItem(what="transaction", txid=txid, action="ended") for txid in ended
+            ]
             report = await self._recovery.run(end_dead=end_dead)
         self._untold.items += report.items
         return report

@@ -94,11 +94,6 @@ class SqlCatalog:
         """Its dimensions."""
         return self._tables.universe
 
-    @property
-    def readonly(self) -> bool:
-        """Whether every change is refused."""
-        return self._database.readonly
-
     def close(self) -> None:
         """Give up connections; idempotent. SQLite's log is brought into the database first."""
         uninterrupted(self._database.close)
@@ -225,6 +220,10 @@ class SqlCatalog:
     def quarantined(self) -> list[TransactionRecord]:
         """Return all that are QUARANTINED, the oldest first."""
         return after_abandoned(self._intents.quarantined)
+
+    def drop(self, txid: UUID, reason: str, follow_ups: Sequence[FollowUp] = ()) -> bool:
+        """End a transaction that is QUARANTINED."""
+        return uninterrupted(lambda: self._intents.drop(txid, reason, follow_ups))
 
     # -- commits
     def flip(self, group: Sequence[Transaction], owner: UUID | None = None) -> list[CommitOutcome]:

@@ -67,7 +67,14 @@ Buffer = bytes | bytearray | memoryview
 _TEMPORARY_PREFIX = ".qio-"
 _TEMPORARY = re.compile(rf"{re.escape(_TEMPORARY_PREFIX)}\w+\.tmp", re.ASCII)
 _DIRECTORY_FSYNC_UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP}
+_READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_GET_GENERATION = 0x80087601
+"""FS_IOC_GETVERSION of Linux; where it is another number, or unknown, no file system answers."""
+_ATTEMPTS = 8
+"""So often are directories made that somebody else removes."""
 _COPY_BYTES = 1 << 20
+_LOST_AND_FOUND = "lost+found"
+"""What mending a file system has found, at its top: the administrator's, who alone may look."""
 _LOCKS = Path("/proc/locks")
 
 LOCK_TIMEOUT_S = 30.0
@@ -174,6 +181,7 @@ def make_directories(path: Path, *, mode: int = 0o777) -> None:
 
     One that is there already may have been made by a process that was killed, or is slow, before that fsync:
     what goes into it would be lost with its name. So its parent is fsynced, too, once in each process.
+    Whatever somebody else removes meanwhile is made again.
 
     Parameters
     ----------
@@ -181,7 +189,20 @@ def make_directories(path: Path, *, mode: int = 0o777) -> None:
         Of the directory.
     mode
         Of the directory itself, where it is made; that of its ancestors is the usual one.
+
+    Raises
+    ------
+    OSError
+        It cannot be made, or is removed again and again.
     """
+    for _ in range(_ATTEMPTS - 1):
+        with contextlib.suppress(FileNotFoundError):
+            _make_directories(path, mode)
+            return
+    _make_directories(path, mode)
+
+
+def _make_directories(path: Path, mode: int) -> None:
     missing = []
     current = path
     while not current.is_dir():
@@ -200,17 +221,37 @@ def make_directories(path: Path, *, mode: int = 0o777) -> None:
         _make_durable(directory)
 
 
-_durable: dict[Path, tuple[int, int]] = {}
-"""Directories whose names this process knows to be durable; device and inode, as others may take a place."""
+_Identity = tuple[int, int, bytes]
+_durable: dict[Path, _Identity] = {}
+"""Directories whose names this process knows to be durable, and which ones they are."""
 
 
 def _make_durable(directory: Path) -> None:
-    status = directory.stat()
-    identity = status.st_dev, status.st_ino
-    if _durable.get(directory) == identity:
+    identity = _identity(directory)
+    known = _durable.get(directory)
+    if known is not None and known == identity:
         return
-    fsync_directories([directory.parent])
-    _durable[directory] = identity
+    parents = [directory.parent]
+    if known is not None:  # somebody has removed it and made it anew, perhaps with the directories above
+        parents += [parent for parent in parents[0].parents if os.access(parent, os.R_OK)]
+    fsync_directories(parents)
+    if identity is not None:
+        _durable[directory] = identity
+
+
+def _identity(directory: Path) -> _Identity | None:
+    """Tell which directory has this name: no other one was, or will be, told so. None is: who knows.
+
+    A file system may give the number of a removed one to the next one at once, but not its generation.
+    """
+    descriptor = os.open(directory, _READ_DIRECTORY)
+    try:
+        status = os.fstat(descriptor)
+        return status.st_dev, status.st_ino, fcntl.ioctl(descriptor, _GET_GENERATION, bytes(8))
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def fsync_directories(directories: Iterable[Path]) -> None:
@@ -219,7 +260,7 @@ def fsync_directories(directories: Iterable[Path]) -> None:
     File systems that know no fsync of directories (EINVAL, ENOTSUP) are tolerated; an I/O error is not.
     """
     for directory in sorted(set(directories)):
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(directory, _READ_DIRECTORY)
         try:
             _fsync_directory(descriptor)
         except OSError as error:
@@ -499,14 +540,27 @@ def remove_tree(path: Path) -> None:
 
 
 def list_files(root: Path) -> Iterator[tuple[Path, int, int]]:
-    """Yield path, size in bytes and modification time in ns of every file below a directory."""
-    for directory, names, files in os.walk(root):
-        names.sort()
+    """Yield path, size in bytes and modification time in ns of every file below a directory.
+
+    Where there is no directory there are no files; what is removed meanwhile may be left out.
+
+    Raises
+    ------
+    OSError
+        A directory cannot be listed: nobody knows what is there.
+    """
+    for directory, names, files in os.walk(root, onerror=_raise_unless_gone):
+        names[:] = sorted(set(names) - {_LOST_AND_FOUND})
         for name in sorted(files):
             path = Path(directory, name)
             with contextlib.suppress(FileNotFoundError):  # removed meanwhile by somebody else
                 status = path.stat(follow_symlinks=False)
                 yield path, status.st_size, status.st_mtime_ns
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def free_bytes(path: Path) -> int:

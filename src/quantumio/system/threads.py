@@ -23,10 +23,10 @@ import anyio.lowlevel
 import anyio.to_thread
 from typing_extensions import TypeVarTuple, Unpack
 
-from quantumio.errors import ErrorKind, StateError
+from quantumio.errors import ErrorKind, InternalError, StateError
 from quantumio.system import environment
 
-__all__ = ["Pool", "keep_worker", "run", "start", "start_uninterrupted"]
+__all__ = ["Pool", "is_exit", "keep_worker", "run", "start", "start_uninterrupted"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +41,11 @@ _LONGEST_PAUSE_S: Final = 0.25
 """Between asking and asking again: doubled each time, in seconds."""
 
 _keeps_worker: anyio.lowlevel.RunVar[bool] = anyio.lowlevel.RunVar("quantumio_keeps_worker")
+
+
+def is_exit(error: BaseException) -> bool:
+    """Whether a library wanted to end the thread, or the process: no `Exception`, and no interrupt."""
+    return isinstance(error, SystemExit) or type(error).__name__ == "PanicException"  # of one written in Rust
 
 
 # -- worker threads of an event loop
@@ -65,13 +70,20 @@ async def run(
     ------
     StateError
         No thread could be started (``kind="threads"``); the function was not called.
+    InternalError
+        A library wanted to end the thread, or the process; the loop, and what else it carries, goes on.
     """
     has_begun = False
 
     def work() -> _T:
         nonlocal has_begun
         has_begun = True
-        return function(*arguments)
+        try:
+            return function(*arguments)
+        except BaseException as error:
+            if is_exit(error):
+                raise InternalError(f"{type(error).__name__}: {error}", hint="please report this") from error
+            raise
 
     refusal: Exception | None = None
     for pause_s in _pauses(math.inf if _keeps_worker.get(False) else _PATIENCE_S):

@@ -237,6 +237,14 @@ class ObjectDestinationSuite:
         with pytest.raises(InvalidInputError):
             destination.adopt(str(tmp_path), "raw/a.fits", "copy")
 
+    @pytest.mark.parametrize("source", ["/" + "x" * 300, "/raw\0.fits"])
+    def test_adopting_a_file_that_cannot_be_looked_at_is_an_error(
+        self, destination: ObjectDestination, source: str
+    ) -> None:
+        with pytest.raises(QuantumioError):
+            destination.adopt(source, "raw/a.fits", "copy")
+        assert destination.stat("raw/a.fits") is None
+
     def test_adopting_over_another_object_is_refused(
         self, destination: ObjectDestination, tmp_path: Path
     ) -> None:

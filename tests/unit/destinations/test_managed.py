@@ -1,5 +1,7 @@
 """What a managed store tells of itself: identity, time, who has written, and what was left behind."""
 
+import errno
+import os
 import uuid
 
 import pytest
@@ -8,7 +10,7 @@ from quantumio.destinations import OpenedDestinations
 from quantumio.errors import DestinationError, ErrorKind, InvalidInputError, QuantumioError, StateError
 from quantumio.model import DestinationSettings
 from quantumio.ports import ManagedDestination
-from quantumio.system import environment, files
+from quantumio.system import environment, failpoints, files
 from quantumio.testing import Fault, FaultyDestination, make_placement
 
 REPOSITORY = uuid.uuid4()
@@ -154,6 +156,23 @@ def test_clock_of_an_object_store_that_was_left_behind_is_removed(opened, kind, 
         destination.remove_remains([f"{left.path}/more"])
     destination.remove_remains([left.path])
     assert list(destination.remains()) == []
+
+
+@pytest.mark.parametrize("kind", ["memory", "memory URL", "files"])
+def test_file_that_was_taken_over_and_cannot_be_removed_stays(opened, kind, tmp_path):
+    destination, source = opened(kind), tmp_path / "raw"
+    source.write_bytes(b"frame")
+
+    def refuse(point):
+        if point == "files.unlink.before":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with failpoints.watched(refuse), pytest.raises(DestinationError, match="taking over") as caught:
+        destination.adopt(str(source), "a/raw", "move")
+    assert caught.value.kind is ErrorKind.PERMISSION
+    assert source.read_bytes() == destination.read("a/raw") == b"frame"
+    destination.adopt(str(source), "a/raw", "move")
+    assert not source.exists()
 
 
 def test_uploads_that_were_begun_are_listed(opened, s3_server, s3_bucket):

@@ -38,10 +38,24 @@ def plugin(monkeypatch):
     module.opened = 0
     module.IS_TABLE = True
 
+    module.meanwhile = lambda: None
+    module.kept = []
+
+    class Kept(MemoryDestination):
+        closed = 0
+        fails = False
+
+        def close(self):
+            self.closed += 1
+            if self.fails:
+                raise OSError("it cannot be closed")
+
     def open_destination(settings, opening):
         module.opened += 1
         module.opening = opening
-        return MemoryDestination(settings.name)
+        module.meanwhile()
+        module.kept.append(Kept(settings.name))
+        return module.kept[-1]
 
     module.open_destination = open_destination
     monkeypatch.setitem(sys.modules, "counted_plugin", module)
@@ -115,6 +129,86 @@ def test_closed_destinations_are_not_opened(tmp_path):
     for name in ("local", "direct"):
         with pytest.raises(StateError):
             opened.get(name)
+
+
+@pytest.mark.parametrize("open_it", [OpenedDestinations.get, OpenedDestinations.begin_anew])
+def test_destination_that_opens_while_all_are_closed_is_closed(tmp_path, plugin, open_it):
+    opened = destinations(tmp_path, table("mine", "counted"))
+    plugin.meanwhile = opened.close
+    with pytest.raises(StateError, match="closed"):
+        open_it(opened, "mine")
+    assert [one.closed for one in plugin.kept] == [1]
+
+
+def test_one_that_cannot_be_closed_keeps_no_other_open(tmp_path, plugin):
+    opened = destinations(tmp_path, table("mine", "counted"), table("yours", "counted"))
+    for name in ("mine", "yours"):
+        opened.get(name).fails = True
+    with pytest.raises(OSError, match="it cannot be closed"):
+        opened.close()
+    assert [one.closed for one in plugin.kept] == [1, 1]
+
+
+def test_destination_that_begins_anew_takes_the_place_of_the_former(tmp_path, plugin):
+    opened = destinations(tmp_path, table("mine", "counted"))
+    opened.begin_anew("mine")
+    former = opened.get("mine")
+    assert plugin.opening.anew
+    opened.begin_anew("mine")
+    assert opened.get("mine") is plugin.kept[1] is not former
+    assert [one.closed for one in plugin.kept] == [1, 0]
+    opened.close()
+
+
+def test_store_that_is_begun_anew_is_told_to_who_used_the_former(tmp_path):
+    one, other = (
+        destinations(tmp_path, table("local", "files", root="data"), repository_id=uuid.UUID(int=1))
+        for _ in range(2)
+    )
+    for opened in (one, other):
+        opened.get("local").place([make_placement("a", b"1")])
+    (tmp_path / "data").rename(tmp_path / "lost")
+    one.begin_anew("local")
+    one.get("local").place([make_placement("a", b"1")])
+    used = other.get("local")
+    assert used.stat("b") is None  # it is certain: there is a store
+    with pytest.raises(DestinationError, match=r"was begun anew while it was in use.*try again") as caught:
+        used.place([make_placement("b", b"2")])
+    assert caught.value.kind is ErrorKind.UNREACHABLE
+    assert used.store_id is None
+    used.note_session(uuid.uuid4())
+    used.place([make_placement("b", b"2")])
+    assert used.store_id == one.get("local").store_id
+    for opened in (one, other):
+        opened.close()
+
+
+def test_what_a_kind_can_do_is_told_before_it_is_opened(tmp_path, plugin):
+    opened = destinations(
+        tmp_path,
+        table("local", "files", root="data"),
+        table("rows", "database", url="sqlite:///l.db"),
+        table("inside", "database", url="registry"),
+        table("mine", "counted"),
+    )
+    names = ("local", "rows", "inside", "mine", "direct")
+    assert [name for name in names if opened.is_table(name)] == ["rows", "inside", "mine"]
+    assert [name for name in names if opened.takes_packs(name)] == ["local"]
+    assert [name for name in names if opened.is_in_registry(name)] == ["inside"]
+    opened.close()
+    assert plugin.opened == 0
+
+
+def test_settings_under_a_name_that_is_not_theirs_are_refused(tmp_path):
+    with pytest.raises(InvalidInputError, match="'local' are filed as 'other'"):
+        OpenedDestinations(
+            {"other": table("local", "memory")}, repository_root=tmp_path, repository_id=uuid.uuid4()
+        )
+
+
+def test_repository_without_a_directory_has_no_relative_roots(tmp_path):
+    with pytest.raises(InvalidInputError, match="give an absolute path"):
+        destinations(None, table("local", "files", root="data"))
 
 
 def test_a_store_of_another_repository_is_refused(tmp_path):
@@ -257,6 +351,34 @@ def test_a_file_that_never_was_is_not_said_to_be_gone(tmp_path):
     with pytest.raises(NotFoundError, match="there is no file") as caught:
         destinations(tmp_path).get("direct").read(str(tmp_path / "nothing"))
     assert "gone" not in str(caught.value)
+
+
+def test_files_in_place_are_the_users_own(tmp_path):
+    source = tmp_path / "raw.fits"
+    source.write_bytes(b"frame")
+    opened = destinations(tmp_path)
+    direct = opened.get("direct")
+    assert list(direct.objects()) == []
+    for change in (
+        lambda: direct.place([make_placement(str(source), b"1")]),
+        lambda: direct.remove([str(source)]),
+        lambda: direct.adopt(str(source), "a", "copy"),
+    ):
+        with pytest.raises(StateError, match="stay as they were ingested") as caught:
+            change()
+        assert caught.value.kind is ErrorKind.READ_ONLY
+    opened.close()
+    assert source.read_bytes() == b"frame"
+
+
+def test_path_that_cannot_be_looked_at_is_not_said_to_be_nothing(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    opened = destinations(tmp_path)
+    for path in (str(tmp_path / "loop" / "raw.fits"), f"/{'x' * 300}"):
+        for look in (opened.get("direct").read, opened.get("direct").stat):
+            with pytest.raises(DestinationError):
+                look(path)
+    opened.close()
 
 
 def test_a_directory_or_a_pipe_does_not_stay_in_place(tmp_path):

@@ -10,7 +10,13 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantumio.errors import CommitUnknownError, DestinationError, ErrorKind, NotFoundError
+from quantumio.errors import (
+    CommitUnknownError,
+    DestinationError,
+    ErrorKind,
+    InternalError,
+    NotFoundError,
+)
 from quantumio.model import (
     ArtifactState,
     CommitConflict,
@@ -302,6 +308,9 @@ def test_artifact_is_amended_only_while_it_is_as_it_was(catalog: SqlCatalog, com
     assert not catalog.amend_artifact(ref.id, *[attrs.evolve(before, destination="nowhere")] * 2)
     with pytest.raises(NotFoundError):
         catalog.amend_artifact(environment.uuid7(), before, moved)
+    with pytest.raises(InternalError, match="cannot move from local to archive"):
+        catalog.amend_artifact(ref.id, before, attrs.evolve(before, destination="archive"))
+    assert catalog.stored([ref.id])[ref.id].artifacts == (moved, other)
 
 
 def test_rows_are_amended_too(catalog: SqlCatalog, commit: Commit) -> None:

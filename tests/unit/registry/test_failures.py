@@ -23,3 +23,13 @@ def test_states_of_postgresql_tell_what_lasts(state, kind):
     assert made.kind is kind
     assert made.__cause__ is error
     assert "said by the server" in str(made)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("SQLITE_READONLY", ErrorKind.PERMISSION), ("SQLITE_READONLY_RECOVERY", ErrorKind.REGISTRY)],
+)
+def test_file_that_may_not_be_written_is_told_from_one_that_is_in_the_way_for_a_moment(name, kind):
+    error = RuntimeError("attempt to write a readonly database")
+    error.sqlite_errorname = name
+    assert registry_error(error, "writing", "night").kind is kind

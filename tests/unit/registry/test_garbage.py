@@ -27,6 +27,16 @@ def run(catalog: SqlCatalog, statement: sa.Executable) -> None:
         connection.execute(statement)
 
 
+def test_store_is_in_use_while_a_dataset_has_a_whole_object_there(catalog):
+    assert not catalog.has_objects("local")
+    (outcome,) = catalog.flip([make_transaction(CALEXP, [visit(1)])])
+    assert catalog.has_objects("local")
+    assert not catalog.has_objects("archive")
+    (before,) = catalog.stored([outcome.refs[0].id])[outcome.refs[0].id].artifacts
+    assert catalog.amend_artifact(outcome.refs[0].id, before, evolve(before, state=ArtifactState.MISSING))
+    assert not catalog.has_objects("local")
+
+
 def test_objects_are_referenced_or_dead_or_unknown(catalog):
     committed, aborted, waiting = (make_transaction(CALEXP, [visit(number)]) for number in (1, 2, 3))
     catalog.flip([committed])

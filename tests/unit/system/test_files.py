@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import socket
 
 import pytest
@@ -82,6 +83,29 @@ def test_file_that_goes_away_while_listing_is_left_out(tmp_path):
     next(listing)
     (tmp_path / "b").unlink()
     assert [path.name for path, _, _ in listing] == ["c"]
+
+
+def test_directory_that_goes_away_while_listing_is_left_out(tmp_path):
+    for name in ("a/1", "b/1", "c/1"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"")
+    listing = files.list_files(tmp_path)
+    next(listing)
+    shutil.rmtree(tmp_path / "b")
+    assert [path.parent.name for path, _, _ in listing] == ["c"]
+    assert list(files.list_files(tmp_path / "b")) == []
+
+
+def test_directory_that_cannot_be_listed_is_not_taken_for_an_empty_one(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="symbolic links"):
+        list(files.list_files(tmp_path / "loop"))
+
+
+def test_what_the_administrator_alone_may_see_is_not_listed(tmp_path):
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "lost+found" / "#123").write_bytes(b"")
+    assert list(files.list_files(tmp_path)) == []
 
 
 def test_free_space_is_that_of_the_file_system(tmp_path):

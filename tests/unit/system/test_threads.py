@@ -7,8 +7,9 @@ import time
 import anyio
 import pytest
 from anyio._backends import _asyncio
+from polars.exceptions import PanicException
 
-from quantumio.errors import ErrorKind, StateError
+from quantumio.errors import ErrorKind, InternalError, StateError
 from quantumio.system import threads
 
 REFUSED = RuntimeError("can't start new thread")
@@ -195,3 +196,29 @@ def test_closed_pool_takes_nothing():
     pool.close()
     with pytest.raises(RuntimeError, match="after shutdown"):
         pool.submit(int)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("error", [SystemExit(3), PanicException("called unwrap on None")], ids=repr)
+async def test_library_that_wants_to_end_the_thread_ends_no_loop(error):
+    with pytest.raises(InternalError, match=type(error).__name__) as caught:
+        await threads.run(raises(error))
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.anyio
+async def test_what_is_no_exception_and_no_exit_goes_through():
+    """Interrupts, that is, and deaths of the simulation."""
+
+    class Killed(BaseException):
+        pass
+
+    with pytest.raises(Killed):
+        await threads.run(raises(Killed()))
+
+
+def raises(error):
+    def work():
+        raise error
+
+    return work

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantumio.system import files
+from quantumio.system import failpoints, files
 
 BOTH = pytest.mark.parametrize("how", ["write", "copy"])
 
@@ -144,7 +145,7 @@ def test_disk_that_fills_while_writing_leaves_nothing(room):
     code = """
         import resource, signal, sys
         from pathlib import Path
-        from quantumio.system import files
+        from quantumio.system import failpoints, files
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         room = Path(sys.argv[1])
@@ -227,7 +228,7 @@ def test_directory_that_somebody_else_made_is_made_durable_once(tmp_path, monkey
     ]
     recorder.calls.clear()
     files.make_directories(tmp_path / "a" / "b")
-    assert recorder.calls == []
+    assert recorder.of("mkdir", "fsync") == []
 
 
 def test_directory_in_the_place_of_a_known_one_is_made_durable_again(tmp_path, monkeypatch):
@@ -237,7 +238,53 @@ def test_directory_in_the_place_of_a_known_one_is_made_durable_again(tmp_path, m
     (tmp_path / "other").rename(tmp_path / "a")
     recorder = Recorder(monkeypatch)
     files.make_directories(tmp_path / "a")
+    assert recorder.of("fsync")[-1] == ("fsync", tmp_path)
+
+
+def test_directories_that_were_removed_and_made_anew_are_made_durable_again(tmp_path, monkeypatch):
+    """A file system may give the new one the number of the old one: ext4 does at once."""
+    files.make_directories(tmp_path / "a" / "b")
+    for name in ("a/b", "a"):
+        (tmp_path / name).rmdir()
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    recorder = Recorder(monkeypatch)
+    files.make_directories(tmp_path / "a" / "b")
+    synced = [path for _, path in recorder.of("fsync")]
+    assert synced[-2:] == [tmp_path, tmp_path / "a"]  # the upper one first
+    recorder.calls.clear()
+    files.make_directories(tmp_path / "a" / "b")
+    assert recorder.of("fsync") == []
+
+
+def test_directory_that_may_be_another_one_is_made_durable_each_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_GET_GENERATION", 0x80087663)  # no file system answers this
+    files.make_directories(tmp_path / "a")
+    recorder = Recorder(monkeypatch)
+    files.make_directories(tmp_path / "a")
     assert recorder.of("fsync") == [("fsync", tmp_path)]
+
+
+def test_directories_that_somebody_removes_meanwhile_are_made_again(tmp_path):
+    removed = []
+
+    def remove_once(point):
+        if point == "files.mkdir.before" and (tmp_path / "a" / "b").exists() and not removed:
+            shutil.rmtree(tmp_path / "a")
+            removed.append(point)
+
+    with failpoints.watched(remove_once):
+        files.make_directories(tmp_path / "a" / "b" / "c")
+    assert removed
+    assert (tmp_path / "a" / "b" / "c").is_dir()
+
+
+def test_directories_that_somebody_removes_again_and_again_are_an_error(tmp_path):
+    def remove(point):
+        if point == "files.mkdir.before":
+            shutil.rmtree(tmp_path / "a", ignore_errors=True)
+
+    with failpoints.watched(remove), pytest.raises(FileNotFoundError):
+        files.make_directories(tmp_path / "a" / "b")
 
 
 def test_parent_that_may_not_be_opened_is_none_of_ours(tmp_path, monkeypatch):
