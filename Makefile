@@ -9,6 +9,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 DATA   ?=
 ARGS   ?=
+BUGS   ?=
 
 BIN := $(VENV)/bin
 SHELL := /bin/sh
@@ -86,6 +87,10 @@ coverage: $(STAMP_TEST) ## Hold that quick tests take every branch of what may l
 .PHONY: campaign
 campaign: $(STAMP_TEST) ## Crashes, power cuts and nights in large numbers (HOURS=1)
 	@$(BIN)/python -m tests.campaign --hours $(or $(HOURS),1)
+
+.PHONY: planted
+planted: $(STAMP_TEST) ## Plant every bug once (BUGS=names: only these): its suite must find it
+	@$(BIN)/python -m tests.planted $(BUGS)
 
 .PHONY: bench
 bench: $(STAMP_TEST) ## Run every benchmark

@@ -81,6 +81,8 @@ class ErrorKind(StrEnum):
     BUFFER_FULL = "buffer_full"
     TIMEOUT = "timeout"
     LOCKED = "locked"
+    THREADS = "threads"
+    MEMORY = "memory"
     # destinations and registry
     DISK_FULL = "disk_full"
     PERMISSION = "permission"

@@ -99,15 +99,15 @@ async def test_cancelling_a_block_aborts_it(async_butler):
 async def test_cancelled_commit_is_decided_when_it_returns(async_butler, monkeypatch):
     """Cancelled before the flip it is given up, after it it is committed; never undecided."""
     outcomes = []
-    for delay in (0, 0.001, 0.01, 0.05, 0.2):
+    for delay in (0, 0.001, 0.01, 0.05, 60):
         ctx = async_butler.context()
         await ctx.put(np.zeros(100_000), "pixels", visit=int(delay * 1000), detector=0)
         with anyio.move_on_after(delay):
             await ctx.commit()
-        await ctx.ticket.wait_decided() if ctx.ticket.outcome is None and delay else None
-        if ctx.ticket.outcome is None:  # cancelled before the commit was handed over
+        if ctx._entered.is_open:  # cancelled before the commit was handed over
             await ctx.abort()
             continue
+        await ctx.ticket.wait_decided()
         committed = isinstance(ctx.ticket.outcome, Committed)
         outcomes.append(committed)
         assert await async_butler.exists("pixels", visit=int(delay * 1000), detector=0) is committed

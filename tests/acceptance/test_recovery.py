@@ -146,7 +146,7 @@ def test_journaled_context_that_lost_is_kept_for_people(away):
     assert isinstance(lost, CommitFailed)
     assert lost.message == "it was ended: conflict"
     (entry,) = Journal(root / "journal").entries()
-    assert str(winner.txid) in entry.reason()
+    assert str(winner.txid) in entry.note().reason
     assert butler.get("stats", visit=1) == {"late": False}
     assert not list((root / "archive").rglob("*.json")) or not list((root / "archive").rglob("*0.0.json"))
     butler.errors(acknowledge=True)
@@ -395,12 +395,25 @@ def test_failures_are_kept_until_somebody_acknowledges_them(away):
         assert ctx.txid in {entry.txid for entry in again.errors()}
         assert again.errors(acknowledge=True) == []  # who only reads cannot make them go away
         assert again.errors()
-    (root / "archive").unlink()
     with Butler(root, run="r", instrument="ST8") as again:
+        again.recover()  # what recovery in the background meets again would be told anew
         assert ctx.txid in {entry.txid for entry in again.errors(acknowledge=True)}
         assert again.errors() == []
-    with Butler(root, run="r", instrument="ST8") as again:
+    with Butler(root, run="r", instrument="ST8", readonly=True) as again:
         assert again.errors() == []
+
+
+def test_failures_of_a_process_that_has_gone_are_over_once_what_it_parked_is_visible(away):
+    butler, root = away
+    with pytest.raises(CommitParkedError), butler.context() as ctx:
+        ctx.put({"a": 1}, "stats", visit=1)
+    butler.close()
+    (root / "archive").unlink()
+    with Butler(root, run="r", instrument="ST8") as again:
+        again.recover()
+        assert again.get("stats", visit=1) == {"a": 1}
+        assert again.errors() == []
+    assert list((root / "errors").iterdir()) == []
 
 
 def test_failure_that_is_met_again_and_again_is_one_failure(away, monkeypatch):

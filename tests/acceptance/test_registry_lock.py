@@ -3,10 +3,25 @@
 import subprocess
 import sys
 import textwrap
+import time
 
+import numpy as np
 import pytest
 
-from quantumio import Butler, CommitParked, Committed, DatasetType, ErrorKind
+from quantumio import (
+    Butler,
+    CommitFailedError,
+    CommitParked,
+    Committed,
+    CommitUnknown,
+    CommitUnknownError,
+    DatasetType,
+    ErrorKind,
+)
+from quantumio.butler import _ingest
+from quantumio.destinations.files import FilesDestination
+from quantumio.engine import _recoverer
+from quantumio.engine._committer import Committer
 from quantumio.errors import DestinationError
 
 HOLDER = """
@@ -102,3 +117,96 @@ def test_waiting_may_be_as_long_as_anybody_likes(tmp_path):
         with butler.context() as ctx:
             ctx.put({"a": 1}, "stats", visit=1)
         assert butler.get("stats", visit=1) == {"a": 1}
+
+
+# -- what could not be ended while the lock was held
+
+
+def end_in_time(butler, root):
+    """Wait until nothing is on its way any more, and nothing of it is left; a timeout ends the test."""
+    catalog = butler._session.repositories[0].catalog
+    while catalog.preparing() or catalog.outbox():
+        butler._session.repositories[0].runtime.wait_idle(0.01)
+        time.sleep(0.01)
+    assert not [path for path in (root / "data").rglob("*.npy") if "_qio" not in path.parts]
+
+
+@pytest.fixture
+def locked_after_prepare(monkeypatch, make_butler, hold, tmp_path):
+    """Ingest a file while somebody takes the registry's lock as soon as the intent is there."""
+    monkeypatch.setattr(_recoverer, "_TRY_AGAIN_S", 0.01)
+    monkeypatch.setattr(_recoverer, "_LONGEST_DELAY_S", 0.01)
+    butler = make_butler(config={"runtime": {"registry_lock_timeout_s": 1}}, run="r")
+    image = tmp_path / "image.npy"
+    np.save(image, np.ones(3))
+    holders, adopt = [], FilesDestination.adopt
+
+    def hold_first(self, *arguments):
+        holders.append(hold())
+        return adopt(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FilesDestination, "adopt", hold_first)
+        with pytest.raises(CommitFailedError) as caught:
+            butler.ingest(image, "pixels", visit=1, detector=0)
+    assert caught.value.kind is ErrorKind.LOCKED
+    assert "once the registry can be reached" in caught.value.__notes__[0]
+    (record,) = butler._session.repositories[0].catalog.preparing()
+    assert record.lease_over is False
+    return butler, holders[0]
+
+
+def test_ingest_that_met_a_locked_registry_is_ended_when_the_lock_comes_free(locked_after_prepare, tmp_path):
+    butler, holder = locked_after_prepare
+    holder.kill()
+    end_in_time(butler, tmp_path / "night")
+    assert list(butler.query("pixels")) == []
+    butler.ingest(tmp_path / "image.npy", "pixels", visit=1, detector=0)
+    assert butler.recover().is_clean
+
+
+def test_ingest_without_an_answer_is_ended_unless_it_is_visible(make_butler, monkeypatch, tmp_path):
+    butler = make_butler(run="r")
+    image = tmp_path / "image.npy"
+    np.save(image, np.ones(3))
+    flip, visits_flipped = Committer._flip, [2]
+
+    def no_answer(self, group, unknown_before=0):
+        if group[0].outputs[0].ref.data_id["visit"] in visits_flipped:
+            flip(self, group, unknown_before)
+        return [CommitUnknown(txid=one.txid, reason="no answer") for one in group]
+
+    monkeypatch.setattr(Committer, "_flip", no_answer)
+    for visit in (1, 2):
+        with monkeypatch.context() as patch:
+            patch.setattr(_ingest, "known_outcome", lambda *known: None)
+            with pytest.raises(CommitUnknownError):
+                butler.ingest(image, "pixels", visit=visit, detector=0)
+        actions = [item.action for item in butler.recover().items]
+        assert actions == ([] if visit in visits_flipped else ["ended", "done"])
+        assert butler._session.repositories[0].catalog.preparing() == []
+    assert [ref.data_id["visit"] for ref in butler.query("pixels")] == [2]
+    assert (butler.get("pixels", visit=2, detector=0) == 1).all()
+    assert len(list((tmp_path / "night" / "data").rglob("*.npy"))) == 1
+
+
+def test_context_that_met_a_locked_registry_is_ended_and_a_token_may_go_on(make_butler, monkeypatch):
+    butler = make_butler(config={"rules": [{"mode": "immediate"}]}, run="r")
+    runtime = butler._session.repositories[0].runtime
+
+    def locked(self, *ending):
+        raise DestinationError("locked", kind=ErrorKind.LOCKED)
+
+    contexts = [butler.context() for _ in range(2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Committer, "abort_here", locked)
+        for visit, context in enumerate(contexts):
+            context.put({"visit": visit}, "stats", visit=visit)
+            context.abort()
+        assert len(runtime.catalog.preparing()) == 2
+        assert butler.recover().items == [], "it is locked still"
+    runtime._endings.forget(contexts[0].txid)  # as whoever resumes it does
+    report = butler.recover()
+    assert (report.items[0].txid, report.items[0].action) == (contexts[1].txid, "ended")
+    assert [record.txid for record in runtime.catalog.preparing()] == [contexts[0].txid]
+    butler.errors(acknowledge=True)

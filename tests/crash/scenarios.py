@@ -47,6 +47,8 @@ MANIFESTS = {
     "right": {("stats", 1)},
     "beside": {("blob", 2)},
     "after": {("stats", 1), ("stats", 2), ("blob", 1)},
+    "late": {("stats", 1), ("table", 1)},
+    "undecided": {("blob", 1)},
 }
 BUSY = {thread: [f"busy {thread}.{number}" for number in range(6)] for thread in range(4)}
 MANIFESTS |= {
@@ -331,6 +333,56 @@ def recover(repository):
         butler.recover()
 
 
+def with_conflict(repository):
+    """Leave a context that was promised, and that another was quicker than: its bytes, and rows, are kept."""
+    level3(repository)
+    with opened(repository) as butler:
+        context = butler.context(ack="journaled")
+        for dataset_type, visit in sorted(MANIFESTS["late"]):
+            expect = "create" if dataset_type == "stats" else None
+            context.put(value(dataset_type, "late"), dataset_type, visit=visit, expect=expect)
+        context.commit()
+        with contextlib.suppress(ExceptionGroup):
+            butler.drain()
+        butler.errors(acknowledge=True)
+        assert [one.txid for one in butler.set_aside()] == [context.txid]
+
+
+def with_quarantine(repository):
+    """Leave a transaction of a registry from a backup, and what it has placed."""
+    immediate(repository)
+    with opened(repository) as butler:
+        context = butler.context()
+        context.put(value("blob", "undecided"), "blob", visit=1)
+        butler.recover(restored=True)
+        context.abort()
+        assert [one.txid for one in butler.set_aside()] == [context.txid]
+    assert len(list((repository / "data" / "blob" / RUN).iterdir())) == 1
+
+
+def retries(repository, acknowledge):
+    retry_again(repository)
+    acknowledge("committed late")
+
+
+def retry_again(repository):
+    """Take in what is set aside, as whoever comes after a death does."""
+    with opened(repository) as butler:
+        report = butler.recover(retry=[one.txid for one in butler.set_aside()], as_next=True)
+        assert report.is_clean, report
+
+
+def drops(repository, acknowledge):
+    drop_again(repository)
+    acknowledge("dropped")
+
+
+def drop_again(repository):
+    with opened(repository) as butler:
+        report = butler.recover(drop=[one.txid for one in butler.set_aside()])
+        assert report.is_clean, report
+
+
 # ---------------------------------------------------------------------------- planted bugs
 
 
@@ -410,7 +462,7 @@ def look(butler, repository, acknowledged):
     assert not {"left", "right"} <= set(visible), "both became the second version"
     for line in acknowledged:
         level, _, label = line.partition(" ")
-        if level == "journaled":
+        if level in ("journaled", "dropped"):
             continue  # it may be in the journal alone
         assert label in visible, f"{line}, but it is not visible"
         if level == "settled":
@@ -474,6 +526,62 @@ def check(repository, crash):
         now = look(butler, repository, [*crash.acknowledged, "committed after"])
         assert now == recovered | {"after"}
         butler.drain()
+        look_for_remains(butler, repository)
+        look_for_garbage(butler, repository)
+
+
+def check_retry(repository, crash):
+    """What was set aside is visible whole, or set aside whole; and then taken in, once."""
+    with opened(repository, readonly=True) as butler:
+        seen = look(butler, repository, crash.acknowledged)
+        if "late" not in seen:
+            look_at_set_aside(butler)
+    with opened(repository) as butler:
+        butler.recover()
+        assert look(butler, repository, crash.acknowledged) == seen, "recovery has decided by itself"
+        if "late" in seen:
+            assert butler.set_aside() == []
+            look_for_remains(butler, repository)
+        else:
+            look_at_set_aside(butler)
+            (aside,) = butler.set_aside()
+            assert butler.recover(retry=aside.txid, as_next=True).is_clean
+            assert look(butler, repository, ["committed late"]) == seen | {"late"}
+            butler.drain()
+            assert butler.set_aside() == []
+        butler.recover()  # what an attempt has left that was ended
+        assert butler.recover().items == []
+        look_for_remains(butler, repository)
+        look_for_garbage(butler, repository)
+
+
+def look_at_set_aside(butler):
+    """Hold that what was set aside has all its bytes."""
+    (aside,) = butler.set_aside()
+    assert aside.damage is None
+    places = {(one.ref.dataset_type.name, one.ref.data_id["visit"]) for one in aside.outputs}
+    assert places == MANIFESTS["late"]
+    (entry,) = Journal(aside.path.parent).entries()
+    for blob in entry.manifest().blobs:
+        entry.read(blob)
+
+
+def check_drop(repository, crash):
+    """What was set aside is there whole, or gone; and is never visible."""
+    has_bytes = (repository / "level3.db").exists()
+    with opened(repository, readonly=True) as butler:
+        seen = look(butler, repository, crash.acknowledged)
+        assert seen == {"before"}
+        if butler.set_aside() and has_bytes:
+            look_at_set_aside(butler)
+        assert not (crash.acknowledged and butler.set_aside()), "it was dropped, and is there"
+    with opened(repository) as butler:
+        before = [one.txid for one in butler.set_aside()]
+        butler.recover()
+        assert [one.txid for one in butler.set_aside()] == before, "recovery has decided by itself"
+        assert butler.recover(drop=before).is_clean
+        assert butler.set_aside() == butler.recover().items == []
+        assert look(butler, repository, []) == {"before"}
         look_for_remains(butler, repository)
         look_for_garbage(butler, repository)
 

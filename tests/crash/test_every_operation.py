@@ -28,6 +28,7 @@ CASES = [
     ("replace", scenarios.replaces, scenarios.local, scenarios.check),
     ("garbage", scenarios.collects, scenarios.with_garbage, scenarios.check_garbage),
     ("replace at once", scenarios.replaces, scenarios.immediate, scenarios.check),
+    ("retry", scenarios.retries, scenarios.with_conflict, scenarios.check_retry),
 ]
 
 # Where recovery has most to do, each is killed once more in recovering from each of its crashes.
@@ -35,8 +36,12 @@ KILLED_AGAIN = {
     scenarios.with_rows: scenarios.recover,
     scenarios.journaled_commits: scenarios.recover,
     scenarios.journaled_rows: scenarios.recover,
+    scenarios.journaled_pack: scenarios.recover,
     scenarios.collects: scenarios.collect_again,
+    scenarios.retries: scenarios.retry_again,
 }
+
+DOUBLE_KILLS = 100  # of each of these at least, 500 of all
 
 # What each scenario must have been killed at, else a failpoint or the harness is lost.
 CERTAIN = {f"{step}.{side}" for step in ("flip", "registry.commit") for side in ("before", "after")}
@@ -61,8 +66,29 @@ def test_killed_anywhere_it_leaves_what_was_promised(tmp_path, request, scenario
     assert [(one.crash, one.message) for one in report.violations] == []
     assert set(report.names) >= CERTAIN
     assert report.kills >= 40
-    assert again is None or report.double_kills >= 100
+    assert again is None or report.double_kills >= DOUBLE_KILLS
     assert report.kills >= 0.8 * report.points  # threads: contexts share more trips or fewer
+
+
+@pytest.mark.parametrize("prepare", [scenarios.with_conflict, scenarios.with_quarantine])
+def test_killed_anywhere_a_drop_leaves_all_or_nothing(tmp_path, prepare):
+    report = crash_everywhere(
+        scenarios.drops,
+        prepare=prepare,
+        check=scenarios.check_drop,
+        recover=scenarios.drop_again,
+        directory=tmp_path,
+    )
+    print(report)
+    assert [(one.crash, one.message) for one in report.violations] == []
+    certain = "files.rename" if prepare is scenarios.with_conflict else "drop.before"
+    assert any(name.startswith(certain) for name in report.names), report.names
+    assert report.kills >= 0.8 * report.points
+
+
+def test_there_are_enough_that_are_killed_again():
+    assert DOUBLE_KILLS * len(KILLED_AGAIN) >= 500
+    assert set(KILLED_AGAIN) <= {case[1] for case in CASES}
 
 
 def test_many_threads_killed_at_any_moment_leave_what_was_promised(tmp_path):

@@ -19,7 +19,7 @@ PAGES = [str(path.relative_to(PROJECT_ROOT)) for path in _pages()]
 
 # How many blocks of a page are not executed; each says why in a comment before it. A new one is a line
 # here, for the reviewer to see.
-NOT_EXECUTED: dict[str, int] = {}
+NOT_EXECUTED: dict[str, int] = {"docs/how-to/recover-after-a-crash.md": 2}
 
 
 def _blocks(page: str) -> list[Block]:

@@ -1,5 +1,7 @@
 """All local I/O goes through ``quantumio.system.files``, all time and chance through ``system.environment``.
 
+Threads come from ``system.threads``.
+
 That makes every crash point countable and a simulation possible, so no other module may go around
 them. The lint reads the source: it follows imports, so ``from os import unlink as rm`` is seen too; of
 methods it knows those that only a path has.
@@ -160,3 +162,59 @@ def test_lint_sees_what_it_should(tmp_path, monkeypatch, code, expected):
     path = tmp_path / "module.py"
     path.write_text(code)
     assert [what for what, _ in uses(path)] == expected
+
+
+THREADS = re.compile(
+    r"""anyio\.to_thread\.run_sync | threading\.(Thread|Timer) | _thread\.start_new_thread
+    | concurrent\.futures\.(thread\.)?ThreadPoolExecutor
+    | multiprocessing\.(pool\.ThreadPool|dummy\..+)
+    """,
+    re.VERBOSE,
+)
+# What makes a thread of its own without the door, and why that is right there.
+THREADS_ALLOWED = {
+    ("engine/_loop_thread.py", "threading.Thread"): "makes it; the door starts it",
+    ("registry/_uninterrupted.py", "threading.Thread"): "makes it; the door starts it",
+    ("supertask/_harness.py", "threading.Thread"): "makes it; the door starts it",
+}
+
+
+def thread_uses(path: Path) -> Iterator[tuple[str, int]]:
+    """Yield where a module would start threads itself; annotations name them, too, and are none."""
+    bound = source.bindings(path)
+    for node in ast.walk(source.tree(path)):
+        if isinstance(node, ast.Call):
+            for used in (node.func, *node.args):
+                name = source.resolve(used, bound) if isinstance(used, ast.Attribute | ast.Name) else None
+                if name and THREADS.fullmatch(name):
+                    yield name, node.lineno
+
+
+def test_threads_come_through_their_door():
+    found = {
+        (str(path.relative_to(source.PACKAGE)), what)
+        for path in judged_modules()
+        for what, _ in thread_uses(path)
+    }
+    assert found == set(THREADS_ALLOWED), "use quantumio.system.threads, or give a reason"
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("import anyio.to_thread\nawait anyio.to_thread.run_sync(f)", ["anyio.to_thread.run_sync"]),
+        ("import threading\nthreading.Thread(target=f).start()", ["threading.Thread"]),
+        (
+            "from concurrent.futures import ThreadPoolExecutor as P\nP(4)",
+            ["concurrent.futures.ThreadPoolExecutor"],
+        ),
+        ("import _thread\n_thread.start_new_thread(f, ())", ["_thread.start_new_thread"]),
+        ("import anyio.to_thread as t\ntasks.start_soon(t.run_sync, f)", ["anyio.to_thread.run_sync"]),
+        ("import threading\nx: threading.Thread | None = None\nthreading.Lock()", []),
+        ("from quantumio.system import threads\nthreads.run(f)", []),
+    ],
+)
+def test_lint_sees_threads(tmp_path, code, expected):
+    path = tmp_path / "module.py"
+    path.write_text(code)
+    assert [what for what, _ in thread_uses(path)] == expected

@@ -111,6 +111,9 @@ def test_lint_of_habits_sees_what_it_should(code, count):
 # (file below src/quantumio, what it imports) -> why that is right there
 BELOW_ALL_LIBRARIES: dict[tuple[str, str], str] = {
     ("model/_timespan.py", "astropy.time.Time"): "a Timespan is made from, and gives, astropy's own times",
+    ("system/threads.py", "anyio"): "the door to worker threads, which are anyio's",
+    ("system/threads.py", "anyio.lowlevel"): "the same",
+    ("system/threads.py", "anyio.to_thread"): "the same",
 }
 
 

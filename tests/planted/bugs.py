@@ -40,9 +40,12 @@ def plant_if_asked():
 POWER = "tests/power_loss/test_every_state.py"
 CRASH = "tests/crash/test_every_operation.py"
 RECOVERY = "tests/acceptance/test_recovery.py"
+SET_ASIDE = "tests/acceptance/test_set_aside.py"
 INTENTS = "tests/unit/registry/test_intents.py"
 FLIP = "tests/unit/registry/test_prepared_flip.py"
 OUTBOX = "tests/unit/registry/test_outbox.py"
+CARRIER = "tests/unit/engine/test_carrier.py"
+PARKED = "tests/unit/engine/test_parked.py"
 FAULTS = "tests/unit/engine/test_faults.py"
 GARBAGE = "tests/unit/engine/test_garbage.py"
 SIMULATION = "tests/simulation/test_nights.py"
@@ -411,6 +414,78 @@ def conflict_deletes_the_journal():
     _carrier._close_entry = lambda entry, outcome: entry.finish()
 
 
+@bug(CRASH, "-k", "promised and retry")
+def retry_removes_the_entry_before_it_has_committed():
+    from quantumio.engine._journal_entry import JournalEntry, JournalState
+    from quantumio.engine._way_back import WayBack
+    from quantumio.system import files
+
+    retry = WayBack._retry
+
+    async def move_first(self, entry, manifest, *, as_next):
+        entry._move(JournalState.DONE)
+        return await retry(self, entry, manifest, as_next=as_next)
+
+    def remove_what_is_there(self):
+        if files.is_directory(self.path):
+            self._remove()
+
+    WayBack._retry, JournalEntry.finish = move_first, remove_what_is_there
+
+
+@bug(CRASH, "-k", "promised and retry")
+def each_retry_has_an_identity_of_its_own():
+    from quantumio.engine import _standing
+    from quantumio.system import environment
+
+    _standing.retry_of = lambda txid, number: environment.uuid7()
+
+
+@bug(CRASH, "-k", "promised and retry")
+def recovery_leaves_what_is_taken_in():
+    from quantumio.engine._way_back import WayBack
+
+    WayBack.close_taken_in = lambda self, kept: []
+
+
+@bug(CRASH, "-k", "drop_leaves")
+def drop_removes_the_bytes_before_the_entry_is_done():
+    from quantumio.engine._journal_entry import JournalEntry
+
+    JournalEntry.finish = JournalEntry._remove
+
+
+@bug(SET_ASIDE, "-k", "under_the_key")
+def what_another_has_committed_is_taken_for_a_retry():
+    from quantumio.engine import _way_back
+    from quantumio.model import Committed
+
+    _way_back.is_taken_in = lambda outcome: isinstance(outcome, Committed)
+
+
+@bug(SET_ASIDE, "-k", "died_in_a_retry")
+def attempt_of_the_dead_is_skipped_without_being_ended():
+    from quantumio.engine import _standing, _way_back
+    from quantumio.model import TransactionState
+
+    def last(txid, transaction):
+        number = 1
+        while (record := transaction(retry := _standing.retry_of(txid, number))) is not None:
+            if record.state is TransactionState.COMMITTED:
+                break
+            number += 1
+        return retry, record
+
+    _way_back.last_retry = last
+
+
+@bug("tests/acceptance/test_registry_lock.py", "-k", "without_an_answer")
+def what_could_not_be_ended_is_forgotten():
+    from quantumio.engine._endings import Endings
+
+    Endings.end_later = lambda self, txid, reason, clean: None
+
+
 # -- garbage
 
 
@@ -609,6 +684,34 @@ def transaction_is_named_anew_for_a_retry():
     Committer._resolve = rename
 
 
+@bug(CARRIER, "-k", "kept_for_later")
+def parked_is_kept_by_nobody():
+    """Of what others have ended over the silence of its process, and what cannot be opened again now."""
+    from quantumio.engine._carrier import Carrier
+
+    async def keep(self, context, parked):
+        return parked
+
+    Carrier._keep = keep
+
+
+@bug(PARKED, "-k", "what_was_parked_goes")
+def failure_of_what_is_visible_is_listed():
+    from quantumio.engine._ledger import ErrorLedger
+
+    ErrorLedger.withdraw = lambda self, txid: None
+
+
+@bug(PARKED, "-k", "journaled_once")
+def two_write_the_journal_entry_of_one_context():
+    from quantumio.engine._carrier import Carrier
+
+    async def journal(self, context):
+        return await self._journal_once(context)
+
+    Carrier.journal = journal
+
+
 @bug(SIMULATION, "-k", "these_seeds")
 def promise_is_a_conflict_where_the_registry_is_away():
     from quantumio.engine._carrier import Carrier
@@ -797,6 +900,23 @@ def failed_fsync_is_repeated():
             sync(descriptor)
 
     files._fsync = again
+
+
+@bug("tests/unit/system/test_threads.py")
+def refused_thread_is_asked_for_once():
+    from quantumio.system import threads
+
+    threads._pauses = lambda patience_s: iter([0.0])
+
+
+@bug("tests/unit/engine/test_unexpected.py", "-k", "journaled")
+def want_of_memory_loses_what_was_journaled():
+    from quantumio.engine import _runtime
+    from quantumio.model import CommitFailed
+
+    _runtime.outcome_after = lambda context, error: CommitFailed(
+        txid=context.txid, kind=error.kind, message=str(error)
+    )
 
 
 @bug(SYSCALLS, "-k", "each_commit")

@@ -2,12 +2,11 @@
 
 import datetime as dt
 import os
-import subprocess
-import sys
 
 import pytest
 
-from tests.planted.bugs import BUGS, VARIABLE
+from tests.planted.bugs import BUGS
+from tests.planted.trials import try_bug
 
 pytestmark = pytest.mark.timeout(900)  # long, and longer beside other work
 
@@ -31,15 +30,5 @@ def test_there_are_enough():
 
 @pytest.mark.parametrize("name", chosen())
 def test_planted_bug_is_found_by_its_suite(name):
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"),
-            *("-p", "tests.planted.plugin", *BUGS[name].suite),
-        ],
-        env={**os.environ, VARIABLE: name, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        capture_output=True,
-        text=True,
-        timeout=800,
-        check=False,
-    )
-    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout[-2000:]
+    trial = try_bug(name, timeout_s=800)
+    assert trial.found_by is not None, trial.output

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from attrs import evolve, frozen
 
-from tests.specification import faults, model, recovery
+from tests.specification import faults, model, recovery, way_back
 from tests.specification import registry as reg
 from tests.specification.explorer import Action
 from tests.specification.invariants import ACTIONS
@@ -224,6 +224,16 @@ def conflict_deletes_what_was_promised(s):
         )
 
 
+@instead_of(model.begin_again, "I6", 13, begin(ONE, recoveries=1, pauses=1, losses=1))
+def parked_is_kept_by_nobody(s):
+    """What `begin_again` keeps in the journal is told as it is."""
+    for sentence, after in model.begin_again(s):
+        for p, me in at(after, "parking"):
+            if s.processes[p].at != "parking":
+                after = go(after, p, "decided", journal=put(after.journal, me.tx, None))
+        yield sentence, after
+
+
 @instead_of(recovery.lock_entry, "I6", 5, begin(PROMISED, recoveries=1))
 def what_is_written_just_now_is_taken_for_left(s):
     unlocked = tuple(one and one._replace(holder=None) for one in s.journal)
@@ -236,6 +246,29 @@ def promise_is_set_aside_when_somebody_else_was_first(s):
         for p, _ in at(after, "owning"):
             after = go(after, p, "decided", process={"outcome": "failed"})
         yield sentence, after
+
+
+# -- a way back
+@instead_of(way_back.settle_attempt, "I6", 2, way_back.set_aside(decisions=1))
+def what_is_tried_again_is_removed_first(s):
+    for sentence, after in way_back.settle_attempt(s):
+        gone = put(after.journal, way_back.LOST, None)
+        yield sentence, evolve(after, journal=gone) if any(at(after, "sealed")) else after
+
+
+@instead_of(way_back.end_attempt, "R1", 13, way_back.set_aside(decisions=2, deaths=1, losses=1))
+def attempt_of_the_dead_is_not_fenced(s):
+    for p, me in at(s, "ending before"):
+        process = {"tx": me.tx + 1, "seen": None}
+        if me.tx + 1 < len(s.registry.plans):
+            yield f"P{p} begins t{me.tx + 1} beside t{me.tx}", go(s, p, "sealed", process=process)
+
+
+@instead_of(way_back.close_taken_in, "R1", 5, way_back.set_aside(decisions=1))
+def recovery_leaves_what_was_taken_in(s):
+    for p, me in at(s, "entries"):
+        if way_back.is_taken_in(s, me.tx):
+            yield f"P{p} leaves t{me.tx}", rest(s, p)
 
 
 # -- garbage collection

@@ -21,7 +21,7 @@ def arrive(s):
 def die(s):
     if s.faults.deaths:
         for p, me in enumerate(s.processes):
-            if me.at not in ("dead", "open", "rest", "idle", "collector"):
+            if me.at not in ("dead", "open", "rest", "idle", "collector", "person"):
                 yield f"P{p} dies", dead(s, p, faults=spend(s, "deaths"))
 
 
@@ -42,5 +42,5 @@ def fall_silent(s):
                 yield f"P{p} goes on", evolve(s, registry=heard)
         elif me.at == "dead":
             yield f"the lease of P{p} is over", evolve(s, registry=silence)
-        elif s.faults.pauses and me.at not in ("open", "rest", "idle", "collector"):
+        elif s.faults.pauses and me.at not in ("open", "rest", "idle", "collector", "person"):
             yield f"P{p} stands still", evolve(s, registry=silence, faults=spend(s, "pauses"))

@@ -6,7 +6,7 @@ Each tells what is wrong, or None.
 from attrs import evolve
 
 from quantumio.engine._standing import Owning, how_to_own
-from tests.specification import faults, model, recovery
+from tests.specification import faults, model, recovery, way_back
 from tests.specification.plans import Object
 from tests.specification.registry import COMMITTED, PREPARING, record
 from tests.specification.state import CONFLICT, DONE, REFUSED, Faults, Process, go
@@ -19,8 +19,12 @@ RECOVERING = (
     *(recovery.start, recovery.lock_entry, recovery.own, recovery.end_dead, recovery.follow_up),
     recovery.collect,
 )
+DECIDING = (
+    *(way_back.decide_about, way_back.settle_attempt, way_back.end_attempt, way_back.judge),
+    *(way_back.close_aside, way_back.close_taken_in),
+)
 WORLD = (model.give_up, faults.arrive, faults.die, faults.fall_silent)
-ACTIONS = {one.__name__: one for one in (*CARRYING, *RECOVERING, *WORLD)}
+ACTIONS = {one.__name__: one for one in (*CARRYING, *RECOVERING, *DECIDING, *WORLD)}
 
 
 # -- always
@@ -58,8 +62,13 @@ def I3_expectations_hold(s):
     return None
 
 
+def taken_in(s):
+    """Return what was set aside and has become visible by a retry."""
+    return {s.registry.plans[one.tx].retries for one in s.registry.visible} - {None}
+
+
 def I6_promises_are_kept(s):
-    visible = {one.tx for one in s.registry.visible}
+    visible = {one.tx for one in s.registry.visible} | taken_in(s)
     keys = {s.registry.plans[tx].key for tx in visible} - {None}
     for tx, told in enumerate(s.told):
         if tx in visible or s.registry.plans[tx].key in keys:
@@ -67,8 +76,12 @@ def I6_promises_are_kept(s):
         if told in ("committed", "reused"):
             return f"t{tx} was told to be {told}, and is not visible"
         kept = s.journal[tx]
+        if told == "dropped":
+            continue  # somebody has said so
         if tx in s.promised and (kept is None or kept.state == DONE):
             return f"t{tx} was promised, is not visible, and not in the journal"
+        if told == "parked" and tx not in s.promised:
+            return f"t{tx} was told to be parked, and nobody keeps it"
     return None
 
 
@@ -91,6 +104,14 @@ def I8_a_key_commits_once(s):
     keys = [s.registry.plans[tx].key for tx in {one.tx for one in s.registry.visible}]
     keys = [key for key in keys if key is not None]
     return f"keys {keys} are committed" if len(keys) != len(set(keys)) else None
+
+
+def I8_what_was_set_aside_is_taken_in_once_or_dropped(s):
+    for tx in taken_in(s):
+        retries = {one.tx for one in s.registry.visible if s.registry.plans[one.tx].retries == tx}
+        if len(retries) > 1 or s.told[tx] == "dropped":
+            return f"t{tx} was {s.told[tx]}, and its retries {retries} are visible"
+    return None
 
 
 def inputs_come_first(s):
@@ -131,7 +152,7 @@ def each_step(before, after):
 ALWAYS = (
     *(I1_all_or_none, I2_visible_is_there, I3_versions_are_consecutive, I3_expectations_hold),
     *(I6_promises_are_kept, I7_refused_is_never_visible, I7_conflicts_have_a_winner),
-    *(I8_a_key_commits_once, inputs_come_first),
+    *(I8_a_key_commits_once, I8_what_was_set_aside_is_taken_in_once_or_dropped, inputs_come_first),
 )
 EACH_STEP = (I4_I5_what_is_visible_stays, C1_only_what_is_over_is_a_conflict)
 
@@ -188,6 +209,8 @@ def left(s):
     for tx, one in enumerate(s.journal):
         if one and one.state != CONFLICT:
             return f"R1: t{tx}.{one.state} is in the journal"
+        if one and way_back.is_taken_in(s, tx):
+            return f"R1: t{tx} was taken in, and is set aside still"
     for tx, row in enumerate(s.registry.rows):
         if row and row.state is PREPARING:
             return f"R2: t{tx} is on its way, and nobody carries it"

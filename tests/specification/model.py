@@ -89,7 +89,7 @@ def give_up(s):
 def park(s, p):
     """Keep in the journal what failed only for now."""
     me = s.processes[p]
-    if s.journal[me.tx] is not None:
+    if s.journal[me.tx] is not None or plan(s, me).retries is not None:
         return decide(s, p, "parked")
     journal = put(s.journal, me.tx, Kept(TMP, p, me.epoch, me.gen))
     return go(s, p, "parking", process={"outcome": "parked"}, journal=journal)
@@ -140,17 +140,28 @@ def begin_again(s):
     """An owner that was ended over its silence, and still has its bytes, goes on under other names."""
     for p, me in at(s, "ended?"):
         record = reg.record(s.registry, me.tx)
-        to = "reopening" if standing.may_reopen(record) else "decided"
-        yield f"P{p} asks how t{me.tx} stands", go(s, p, to, process={"seen": record and record.epoch})
+        reopening = go(s, p, "reopening", process={"seen": record and record.epoch})
+        yield f"P{p} asks how t{me.tx} stands", reopening if standing.may_reopen(record) else keep(s, p)
     for p, me in at(s, "reopening"):
         registry = reg.reopen(s.registry, me.tx, p, me.seen)
         record = reg.record(registry, me.tx)
         again = {"epoch": record.epoch, "gen": record.generation, "seen": None}
-        to, again = ("sealed", again) if standing.is_carried_by(record, OWNERS[p]) else ("decided", {})
-        yield f"P{p} opens t{me.tx} again", go(s, p, to, process=again, registry=registry)
+        after = evolve(s, registry=registry)
+        is_ours = standing.is_carried_by(record, OWNERS[p])
+        after = go(after, p, "sealed", process=again) if is_ours else keep(after, p)
+        yield f"P{p} opens t{me.tx} again", after
         if s.faults.losses:
-            after = go(lost(s, "reopen", me.tx, p, me.seen), p, "decided")
+            after = keep(lost(s, "reopen", me.tx, p, me.seen), p)
             yield f"P{p} does not hear whether it opened t{me.tx} again", after
+
+
+def keep(s, p):
+    """What is parked is in the journal: else nobody would have its bytes any more."""
+    me = s.processes[p]
+    if s.journal[me.tx] is not None:
+        return go(s, p, "decided", process={"seen": None})
+    journal = put(s.journal, me.tx, Kept(TMP, p, me.epoch, me.gen))
+    return go(s, p, "parking", process={"seen": None}, journal=journal)
 
 
 def end(s):
@@ -196,7 +207,7 @@ def close_entry(s):
 
 def tell(s):
     for p, me in at(s, "telling", "decided"):
-        if me.at == "decided" and is_kept(s, p, me):
+        if me.at == "decided" and (is_kept(s, p, me) or plan(s, me).retries is not None):
             continue
         is_news = me.is_task or s.told[me.tx] in (None, "parked", "unknown")
         s_told = evolve(s, told=put(s.told, me.tx, me.outcome)) if is_news else s

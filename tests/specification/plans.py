@@ -27,7 +27,7 @@ def uuid(kind: int, number: int) -> UUID:
     return UUID(int=kind << 96 | 7 << 76 | 2 << 62 | number)
 
 
-TXIDS = [uuid(1, number) for number in range(3)]
+TXIDS = [uuid(1, number) for number in range(4)]
 OWNERS = [uuid(2, number) for number in range(6)]
 
 
@@ -53,6 +53,7 @@ class Plan:
     requires: tuple[int, ...] = ()
     copy: bool = False  # to a second store, best effort
     journal: bool = False  # its caller asks for a journaled promise
+    retries: int | None = None  # the transaction that was set aside, of which this is an attempt
 
 
 @cache

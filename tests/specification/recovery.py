@@ -12,6 +12,7 @@ from tests.specification.model import rest
 from tests.specification.plans import CLEAN, OWNERS, TXIDS, Object
 from tests.specification.registry import PREPARING
 from tests.specification.state import CONFLICT, READY, at, go, lost, put, spend
+from tests.specification.way_back import is_taken_in
 
 
 def start(s):
@@ -26,6 +27,8 @@ def lock_entry(s):
     for p, me in at(s, "entries"):
         entry = s.journal[me.tx]
         if entry is None or entry.state == CONFLICT or entry.holder is not None:
+            if entry and entry.holder is None and is_taken_in(s, me.tx):
+                continue
             yield f"P{p} finds no free entry of t{me.tx}", rest(s, p)
             continue
         required = s.registry.plans[me.tx].requires

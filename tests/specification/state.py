@@ -40,6 +40,7 @@ class Process:
     outcome: str | None = None
     seen: Any = None  # what it has read, and goes on with
     is_task: bool = True  # somebody waits for its outcome; else it recovers
+    wish: str | None = None  # what somebody has decided about what was set aside: retry, drop
 
 
 @frozen(cache_hash=True)
@@ -51,6 +52,7 @@ class Faults:
     losses: int = 0
     recoveries: int = 0
     collections: int = 0
+    decisions: int = 0
 
 
 @frozen(cache_hash=True)

@@ -13,6 +13,7 @@ from tests.specification.explorer import Violation, explore
 from tests.specification.invariants import ACTIONS, Holds, each_step
 from tests.specification.plans import Plan
 from tests.specification.state import begin
+from tests.specification.way_back import set_aside
 
 ONE = Plan()
 PROMISED = begin(Plan(journal=True), recoveries=1)
@@ -63,6 +64,7 @@ DECISIONS = [
     (_standing, "how_to_own", lambda record: Owning.OVER if record else Owning.NEW, PROMISED, "I7"),
     (_garbage_policy, "judge", lambda *_: GarbageVerdict.NAMED, COLLECTED, "Q1"),
     (_garbage_policy, "judge", lambda *_: GarbageVerdict.DEAD, COLLECTED, "I2"),
+    (_standing, "is_taken_in", lambda _: True, set_aside(decisions=1), "I6"),
     (Verdicts, "_decide", Verdicts._examine, SILENCE, "I"),
     (Verdicts, "_check_output", without_expectation, SAME_VERSION, "I3"),
     (Verdicts, "_reused", lambda *_: None, SAME_KEY, "I8"),

@@ -8,9 +8,17 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from quantumio import (
     Butler,
@@ -27,6 +35,11 @@ from quantumio.system import failpoints
 from quantumio.testing import Fault, FaultyDestination
 
 pytestmark = pytest.mark.timeout(900)  # long, and longer beside other work
+
+NIGHTS = int(os.environ.get("QUANTUMIO_NIGHTS", "100"))
+STEPS = 30
+SEED = int(os.environ.get("QUANTUMIO_NIGHTS_SEED", "0"))
+PARTS = 5  # which several processes may live through at the same time
 
 VISITS = range(1, 5)
 CONFIG = {
@@ -45,6 +58,7 @@ class Night(RuleBasedStateMachine):
     """Drives one repository; ``versions`` is what must be visible, ``parked`` what must still come."""
 
     contexts = Bundle("contexts")
+    lived = steps = 0  # of all that were made
 
     def __init__(self):
         super().__init__()
@@ -61,8 +75,11 @@ class Night(RuleBasedStateMachine):
         self.parked = []
         self.whole = {}
         self.labels = 0
+        self.looks = 0
 
     def teardown(self):
+        type(self).lived += 1
+        type(self).steps += self.looks - 1  # the first look comes before the first step
         self.mend()
         self.butler.errors(acknowledge=True)
         with contextlib.suppress(ExceptionGroup):
@@ -233,6 +250,7 @@ class Night(RuleBasedStateMachine):
 
     @invariant()
     def everybody_sees_what_was_committed(self):
+        self.looks += 1
         if not self.whole and not self.parked:
             for visit, labels in self.versions.items():
                 assert self.labels_of(visit) == labels
@@ -254,14 +272,23 @@ def _no_second_thoughts(monkeypatch):
     monkeypatch.setattr(_recoverer, "_TRY_AGAIN_S", 3600.0)
 
 
-class TestNight(Night.TestCase):
+@pytest.mark.parametrize("part", range(PARTS))
+def test_nights(part):
     """Hypothesis makes the nights: the same ones every time, and others in a campaign."""
 
-    settings = settings(
-        max_examples=int(os.environ.get("QUANTUMIO_NIGHTS", "100")),
-        derandomize="QUANTUMIO_NIGHTS_SEED" not in os.environ,
-        database=None,
-        stateful_step_count=30,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
+    class Part(Night):
+        lived = steps = 0
+
+    run_state_machine_as_test(
+        seed(PARTS * SEED + part)(Part),
+        settings=settings(
+            max_examples=-(-NIGHTS * 3 // 2 // PARTS),  # some are shorter
+            database=None,
+            stateful_step_count=STEPS,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
     )
+    print(f"{Part.lived} nights, {Part.steps} steps")
+    assert PARTS * Part.lived >= NIGHTS
+    assert PARTS * Part.steps >= NIGHTS * STEPS

@@ -31,7 +31,7 @@ KILLS = [
     ("mkdir", 1),
 ]
 ERRORS = [
-    ("fsync", "EIO", 2),
+    ("fsync", "EIO", 4),  # the first two are those of directories
     ("fdatasync", "EIO", 3),
     ("pwrite64", "ENOSPC", 2),
     ("link", "EDQUOT", 1),

@@ -8,6 +8,7 @@ import anyio
 import anyio.from_thread
 
 from quantumio.butler._async_butler_base import AsyncButlerBase
+from quantumio.butler._butler_care import Transactions
 from quantumio.butler._session import Collections
 from quantumio.butler._threads import in_thread
 from quantumio.engine import (
@@ -18,6 +19,7 @@ from quantumio.engine import (
     GarbageReport,
     RecoveryItem,
     RecoveryReport,
+    SetAside,
 )
 
 __all__ = ["AsyncCare"]
@@ -26,15 +28,30 @@ __all__ = ["AsyncCare"]
 class AsyncCare(AsyncButlerBase):
     """Finishes what the dead have left, checks what is stored, and removes garbage."""
 
-    async def recover(self, *, dry_run: bool = False, restored: bool = False) -> RecoveryReport:
-        """Finish or end what processes that died have left; see `Butler.recover`.
+    async def recover(
+        self,
+        *,
+        dry_run: bool = False,
+        restored: bool = False,
+        retry: Transactions | None = None,
+        drop: Transactions | None = None,
+        as_next: bool = False,
+    ) -> RecoveryReport:
+        """Finish or end what processes that died have left, or what was set aside; see `Butler.recover`.
 
         Notes
         -----
         If cancelled, it goes on in the background.
         """
         butler = await self._opened()
-        return await in_thread(butler.recover, dry_run=dry_run, restored=restored)
+        return await in_thread(
+            butler.recover, dry_run=dry_run, restored=restored, retry=retry, drop=drop, as_next=as_next
+        )
+
+    async def set_aside(self) -> list[SetAside]:
+        """Return the transactions that nobody goes on with until somebody decides; see `Butler.set_aside`."""
+        butler = await self._opened()
+        return await in_thread(butler.set_aside)
 
     async def unfinished(self) -> list[RecoveryItem]:
         """Return all that is on its way, in this and in other processes; see `Butler.unfinished`."""

@@ -412,7 +412,10 @@ class Butler(Definitions, Reads, Care):
         )
 
     def errors(self, acknowledge: bool = False) -> list[LedgerEntry]:
-        """Return background failures that nobody acknowledged, oldest first; ``acknowledge`` forgets them."""
+        """Return background failures that nobody acknowledged, oldest first; ``acknowledge`` forgets them.
+
+        Those that kept a context from becoming visible are over, and gone, when it is visible after all.
+        """
         return [
             entry
             for repository in self._session.repositories

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Final
+from uuid import UUID
 
 from quantumio.butler._butler_base import ButlerBase
-from quantumio.butler._session import Collections, as_collections, check_timeout
+from quantumio.butler._repository import Repository
+from quantumio.butler._session import Collections, as_collections, check_timeout, dataset_id_of
 from quantumio.engine import (
     GRACE_S,
     LEAST_GRACE_S,
@@ -20,8 +22,9 @@ from quantumio.engine import (
     GarbageTally,
     RecoveryItem,
     RecoveryReport,
+    SetAside,
 )
-from quantumio.errors import ErrorKind, InvalidInputError, QuantumioError, StateError
+from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, QuantumioError, StateError
 from quantumio.ports import DatasetQuery
 from quantumio.system import environment
 
@@ -29,20 +32,34 @@ __all__ = ["Care"]
 
 _DAY_NS: Final = 86_400_000_000_000
 
+Transactions = UUID | str | Iterable[UUID | str]
+"""Identities of transactions, or one."""
+
 _NOTHING_DONE: Final = "no other repository was looked at before"
 
 
 class Care(ButlerBase):
     """The side of a Butler that looks after what is stored."""
 
-    def recover(self, *, dry_run: bool = False, restored: bool = False) -> RecoveryReport:
-        """Finish or end what processes that died have left.
+    def recover(
+        self,
+        *,
+        dry_run: bool = False,
+        restored: bool = False,
+        retry: Transactions | None = None,
+        drop: Transactions | None = None,
+        as_next: bool = False,
+    ) -> RecoveryReport:
+        """Finish or end what processes that died have left; or decide about what was set aside.
 
         Contexts that are in the journal of this machine are placed and committed; transactions of owners
         that are dead, or that nobody has heard of for longer than their lease, are ended and what they have
         placed is removed; copies, exports and rows that were still to follow a commit are brought.
 
         Opening a repository for writing does so in the background, but ends nothing.
+
+        With ``retry`` or ``drop``, also empty ones, nothing else is done than what they say: see `set_aside`
+        for what there is.
 
         Parameters
         ----------
@@ -53,6 +70,15 @@ class Care(ButlerBase):
             knows what became of it. It is set aside (``QUARANTINED``), and nothing of it is ever removed;
             the report names each. Contexts that somebody still works on are set aside, too, and end as
             parked: do it before others open the repository.
+        retry
+            Transactions that were set aside and whose outputs are to be committed now, by a transaction of
+            their own; those that others of them need come first. What does not commit stays set aside.
+        drop
+            Transactions that were set aside and that nobody wants: their bytes are removed.
+        as_next
+            Whether ``retry`` commits whatever was committed meanwhile: outputs become the next versions even
+            where another version was expected to be the latest, or none; and inputs that were read from the
+            same run may have changed. Otherwise it asks for what was asked for then.
 
         Returns
         -------
@@ -61,6 +87,11 @@ class Care(ButlerBase):
 
         Raises
         ------
+        InvalidInputError
+            The arguments do not go together, or one is none.
+        NotFoundError
+            A transaction to be retried or dropped was never set aside here (``kind="no_ticket"``); nothing
+            was done.
         StateError
             A repository was opened read-only (``kind="read_only"``), and it is no dry run.
         DestinationError
@@ -69,12 +100,20 @@ class Care(ButlerBase):
         Notes
         -----
         Safe at any time, beside other processes that work on the repository and beside other recoveries.
-        Again it does nothing, or goes on where it was broken off.
+        Again it does nothing, or goes on where it was broken off. A retry is committed once, however often it
+        is asked for; what was set aside goes only when its retry is durably committed.
         """
         self._session.check_open()
-        _check_flags(dry_run=dry_run, restored=restored)
+        _check_flags(dry_run=dry_run, restored=restored, as_next=as_next)
+        retried, dropped = _transactions(retry), _transactions(drop)
+        is_decision = not (retry is None and drop is None)
+        _check_decisions(
+            retried, dropped, restored=restored and is_decision, as_next=as_next and retry is None
+        )
         if not dry_run:
             self._check_writeable("nothing of it can be recovered")
+        if is_decision:
+            return self._decide(retried, dropped, dry_run=dry_run, as_next=as_next)
         report = RecoveryReport()
         for repository in self._session.repositories:
             if dry_run:
@@ -86,13 +125,55 @@ class Care(ButlerBase):
             report.items += found.items
         return report
 
+    def _decide(self, retry: list[UUID], drop: list[UUID], *, dry_run: bool, as_next: bool) -> RecoveryReport:
+        """Take in again, and drop, in the repositories where they were set aside."""
+        places = {txid: self._where_set_aside(txid) for txid in (*retry, *drop)}
+        report = RecoveryReport()
+        for repository in self._session.repositories:
+            runtime = repository.runtime
+            again = [txid for txid in retry if places[txid] is repository]
+            gone = [txid for txid in drop if places[txid] is repository]
+            if dry_run:
+                report.items += runtime.look_at_set_aside(again, gone)
+                continue
+            if again:
+                report.items += runtime.retry_set_aside(again, as_next=as_next)
+            report.items += runtime.drop_set_aside(gone)
+        return report
+
+    def _where_set_aside(self, txid: UUID) -> Repository:
+        for repository in self._session.repositories:
+            if repository.runtime.knows_set_aside(txid):
+                return repository
+        raise NotFoundError(
+            f"transaction {txid} was not set aside here",
+            hint="look at Butler.set_aside() or `quantumio pending`; a journal belongs to one machine",
+            kind=ErrorKind.NO_TICKET,
+        )
+
+    def set_aside(self) -> list[SetAside]:
+        """Return the transactions that nobody goes on with until somebody decides, the oldest first.
+
+        Those whose outputs were promised (``journaled``) and lost to somebody who was first, or failed for
+        good: their bytes are kept in the journal of the machine that wrote them. And those that were on
+        their way in a registry that was put back from a backup. ``recover(retry=...)`` commits the outputs
+        after all, ``recover(drop=...)`` gives them up.
+
+        Raises
+        ------
+        DestinationError
+            The registry or the journal cannot be read.
+        """
+        self._session.check_open()
+        return [one for repository in self._session.repositories for one in repository.runtime.set_aside()]
+
     def unfinished(self) -> list[RecoveryItem]:
         """Return all that is on its way, in this and in other processes.
 
         Entries of the journal, transactions that are being prepared or were set aside, what is still to
         follow commits, and contexts that this process has in memory alone, each with where it stands. What
         dead processes have left is part of it: `recover` finishes that. What other processes have in memory
-        alone is not seen from here.
+        alone is not seen from here, and a journal that this user may not look into is told as one item.
 
         Raises
         ------
@@ -119,8 +200,8 @@ class Care(ButlerBase):
         -------
         list of RecoveryItem
             As of `unfinished`: what could not be carried, what is in conflict, what is not decided here in
-            time, and what other processes that live are about to carry. Not what was set aside: nobody
-            carries that any more.
+            time, and what other processes that live are about to carry. Not what is in quarantine: nobody
+            carries that any more; nor what is in the journal of another user.
 
         Raises
         ------
@@ -137,7 +218,7 @@ class Care(ButlerBase):
         deadline = None if timeout_s is None else environment.monotonic() + timeout_s
         for one in self._session.repositories:
             one.runtime.flush(None if deadline is None else max(0.0, deadline - environment.monotonic()))
-        return [item for item in self.unfinished() if item.action != "quarantined"]
+        return [item for item in self.unfinished() if item.action not in ("quarantined", "unreadable")]
 
     def _check_writeable(self, consequence: str) -> None:
         for repository in self._session.repositories:
@@ -374,6 +455,27 @@ def _check_flags(**flags: object) -> None:
     for name, value in flags.items():
         if not isinstance(value, bool):
             raise InvalidInputError(f"{name}={value!r}", hint="give True or False")
+
+
+def _transactions(given: Transactions | None) -> list[UUID]:
+    many = (given,) if isinstance(given, UUID | str) else given or ()
+    try:
+        return list(dict.fromkeys(map(dataset_id_of, many)))
+    except TypeError:
+        raise InvalidInputError(f"{given!r:.80} is no transaction", hint="give UUIDs") from None
+
+
+def _check_decisions(retry: list[UUID], drop: list[UUID], *, restored: bool, as_next: bool) -> None:
+    if restored:
+        raise InvalidInputError(
+            "restored is given with retry or drop", hint="set aside first, look, and then decide"
+        )
+    if as_next:
+        raise InvalidInputError("as_next is given without retry", hint="say what is to be retried")
+    if both := set(retry) & set(drop):
+        raise InvalidInputError(
+            f"transaction {min(both)} is to be retried and dropped", hint="decide for one of the two"
+        )
 
 
 def _check_integer(least: int, **numbers: object) -> None:

@@ -206,7 +206,9 @@ def _adopt(
                 _bring(repository, destination, item, artifact, how)
         return _commit(repository, transaction)
     except CommitUnknownError:
-        raise  # on unknown delete nothing: recovery finds out, when this process has ended
+        # On unknown delete nothing; once the registry answers it is visible, or ended.
+        runtime.end_later(transaction, str(ErrorKind.ABORTED))
+        raise
     except BaseException as error:
         # Whatever interrupted: the registry says whether it became visible, and only a definite no removes.
         try:
@@ -215,9 +217,8 @@ def _adopt(
                     placed = [a for output in transaction.outputs for a in output.artifacts]
                     destination.remove([one.path for one in placed if one.destination == destination.name])
         except QuantumioError as trouble:
-            error.add_note(
-                f"what was placed of it is removed by recovery, once this process has ended: {trouble}"
-            )
+            runtime.end_later(transaction, str(ErrorKind.ABORTED))
+            error.add_note(f"what was placed of it is removed once the registry can be reached: {trouble}")
         raise
 
 

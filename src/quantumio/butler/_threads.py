@@ -1,4 +1,4 @@
-"""The one way from an event loop into a worker thread."""
+"""The ways from an event loop into a worker thread."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from functools import partial
 from typing import TypeVar
 
 import anyio
-import anyio.to_thread
+
+from quantumio.system import threads
 
 __all__ = ["in_thread", "limited_in_thread", "reading_in_thread"]
 
@@ -16,16 +17,16 @@ _T = TypeVar("_T")
 
 async def in_thread(function: Callable[..., _T], *arguments: object, **keywords: object) -> _T:
     """Run blocking code in a worker thread. Cancelling waits for it: what it changes stays known."""
-    return await anyio.to_thread.run_sync(partial(function, *arguments, **keywords))
+    return await threads.run(partial(function, *arguments, **keywords))
 
 
 async def limited_in_thread(
     limiter: anyio.CapacityLimiter, function: Callable[..., _T], *arguments: object, **keywords: object
 ) -> _T:
     """Run blocking code in one of the limiter's worker threads. Cancelling waits for it."""
-    return await anyio.to_thread.run_sync(partial(function, *arguments, **keywords), limiter=limiter)
+    return await threads.run(partial(function, *arguments, **keywords), limiter=limiter)
 
 
 async def reading_in_thread(function: Callable[..., _T], *arguments: object, **keywords: object) -> _T:
     """Run blocking code that changes nothing in a worker thread. Cancelling abandons it."""
-    return await anyio.to_thread.run_sync(partial(function, *arguments, **keywords), abandon_on_cancel=True)
+    return await threads.run(partial(function, *arguments, **keywords), abandon_on_cancel=True)

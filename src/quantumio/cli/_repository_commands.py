@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -17,6 +18,8 @@ from quantumio.model import DatasetType, format_bytes
 from quantumio.ports import CollectionKind
 
 __all__ = ["create", "insert_dimension", "register", "status", "upgrade"]
+
+_AND_UNKNOWN: Final = ", and what is in the journal"
 
 
 @click.command(
@@ -176,13 +179,20 @@ def _status_of(call: Call, root: str) -> tuple[dict[str, object], list[Exception
         kinds = [record.kind for record in butler.collections()]
         (runtime,) = butler.status()
         errors = butler.errors()
+        items = butler.unfinished()
+        unreadable = [item.detail for item in items if item.txid is None]
+        aside = [] if unreadable else butler.set_aside()
         document: dict[str, object] = {
             "repository": root,
             "dataset_types": len(butler.dataset_types()),
             "collections": {str(kind): kinds.count(kind) for kind in CollectionKind},
             "datasets": butler.query(versions="latest").count(),
             "versions": butler.query(versions="all").count(),
-            "pending": list(dict.fromkeys(str(item.txid) for item in butler.unfinished())),
+            "pending": list(dict.fromkeys(str(item.txid) for item in items if item.txid is not None)),
+            "set_aside": {"transactions": len(aside), "size": sum(one.nbytes for one in aside)}
+            if not unreadable
+            else None,
+            "unreadable": unreadable,
             "buffer_used_bytes": runtime.buffer_used_bytes,
             "buffer_max_bytes": runtime.buffer_max_bytes,
             "errors": [failure_document(entry) for entry in errors],
@@ -207,7 +217,8 @@ def _show_status(documents: list[dict[str, object]]) -> None:
                 "collections": counts or "none",
                 "datasets": f"{document['datasets']} ({document['versions']} versions)",
                 "buffer": f"{format_bytes(used)} of {format_bytes(most)}",
-                "pending": len(pending),
+                "pending": f"{len(pending)}{_AND_UNKNOWN * bool(document['unreadable'])}",
+                "set aside": _set_aside(document["set_aside"]),
                 "errors": len(errors),
             }
         )
@@ -217,3 +228,13 @@ def _show_status(documents: list[dict[str, object]]) -> None:
                 [(one["message"], one["destination"], one["txid"]) for one in errors],
                 fold=("failure",),
             )
+
+
+def _set_aside(found: object) -> str:
+    if not isinstance(found, dict):
+        return "not known: this user may not look into the journal"
+    if not found["transactions"]:
+        return "0"
+    return (
+        f"{found['transactions']}, {format_bytes(found['size'])} kept in the journal (see quantumio pending)"
+    )

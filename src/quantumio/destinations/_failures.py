@@ -5,7 +5,7 @@ from __future__ import annotations
 from quantumio.errors import DestinationError, ErrorKind, StateError
 from quantumio.system.os_errors import HINTS, os_error_kind
 
-__all__ = ["local_failure", "read_only"]
+__all__ = ["local_failure", "read_only", "vanished"]
 
 
 def local_failure(name: str, doing: str, error: OSError) -> DestinationError:
@@ -32,4 +32,14 @@ def read_only(name: str, doing: str) -> StateError:
         f"destination {name!r} is open read-only: {doing} is refused",
         hint="open the repository without readonly=True",
         kind=ErrorKind.READ_ONLY,
+    )
+
+
+def vanished(name: str, path: object) -> DestinationError:
+    """Make the error of what was there, written by us, and is there no more."""
+    return DestinationError(
+        f"destination {name!r}: {path} vanished after it was written",
+        hint="do it again if this process stood still for longer than its lease, as others have ended it; "
+        "else find out who removes files there",
+        kind=ErrorKind.CORRUPT,
     )

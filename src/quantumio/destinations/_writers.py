@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TypeVar, cast
+
+from quantumio.errors import StateError
+from quantumio.system.threads import Pool
 
 __all__ = ["Writers"]
 
@@ -28,7 +31,7 @@ class Writers:
         self._name = name
         self._threads = threads
         self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: Pool | None = None
 
     def each(self, function: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
         """Apply a function to all, in parallel where there are several; then raise an error, if any.
@@ -46,15 +49,16 @@ class Writers:
 
         with self._lock:
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=f"quantumio-{self._name}")
+                self._pool = Pool(self._threads, f"quantumio-{self._name}")
             pending: list[Future[None]] = []
-            is_ending = False
+            is_refused = False
             try:
                 for _ in range(min(self._threads, len(items))):
                     pending.append(self._pool.submit(work))  # noqa: PERF401  those before an error count
-            except RuntimeError:  # the interpreter ends: what was accepted is written all the same
-                is_ending = True
-        if is_ending:
+            except (RuntimeError, StateError):
+                # The interpreter ends, or there are no threads: what was accepted is written all the same.
+                is_refused = True
+        if is_refused:
             work()
         for future in pending:
             future.exception()
@@ -67,4 +71,4 @@ class Writers:
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
-            pool.shutdown()
+            pool.close()

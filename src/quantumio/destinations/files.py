@@ -14,7 +14,7 @@ from uuid import UUID
 
 from attrs import evolve, frozen
 
-from quantumio.destinations._failures import local_failure, read_only
+from quantumio.destinations._failures import local_failure, read_only, vanished
 from quantumio.destinations._identity import (
     IDENTITY_PATH,
     check_identity,
@@ -269,10 +269,7 @@ class FilesDestination:
         except OSError as error:
             raise local_failure(self._name, f"asking {self._root} for the time", error) from error
         if status is None:
-            raise DestinationError(
-                f"destination {self._name!r}: {file} vanished after it was written",
-                hint="find out who removes files there",
-            )
+            raise vanished(self._name, file)
         return status[1]
 
     def note_session(self, session: UUID) -> None:
@@ -486,11 +483,7 @@ class FilesDestination:
         except OSError as error:
             raise local_failure(self._name, f"looking at {path}", error) from error
         if status is None:
-            raise DestinationError(
-                f"destination {self._name!r}: {path} vanished after it was written",
-                hint="find out who removes files there",
-                kind=ErrorKind.CORRUPT,
-            )
+            raise vanished(self._name, path)
         return StoredObject(path=path, nbytes=status[0], modified_ns=status[1])
 
     def _missing(self, path: str) -> NotFoundError:

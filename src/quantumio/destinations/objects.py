@@ -15,7 +15,7 @@ from uuid import UUID
 
 from attrs import evolve
 
-from quantumio.destinations._failures import local_failure, read_only
+from quantumio.destinations._failures import local_failure, read_only, vanished
 from quantumio.destinations._identity import IDENTITY_PATH, check_identity, new_identity, store_gone
 from quantumio.destinations._names import RESERVED, check_path
 from quantumio.destinations._options import Opening, Options, is_url, local_path
@@ -361,7 +361,11 @@ class ObjectsDestination:
         if same and found.digest is not None:
             same = found.digest == placement.digest
         elif same and not certain:
-            same = hashlib.sha256(self._read(placement.path)).hexdigest() == placement.digest
+            try:
+                data = self._read(placement.path)
+            except NotFoundError as error:
+                raise vanished(self._name, placement.path) from error
+            same = hashlib.sha256(data).hexdigest() == placement.digest
         if not same:
             raise corrupt(self._name, placement.path)
 

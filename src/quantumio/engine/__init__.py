@@ -29,9 +29,10 @@ from quantumio.engine._output import Output, OutputReleased
 from quantumio.engine._plan_scope import PlanScope
 from quantumio.engine._policy import LOCAL, ROWS, PolicyResolver, as_targets
 from quantumio.engine._progress import Progress
-from quantumio.engine._recovery import RecoveryItem, RecoveryReport
+from quantumio.engine._recovery_report import RecoveryItem, RecoveryReport
 from quantumio.engine._runtime import Runtime
 from quantumio.engine._runtime_settings import RuntimeSettings, RuntimeStatus
+from quantumio.engine._set_aside import SetAside, SetAsideFile, SetAsideOutput, SetAsidePlace
 
 __all__ = [
     "GIVEN_UP",
@@ -67,6 +68,10 @@ __all__ = [
     "Runtime",
     "RuntimeSettings",
     "RuntimeStatus",
+    "SetAside",
+    "SetAsideFile",
+    "SetAsideOutput",
+    "SetAsidePlace",
     "StoreGarbage",
     "as_targets",
     "known_outcome",

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 import anyio
-import anyio.to_thread
 from attrs import define, field
+
+from quantumio.system import threads
 
 __all__ = ["Batches"]
 
@@ -57,7 +58,7 @@ class Batches(Generic[_Item, _Result]):
                     group.append(self._receive.receive_nowait())
                 with anyio.CancelScope(shield=True):
                     items = [waiting.item for waiting in group]
-                    results = await anyio.to_thread.run_sync(self._work, items, limiter=self._limiter)
+                    results = await threads.run(self._work, items, limiter=self._limiter)
                 for waiting, result in zip(group, results, strict=True):
                     waiting.result = result
                     waiting.done.set()

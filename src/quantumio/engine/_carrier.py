@@ -7,20 +7,21 @@ from functools import partial
 from typing import Final
 
 import anyio
-import anyio.to_thread
 from attrs import define, evolve, field
 
 from quantumio.engine._committer import Committer
 from quantumio.engine._context import Context
+from quantumio.engine._endings import Endings
 from quantumio.engine._flush import Flusher, FlushFailure
 from quantumio.engine._follow_ups import clean_up, what_follows
 from quantumio.engine._journal import Journal
-from quantumio.engine._journal_entry import JournalEntry
+from quantumio.engine._journal_entry import JournalEntry, JournalState
 from quantumio.engine._journal_manifest import JournalTarget
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._output import Output
 from quantumio.engine._packs import PackRules, assign_packs
 from quantumio.engine._standing import outcome_of_another
+from quantumio.engine._unexpected import unexpected
 from quantumio.errors import ErrorKind, QuantumioError, StateError
 from quantumio.model import (
     CommitConflict,
@@ -35,6 +36,7 @@ from quantumio.model import (
     TransactionRecord,
 )
 from quantumio.ports import Catalog, Destinations
+from quantumio.system import threads
 from quantumio.system.failpoints import reach
 
 __all__ = ["Carrier", "flush_failures"]
@@ -44,7 +46,10 @@ _MOST_REOPENED: Final = 3
 
 
 _MAY_PASS: Final = frozenset(
-    {ErrorKind.UNREACHABLE, ErrorKind.TIMEOUT, ErrorKind.LOCKED, ErrorKind.REGISTRY, ErrorKind.CLOSED}
+    {
+        *(ErrorKind.UNREACHABLE, ErrorKind.TIMEOUT, ErrorKind.LOCKED, ErrorKind.REGISTRY, ErrorKind.CLOSED),
+        *(ErrorKind.THREADS, ErrorKind.MEMORY),
+    }
 )
 """Failures that are none of the outputs': the work is kept, and tried again. ``closed``: a Butler that
 is closed does not wait without end for what is carried in the background."""
@@ -79,7 +84,9 @@ class Carrier:
         journal: Journal,
         ledger: ErrorLedger,
         packs: PackRules,
+        endings: Endings,
     ) -> None:
+        self._endings = endings
         self._journal = journal
         self._catalog = catalog
         self._destinations = destinations
@@ -93,8 +100,8 @@ class Carrier:
         """Bring a context to its outcome; nobody is told yet."""
         if not context.is_restored:  # else the journal keeps what was planned
             assign_packs(context.persistent_outputs, self._destinations, self._packs)
-        if context.wants_journal and (failed := await self.journal(context)):
-            return failed
+        if context.wants_journal and (not_journaled := await self.journal(context)):
+            return not_journaled
         if failed := await self._upstream_failure(context):
             return failed
         if not context.persistent_outputs:
@@ -107,9 +114,15 @@ class Carrier:
             if not isinstance(outcome, CommitParked | CommitFailed) or not await self._reopen(context):
                 break
             outcome = await self._place_and_flip(context)
-        return outcome
+        return await self._keep(context, outcome) if isinstance(outcome, CommitParked) else outcome
 
-    async def journal(self, context: Context) -> CommitOutcome | None:
+    async def _keep(self, context: Context, parked: CommitParked) -> CommitOutcome:
+        """Have the journal keep what the registry does not let become visible now: it has no bytes."""
+        failed = await self.journal(context)
+        unknown = failed and CommitUnknown(txid=context.txid, reason=f"{parked.reason}; {failed.message}")
+        return unknown or parked
+
+    async def journal(self, context: Context) -> CommitFailed | None:
         """Make the bytes of a sealed context survive this process; returns why that was not possible.
 
         What it has read of others that is not visible yet comes first: a journal must never promise an
@@ -117,15 +130,22 @@ class Carrier:
         """
         if context.entry is not None or not context.persistent_outputs:
             return None
+        context.journaling = context.journaling or anyio.Lock()
+        async with context.journaling:  # `close` may ask for what is being parked
+            return await self._journal_once(context)
+
+    async def _journal_once(self, context: Context) -> CommitFailed | None:
+        if context.entry is not None:
+            return None
         for upstream in context.requires:
             await upstream.progress.wait_async(Moment.JOURNALED)
         try:
             await self._flusher.encode(context.persistent_outputs)
         except ExceptionGroup as group:
-            return self.note_flush_failures(context, group)
+            return _failed(context, group)
         try:
             with anyio.CancelScope(shield=True):  # or an entry could stay behind that nobody knows of
-                context.entry = await anyio.to_thread.run_sync(self._write_entry, context)
+                context.entry = await threads.run(self._write_entry, context)
         except QuantumioError as error:
             return CommitFailed(txid=context.txid, kind=error.kind, message=str(error))
         context.note_journaled()
@@ -150,7 +170,7 @@ class Carrier:
     async def close_entry(self, context: Context, outcome: CommitOutcome) -> None:
         """Do with the journal entry of a context what its outcome says."""
         if context.entry is not None:
-            await anyio.to_thread.run_sync(_close_entry, context.entry, outcome)
+            await threads.run(_close_entry, context.entry, outcome)
 
     async def _upstream_failure(self, context: Context) -> CommitOutcome | None:
         """Wait until what the context read is visible; no registry ever holds an output without its input."""
@@ -172,13 +192,13 @@ class Carrier:
         try:
             intent = await self._place(context, context.persistent_outputs)
         except ExceptionGroup as group:
-            return await self._park_if_it_may_pass(context, self.note_flush_failures(context, group))
+            return await self._park_if_it_may_pass(context, _failed(context, group))
         if isinstance(intent.answer, QuantumioError):
             failed = CommitFailed(txid=context.txid, kind=intent.answer.kind, message=str(intent.answer))
             return await self._park_if_it_may_pass(context, failed)
         if not intent.is_ours:
             assert intent.answer is not None
-            return await anyio.to_thread.run_sync(outcome_of_another, intent.answer, self._catalog.outcome)
+            return await threads.run(outcome_of_another, intent.answer, self._catalog.outcome)
         outcome = await self._flip(context)
         if isinstance(outcome, CommitFailed):
             return await self._park_if_it_may_pass(context, outcome)
@@ -215,9 +235,8 @@ class Carrier:
 
     async def _park(self, context: Context, failed: CommitFailed) -> CommitOutcome:
         """Keep a context in the journal; it fails where the journal cannot take it either."""
-        if await self.journal(context) is not None:
-            return failed
-        return CommitParked(txid=context.txid, reason=failed.message)
+        not_journaled = await self.journal(context)
+        return failed if not_journaled else CommitParked(txid=context.txid, reason=failed.message)
 
     async def _prepare(self, context: Context, intent: _Intent, *more: Output) -> None:
         """Ask for leave to place the outputs: the intent is in the registry before the first byte goes."""
@@ -245,6 +264,7 @@ class Carrier:
         outputs = context.persistent_outputs
         transaction = context.transaction([output.record() for output in outputs], self._follow_ups(outputs))
         with anyio.CancelScope(shield=True):  # the point of no return
+            context.asked_flip = True
             outcome = await self._committer.flip(transaction)
         if isinstance(outcome, Committed) and {ref.id for ref in outcome.refs} != {o.ref.id for o in outputs}:
             # The same transaction, resumed in another process, was first.
@@ -282,20 +302,20 @@ class Carrier:
         try:
             await step()
         except ExceptionGroup as group:
-            self.note_flush_failures(context, group)
-            return {failure.destination or "" for failure in flush_failures(group)}
+            failures = flush_failures(group)
+            self._note(context, failures)
+            return {failure.destination or "" for failure in failures}
         except QuantumioError as error:
             self._ledger.add(error.kind, str(error), txid=context.txid)
         except Exception as error:  # noqa: BLE001  it is visible; what is left must not undo that
-            self._ledger.add(ErrorKind.INTERNAL, f"a bug in quantumio: {error!r}", txid=context.txid)
+            problem = unexpected(error)
+            self._ledger.add(problem.kind, str(problem), txid=context.txid)
         else:
             return set()
         return {""}
 
     async def _bring_copies(self, outputs: Sequence[Output]) -> None:
         wanting = [o for o in outputs if any(not target.required for target in o.resolution.targets)]
-        if not wanting:
-            return
         try:
             await self._flusher.flush(wanting, required=False)
             await self._flusher.reveal(wanting)
@@ -312,7 +332,7 @@ class Carrier:
             placed = {dataset_id: artifacts for dataset_id, artifacts in copies.items() if artifacts}
             if placed:
                 reach("settle.record.before")
-                await anyio.to_thread.run_sync(self._catalog.record_artifacts, placed)
+                await threads.run(self._catalog.record_artifacts, placed)
                 reach("settle.record.after")
 
     # -- one output of an open context
@@ -347,7 +367,7 @@ class Carrier:
         outputs = context.persistent_outputs
         clean = clean_up(_places(outputs))
         if context.asked_registry:
-            may_remove = await anyio.to_thread.run_sync(self._end_transaction, context, reason, clean)
+            may_remove = await threads.run(self._end_transaction, context, reason, clean)
             if not may_remove:
                 return False
         left = await self.remove(outputs, context)
@@ -368,7 +388,8 @@ class Carrier:
         try:
             return self._committer.abort_here(context.txid, reason, clean)
         except QuantumioError as error:
-            self._ledger.add(error.kind, f"what was placed was left: {error}", txid=context.txid)
+            self._ledger.add(error.kind, f"what was placed was left for later: {error}", txid=context.txid)
+            self._endings.end_later(context.txid, reason, clean)
             return False
 
     async def remove(self, outputs: Sequence[Output], context: Context | None = None) -> set[str]:
@@ -378,9 +399,7 @@ class Carrier:
         return {failure.destination or "" for failure in failures}
 
     # -- failures
-    def note_flush_failures(self, context: Context, group: ExceptionGroup[Exception]) -> CommitFailed:
-        """Note them in the ledger; returns the outcome that they mean for a context that is not decided."""
-        failures = flush_failures(group)
+    def _note(self, context: Context, failures: Sequence[FlushFailure]) -> None:
         for failure in failures:
             self._ledger.add(
                 failure.error.kind,
@@ -389,8 +408,6 @@ class Carrier:
                 ref=failure.ref,
                 destination=failure.destination,
             )
-        first = failures[0]
-        return CommitFailed(txid=context.txid, kind=first.error.kind, message=str(first.error), ref=first.ref)
 
     def note_left(self, failures: Sequence[FlushFailure], context: Context | None = None) -> None:
         """Note what could not be removed."""
@@ -402,25 +419,24 @@ class Carrier:
                     failure.error.kind, str(failure.error), ref=failure.ref, destination=failure.destination
                 )
 
-    def note_outcome(self, context: Context, outcome: CommitOutcome) -> None:
-        """Note an outcome that is no commit, where nothing in the ledger says why already."""
-        if self._ledger.of(context.txid):
-            return  # the flush failures say it better
-        match outcome:
-            case (
-                CommitFailed(kind=kind, message=message, ref=ref)
-                | CommitConflict(kind=kind, message=message, ref=ref)
-            ):
-                self._ledger.add(kind, message, txid=context.txid, ref=ref)
-            case CommitParked(reason=reason):
-                self._ledger.add(ErrorKind.TIMEOUT, reason, txid=context.txid)
-            case CommitUnknown(reason=reason):
-                self._ledger.add(ErrorKind.REGISTRY, reason, txid=context.txid)
-            case Committed():
-                pass
+    def note_outcome(
+        self, context: Context, outcome: CommitConflict | CommitFailed | CommitParked | CommitUnknown
+    ) -> None:
+        """Note an outcome that is no commit: by what has failed, where that is known."""
+        if context.failures:
+            self._note(context, context.failures)
+            return
+        if isinstance(outcome, CommitParked):
+            self._ledger.add(ErrorKind.TIMEOUT, outcome.reason, txid=context.txid)
+        elif isinstance(outcome, CommitUnknown):
+            self._ledger.add(ErrorKind.REGISTRY, outcome.reason, txid=context.txid)
+        else:
+            self._ledger.add(outcome.kind, outcome.message, txid=context.txid, ref=outcome.ref)
 
 
 def _close_entry(entry: JournalEntry, outcome: CommitOutcome) -> None:
+    if entry.state is JournalState.CONFLICT:
+        return  # it was set aside, and who tries it again holds it: what the outcome means is said there
     match outcome:
         case Committed():
             entry.finish()
@@ -428,6 +444,14 @@ def _close_entry(entry: JournalEntry, outcome: CommitOutcome) -> None:
             entry.keep_as_conflict(message)
         case _:
             entry.release()
+
+
+def _failed(context: Context, group: ExceptionGroup[Exception]) -> CommitFailed:
+    """Return the outcome that failures mean for a context that is not decided; it remembers them."""
+    failures = flush_failures(group)
+    context.failures += failures
+    first = failures[0]
+    return CommitFailed(txid=context.txid, kind=first.error.kind, message=str(first.error), ref=first.ref)
 
 
 def flush_failures(group: ExceptionGroup[Exception]) -> list[FlushFailure]:

@@ -7,7 +7,6 @@ from typing import Final
 from uuid import UUID
 
 import anyio
-import anyio.to_thread
 from attrs import evolve
 
 from quantumio.engine._batches import Batches
@@ -22,6 +21,7 @@ from quantumio.engine._standing import (
     resolve,
     set_aside,
 )
+from quantumio.engine._unexpected import unexpected
 from quantumio.errors import CommitUnknownError, ErrorKind, InternalError, QuantumioError
 from quantumio.model import (
     CommitFailed,
@@ -33,6 +33,7 @@ from quantumio.model import (
     TransactionRecord,
 )
 from quantumio.ports import Catalog
+from quantumio.system import threads
 from quantumio.system.failpoints import reach
 
 __all__ = ["Committer"]
@@ -88,7 +89,7 @@ class Committer:
                 return [result for one in group for result in self._prepare([one])]
             return [error]
         except Exception as error:  # noqa: BLE001  a bug: it fails these contexts and nothing else
-            return [InternalError(f"a bug in quantumio: {error!r}") for _ in group]
+            return [unexpected(error)] * len(group)
 
     def _by_lease(self, group: Sequence[Transaction]) -> list[tuple[float, list[Transaction]]]:
         plain = [transaction for transaction in group if not transaction.journaled]
@@ -109,7 +110,7 @@ class Committer:
         QuantumioError
             The registry cannot be reached.
         """
-        return await anyio.to_thread.run_sync(self._reopen, txid)
+        return await threads.run(self._reopen, txid)
 
     def _reopen(self, txid: UUID) -> TransactionRecord | None:
         record = self._catalog.transaction(txid)
@@ -168,7 +169,7 @@ class Committer:
         except Exception as error:  # noqa: BLE001  a bug: whether it committed, the registry knows
             if len(group) > 1:
                 return [outcome for one in group for outcome in self._flip([one])]
-            return [self._resolve(group[0], InternalError(repr(error)), unknown_before)]
+            return [self._resolve(group[0], unexpected(error), unknown_before)]
 
     def _resolve(self, transaction: Transaction, error: QuantumioError, unknown_before: int) -> CommitOutcome:
         """Find out what became of a transaction whose COMMIT gave no answer, fencing it if need be."""
@@ -218,5 +219,5 @@ class Committer:
         except QuantumioError as error:
             return [error] * len(group)
         except Exception as error:  # noqa: BLE001  a bug: it must not end the loop that carries the others
-            return [InternalError(f"a bug in quantumio: {error!r}")] * len(group)
+            return [unexpected(error)] * len(group)
         return [None] * len(group)

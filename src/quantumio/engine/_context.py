@@ -10,7 +10,9 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from quantumio.engine._journal_entry import JournalEntry
+import anyio
+
+from quantumio.engine._journal_entry import JournalEntry, JournalState
 from quantumio.engine._outcome_errors import outcome_error
 from quantumio.engine._output import Output
 from quantumio.engine._ownership import choose_ownership, take_snapshot
@@ -44,8 +46,10 @@ from quantumio.model import (
 )
 from quantumio.ports import Chunks, StorageClassDelegate, TableDestination
 from quantumio.system import environment
+from quantumio.system.os_errors import out_of_memory
 
 if TYPE_CHECKING:
+    from quantumio.engine._flush import FlushFailure
     from quantumio.engine._runtime import Runtime
 
 __all__ = ["MOMENT_OF_ACK", "Context", "ContextState"]
@@ -82,14 +86,18 @@ class Context:
         Its moments.
     outcome
         None while undecided.
+    failures
+        Why its outputs did not arrive; of what is placed again under other names, only since then.
     put_s
         Seconds that callers were blocked in `put`.
     epoch, generation
         Which ownership of the transaction this is, and which names its objects have.
     asked_registry
         Whether the registry may know of it: then nothing may be removed before it was asked again.
-    wants_journal, entry
-        Whether its bytes go to the journal; its place there, None without.
+    asked_flip
+        Whether the registry was asked to make it visible; before that it cannot be.
+    wants_journal, journaling, entry
+        Whether its bytes go to the journal; held by whoever writes them there; its place there, None without.
     is_restored
         Whether a journal brought it here, with what was planned for its outputs.
     """
@@ -110,6 +118,7 @@ class Context:
         self.key = key
         self.progress = Progress()
         self.outcome: CommitOutcome | None = None
+        self.failures: list[FlushFailure] = []
         self.put_s = 0.0
         self.output_count = 0
         self.output_bytes = 0
@@ -124,8 +133,10 @@ class Context:
         # A token may be resumed twice, here or elsewhere: files of the one must never be the other's.
         self.generation = 0 if txid is None else 1 + int(environment.random_token(4), 16)
         self.asked_registry = False
+        self.asked_flip = False
         self.wants_journal = False
         self.is_restored = False
+        self.journaling: anyio.Lock | None = None
         self.entry: JournalEntry | None = None
         self._name = f"{self.txid}.{self.generation}"
         self._outputs: dict[tuple[str, DataId], Output] = {}
@@ -240,6 +251,8 @@ class Context:
                 self._place_now(output)
             self._take(output, replace)
             return output
+        except MemoryError as error:
+            raise out_of_memory(f"in the put of {dataset_type.name}({data_id})") from error
         finally:
             self.put_s += environment.perf_counter() - begin
 
@@ -411,8 +424,13 @@ class Context:
         ----------
         journaled
             Whether its bytes go to the journal first.
+
+        Raises
+        ------
+        QuantumioError
+            The runtime cannot start; the context is open still.
         """
-        self._runtime.check_usable()
+        self._runtime.start()  # while it is open: where that fails, nothing of it is lost
         self.wants_journal = journaled
         with self._lock:  # so that whoever aborts sees it handed over, or broken off by an interrupt
             self.seal()
@@ -490,7 +508,7 @@ class Context:
             follow_ups=tuple(follow_ups),
             epoch=self.epoch,
             generation=self.generation,
-            journaled=self.entry is not None,
+            journaled=self.is_promised,
         )
 
     def _required(self) -> tuple[UUID, ...]:
@@ -504,6 +522,11 @@ class Context:
             return True
         return isinstance(self.outcome, Committed) and self.outcome.reused
 
+    @property
+    def is_promised(self) -> bool:
+        """Whether its bytes are in the journal for whoever goes on with it; not those that were set aside."""
+        return self.entry is not None and self.entry.state is not JournalState.CONFLICT
+
     def note_journaled(self) -> None:
         """Say that its bytes survive this process."""
         for output in self.persistent_outputs:
@@ -514,6 +537,7 @@ class Context:
         """Go on under other names: what was placed before was ended."""
         self.epoch, self.generation = epoch, generation
         self._name = f"{self.txid}.{generation}"
+        self.failures.clear()
         for output in self.persistent_outputs:
             output.move_to(self._name)
 

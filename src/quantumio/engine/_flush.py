@@ -9,7 +9,6 @@ from typing import Final, TypeVar
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 from typing_extensions import TypeIs
 
 from quantumio.engine._output import Encoded, Output
@@ -17,6 +16,7 @@ from quantumio.engine._packs import pack
 from quantumio.engine._policy import ROWS
 from quantumio.engine._sessions import StoreSessions
 from quantumio.engine._shared_trips import SharedTrips
+from quantumio.engine._unexpected import unexpected
 from quantumio.errors import ErrorKind, InternalError, QuantumioError
 from quantumio.model import Artifact, DatasetRef, Moment, Target, human_path
 from quantumio.ports import (
@@ -28,6 +28,7 @@ from quantumio.ports import (
     RegistryTables,
     TableDestination,
 )
+from quantumio.system import threads
 from quantumio.system.failpoints import reach
 
 __all__ = ["FlushFailure", "Flusher"]
@@ -163,9 +164,7 @@ class Flusher:
             destination = _attempt(output, name, self._destinations.get, name)
             if self._sessions.is_noted(destination):
                 return destination
-        destination, parallelism, trips = await anyio.to_thread.run_sync(
-            _attempt, output, name, self._open, name
-        )
+        destination, parallelism, trips = await threads.run(_attempt, output, name, self._open, name)
         if name not in self._place_limiters:  # else another context was first
             self._place_limiters[name] = anyio.CapacityLimiter(parallelism)
             self._place_trips[name] = SharedTrips(
@@ -333,7 +332,7 @@ class Flusher:
 
     async def remove(self, outputs: Sequence[Output]) -> list[FlushFailure]:
         """Remove what was placed of outputs that will never be visible; returns what could not be removed."""
-        return await anyio.to_thread.run_sync(self.remove_here, outputs)
+        return await threads.run(self.remove_here, outputs)
 
     def remove_here(self, outputs: Sequence[Output]) -> list[FlushFailure]:
         """Remove it in this thread."""
@@ -363,7 +362,7 @@ class Flusher:
     async def _in_thread(
         self, limiter: anyio.CapacityLimiter, function: Callable[..., _T], *arguments: object
     ) -> _T:
-        done = await anyio.to_thread.run_sync(function, *arguments, limiter=limiter)
+        done = await threads.run(function, *arguments, limiter=limiter)
         await anyio.lowlevel.checkpoint_if_cancelled()  # what was given up meanwhile goes no further
         return done
 
@@ -384,7 +383,7 @@ async def _together(calls: Iterable[Callable[[], Awaitable[object]]]) -> None:
         except ExceptionGroup as group:
             failures.extend(error for error in group.exceptions if isinstance(error, FlushFailure))
         except Exception as error:  # noqa: BLE001  a bug: it fails this flush and nothing else
-            failures.append(FlushFailure(None, None, InternalError(f"a bug in quantumio: {error!r}")))
+            failures.append(FlushFailure(None, None, unexpected(error)))
 
     first, *others = [*calls] or [_nothing]
     if not others:  # the usual case; a task and its group cost more than what a small output needs
@@ -468,7 +467,11 @@ def _attempt(output: Output, destination: str | None, function: Callable[..., _T
         return function(*arguments)
     except QuantumioError as error:
         raise FlushFailure(output.ref, destination, error) from error
-    except Exception as error:
+    except MemoryError as error:
+        raise FlushFailure(output.ref, destination, unexpected(error)) from error
+    except BaseException as error:
+        if not isinstance(error, Exception) and not threads.is_exit(error):
+            raise
         internal = InternalError(
             f"{type(error).__name__} while writing: {error}",
             hint="please report this",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby, islice
 from typing import Final
 
@@ -39,7 +38,7 @@ from quantumio.ports import (
     ObjectDestination,
     Placement,
 )
-from quantumio.system import environment
+from quantumio.system import environment, threads
 
 __all__ = ["Fsck"]
 
@@ -123,16 +122,14 @@ class Fsck:
         self._check_registry()
         versions = self._with_versions(self._catalog.query(query))
         found = (one for one in versions if one.ref.id.int % self._parts == self._number)
-        workers = ThreadPoolExecutor(
-            _LOOKERS if self._level < DIGEST else _READERS, thread_name_prefix="quantumio-fsck"
-        )
+        workers = threads.Pool(_LOOKERS if self._level < DIGEST else _READERS, "quantumio-fsck")
         try:
             while ahead := [(one, workers.submit(self._look, one)) for one in islice(found, _AHEAD)]:
                 for stored, looks in ahead:
                     self._settle(stored, looks.result())
                     self._tally.next_dataset()
         finally:
-            workers.shutdown(cancel_futures=True)
+            workers.close(cancel=True)
 
     # -- the registry
     def _check_registry(self) -> None:
@@ -237,14 +234,14 @@ class Fsck:
         if now is None or artifact not in now.artifacts:
             return FsckAction.NONE, "it was changed meanwhile; check again"
         data = None if artifact.load_id is not None else self._healthy_copy(now, artifact)
-        if data is not None:
-            try:
-                return self._put_back(now, artifact, data, broken)
-            except DestinationError as error:
-                return FsckAction.FAILED, f"{broken.detail}; it cannot be put back: {error.message}"
-            except (StateError, InvalidInputError) as error:  # nothing is ever written there
-                broken.detail += f"; {error.message}"
-        return self._mark(now, artifact, broken)
+        if data is None:
+            return self._mark(now, artifact, broken, "there is no whole copy to repair it from")
+        try:
+            return self._put_back(now, artifact, data, broken)
+        except DestinationError as error:
+            return FsckAction.FAILED, f"{broken.detail}; it cannot be put back: {error.message}"
+        except (StateError, InvalidInputError) as error:  # nothing is ever written there
+            return self._mark(now, artifact, broken, error.message)
 
     def _is_still(self, stored: StoredDataset, artifact: Artifact, broken: Broken) -> bool:
         """Look again: time has passed, and a disk may have gone meanwhile."""
@@ -323,9 +320,11 @@ class Fsck:
             return f"; its name for people was not changed: {error}"
         return ""
 
-    def _mark(self, stored: StoredDataset, artifact: Artifact, broken: Broken) -> tuple[FsckAction, str]:
+    def _mark(
+        self, stored: StoredDataset, artifact: Artifact, broken: Broken, why: str
+    ) -> tuple[FsckAction, str]:
         state = _STATES[broken.trouble]
-        detail = f"{broken.detail}; there is no whole copy to repair it from"
+        detail = f"{broken.detail}; {why}"
         after = evolve(artifact, state=state)
         if after != artifact:
             if not self._is_still(stored, artifact, broken):

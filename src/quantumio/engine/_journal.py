@@ -12,7 +12,7 @@ moments in which entries appear, vanish, or are locked, so that nobody finds one
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -37,7 +37,7 @@ from quantumio.model import FormatChoice, Transaction
 from quantumio.system import environment, files
 from quantumio.system.file_systems import mount_table, volatile_file_system
 
-__all__ = ["MIN_FREE_BYTES", "Encoding", "Journal"]
+__all__ = ["MIN_FREE_BYTES", "Encoding", "Journal", "upstream_first"]
 
 Encoding = tuple[int, FormatChoice, Encoded]
 """Place of an output in its transaction, a format, and the bytes."""
@@ -241,3 +241,21 @@ def _plan(
         written_ns=environment.now_ns(),
         host=environment.host(),
     )
+
+
+def upstream_first(
+    ready: Iterable[tuple[JournalEntry, JournalManifest]],
+) -> list[tuple[JournalEntry, JournalManifest]]:
+    """Order entries so that each comes after those that it requires."""
+    waiting = {manifest.transaction.txid: (entry, manifest) for entry, manifest in ready}
+    ordered: list[tuple[JournalEntry, JournalManifest]] = []
+
+    def visit(txid: UUID) -> None:
+        if (found := waiting.pop(txid, None)) is not None:
+            for upstream in found[1].transaction.requires:
+                visit(upstream)
+            ordered.append(found)
+
+    while waiting:
+        visit(next(iter(waiting)))
+    return ordered

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+from attrs import frozen
+
 from quantumio.engine._journal_manifest import JournalBlob, JournalManifest, is_blob_name
 from quantumio.engine._output import Encoded
 from quantumio.errors import (
@@ -26,7 +28,15 @@ from quantumio.errors import (
 from quantumio.system import environment, files
 from quantumio.system.os_errors import HINTS, os_error_kind
 
-__all__ = ["DIRECTORY_MODE", "LOCK", "MAX_MANIFEST_BYTES", "JournalEntry", "JournalState", "telling"]
+__all__ = [
+    "DIRECTORY_MODE",
+    "LOCK",
+    "MAX_MANIFEST_BYTES",
+    "ConflictNote",
+    "JournalEntry",
+    "JournalState",
+    "telling",
+]
 
 LOCK: Final = "LOCK"
 """Name of the file whose lock an owner holds: of an entry, and of the journal itself."""
@@ -47,6 +57,15 @@ class JournalState(StrEnum):
     READY = "ready"
     DONE = "done"
     CONFLICT = "conflict"
+
+
+@frozen(kw_only=True)
+class ConflictNote:
+    """Why an entry was set aside, and when (ns since 1970-01-01 UTC) and on which machine."""
+
+    reason: str
+    time_ns: int
+    host: str
 
 
 class JournalEntry:
@@ -252,7 +271,7 @@ class JournalEntry:
             raise _damaged(path, "its bytes have another digest")
         return Encoded(chunks=(data,), nbytes=blob.nbytes, digest=blob.digest)
 
-    def reason(self) -> str:
+    def note(self) -> ConflictNote:
         """Return why a promised transaction was not made visible.
 
         Raises
@@ -264,9 +283,23 @@ class JournalEntry:
         """
         path = self.path / _REASON
         try:
-            return str(json.loads(self._read(path, MAX_MANIFEST_BYTES))["reason"])
+            told = json.loads(self._read(path, MAX_MANIFEST_BYTES))
+            return ConflictNote(
+                reason=str(told["reason"]), time_ns=int(told["time_ns"]), host=str(told["host"])
+            )
         except (KeyError, RecursionError, TypeError, ValueError) as error:
             raise _damaged(path, f"it says no reason: {error!r}") from error
+
+    def nbytes(self) -> int:
+        """Return what its files take, in bytes.
+
+        Raises
+        ------
+        DestinationError
+            They cannot be listed.
+        """
+        with telling(f"listing {self.path}"):
+            return sum(size for _, size, _ in files.list_files(self.path))
 
     def _read(self, path: Path, nbytes: int, *, exactly: bool = False) -> bytes:
         """Read a file of the entry that has at most, or exactly, so many bytes."""

@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -26,7 +26,7 @@ _UNREADABLE: Final = (OSError, ValueError, TypeError, LookupError, RecursionErro
 
 
 class ErrorLedger:
-    """Background failures, each once, until acknowledged. Thread-safe.
+    """Background failures, each once, until acknowledged, or until its transaction is visible. Thread-safe.
 
     A failure that was raised to a caller who waited for it is *delivered*: it stays listed until
     acknowledged, but `raise_undelivered` does not raise it again.
@@ -90,8 +90,9 @@ class ErrorLedger:
         self._next = entry.number + 1
 
     def _forget(self, number: int) -> None:
-        if (entry := self._entries.pop(number, None)) is not None:
-            self._known.discard(_same(entry))
+        self._known.discard(_same(self._entries.pop(number)))
+        self._unsaved.discard(number)
+        self._undelivered.discard(number)
 
     @property
     def has_unsaved(self) -> bool:
@@ -111,7 +112,7 @@ class ErrorLedger:
                 for same, entry in again.items():
                     if same not in self._known:  # another process has acknowledged it, and it was met again
                         self._add(evolve(entry, number=self._next))
-                unsaved = [self._entries[one] for one in sorted(self._unsaved) if one in self._entries]
+                unsaved = [self._entries[one] for one in sorted(self._unsaved)]
                 self._unsaved.clear()
             if unsaved:
                 self._save(self._directory, unsaved)
@@ -124,8 +125,7 @@ class ErrorLedger:
             for entry in unsaved:
                 if _same(entry) not in kept:  # another process has failed in the same way
                     self._write(directory, entry)
-            if files.exists(directory):
-                files.fsync_directories([directory])
+            files.fsync_directories([directory])
         except OSError as error:
             for entry in unsaved:
                 logger.error("%s (not kept beyond this process: %s)", entry.message, error)  # noqa: TRY400
@@ -143,8 +143,10 @@ class ErrorLedger:
             return
         try:
             names = [name for name, is_dir in files.list_directory(self._directory) if not is_dir]
+        except FileNotFoundError:
+            names = []  # nobody has kept anything, or somebody has removed it all
         except OSError:
-            return  # nobody has kept anything, or nobody may look
+            return  # nobody may look
         there = sorted(name for name in names if name.endswith(_ENDING) and not name.startswith("."))
         with self._lock:
             for name in set(self._files) - set(there):
@@ -187,21 +189,39 @@ class ErrorLedger:
                 ours = [one for number, one in self._entries.items() if number not in self._files.values()]
                 for entry in ours:
                     self._forget(entry.number)
-                self._undelivered.clear()
             return ours
         with self._disk:
             self._load()
             with self._lock:
                 entries = self._listed()
-                names = list(self._files)
-                for forgotten in (self._files, self._entries, self._known, self._unsaved, self._undelivered):
-                    forgotten.clear()
-                self._again.clear()
-            if self._directory is not None:
-                for name in names:
-                    with contextlib.suppress(OSError):
-                        files.remove(self._directory / name)
+                names = self._drop(lambda _: True)
+            self._remove(names)
         return entries
+
+    def withdraw(self, txid: UUID) -> None:
+        """Forget the failures of a transaction that is visible by now, those of other processes too."""
+        with self._disk:
+            self._load()
+            with self._lock:
+                names = self._drop(lambda entry: entry.txid == txid)
+            self._remove(names)
+
+    def _drop(self, is_dropped: Callable[[LedgerEntry], bool]) -> list[str]:
+        """Forget entries; returns the names of their files. Under both locks."""
+        dropped = {number for number, entry in self._entries.items() if is_dropped(entry)}
+        names = [name for name, number in self._files.items() if number in dropped]
+        for name in names:
+            del self._files[name]
+        for number in dropped:
+            self._forget(number)
+        self._again = {same: entry for same, entry in self._again.items() if not is_dropped(entry)}
+        return names
+
+    def _remove(self, names: Sequence[str]) -> None:
+        for name in names:
+            assert self._directory is not None
+            with contextlib.suppress(OSError):
+                files.remove(self._directory / name)
 
     def deliver(self, txid: UUID) -> None:
         """Note that the failures of a transaction were raised to a caller."""
@@ -217,7 +237,7 @@ class ErrorLedger:
             Of `QuantumioError`.
         """
         with self._lock:
-            entries = [self._entries[number] for number in sorted(self._undelivered & set(self._entries))]
+            entries = [self._entries[number] for number in sorted(self._undelivered)]
             self._undelivered.clear()
         if entries:
             raise ExceptionGroup(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
@@ -14,6 +13,7 @@ from attrs import frozen
 
 from quantumio.engine._waiting import LoopCaller, Reply
 from quantumio.errors import InternalError
+from quantumio.system import threads
 
 __all__ = ["Job", "LoopThread"]
 
@@ -67,6 +67,7 @@ class LoopThread:
         self._name = name
         self._run = run
         self._permits = [None]  # to start the thread: one
+        self._permitting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._started: Reply[LoopCaller] = Reply()
         self._ended: Reply[None] = Reply()
@@ -89,7 +90,7 @@ class LoopThread:
 
     def hand_over(self, job: Job) -> None:
         """Have the loop run a job, or have the job refused where the loop has ended."""
-        caller = self._start()
+        caller = self.start()
         self._jobs.append(job)
         with suppress(RuntimeError):  # the loop has ended
             caller.call(self._look)
@@ -99,24 +100,33 @@ class LoopThread:
     def stop(self, timeout_s: float) -> bool:
         """End after the jobs that were handed over; False if some of them still run after the timeout."""
         self._stopping = True
-        if not self._started.is_given:
+        started = self._started
+        if not started.is_given:
             return True
         with suppress(RuntimeError):
-            self._started.result().call(self._look)
+            started.result().call(self._look)
         if not self._ended.wait(timeout_s):
             return False
-        if self._thread is not None:
-            self._thread.join(timeout_s)
+        assert self._thread is not None
+        self._thread.join(timeout_s)
         return True
 
     # -- the thread
-    def _start(self) -> LoopCaller:
-        if not self._started.is_given:
-            # `Thread.start` waits, in Python, for what the new thread says: an interrupt there would leave
-            # both waiting. No interrupt comes to a thread that is started by one call of C.
-            _thread.start_new_thread(self._begin, ())
+    def start(self) -> LoopCaller:
+        """Start the thread and its loop, unless they run.
+
+        Raises
+        ------
+        StateError
+            No thread could be started (``kind="threads"``). Whoever comes next tries again.
+        InternalError
+            No event loop could be made. Whoever comes next tries again.
+        """
+        started = self._started  # the one that this call waits for: a failure puts another in its place
+        if not started.is_given:
+            threads.start_uninterrupted(self._begin)
         try:
-            return self._started.result()
+            return started.result()
         except OSError as error:
             raise InternalError(
                 f"the runtime's event loop could not be started: {error}",
@@ -124,18 +134,18 @@ class LoopThread:
             ) from error
 
     def _begin(self) -> None:
-        try:
+        with self._permitting:
+            if not self._permits:
+                return  # somebody was first
             self._permits.pop()
-        except IndexError:
-            return  # somebody was first
         try:
             # A daemon, so that an exiting interpreter is not kept waiting: closing drains it.
             self._thread = threading.Thread(
                 target=self._run_loop, args=(self._main,), name=self._name, daemon=True
             )
-            self._thread.start()
+            threads.start(self._thread)
         except BaseException as error:  # noqa: BLE001  raised where it is waited for
-            self._started.fail(error)
+            self._fail(error)
 
     def _run_loop(self, main: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -143,12 +153,17 @@ class LoopThread:
         except BaseException as error:
             if self._started.is_given:
                 raise
-            # No event loop could be made, for want of descriptors: whoever comes next tries again.
+            self._fail(error)  # for want of descriptors, or of a worker thread
+
+    def _fail(self, error: BaseException) -> None:
+        """Tell who waits for the start; whoever comes next tries again."""
+        with self._permitting:  # who sees the new reply finds the permit
             failed, self._started = self._started, Reply()
             self._permits.append(None)
-            failed.fail(error)
+        failed.fail(error)
 
     async def _main(self) -> None:
+        await threads.keep_worker()
         self._handed_over = anyio.Event()
         self._started.give(LoopCaller())
         try:

@@ -37,10 +37,11 @@ def outcome_error(outcome: CommitOutcome | None, txid: UUID, moment: Moment) -> 
             named = outcome.ref is None or str(outcome.ref) in outcome.message
             what = "" if named else f"{outcome.ref}: "
             return CommitFailedError(f"{what}{outcome.message}", outcome=outcome, kind=outcome.kind)
-        case CommitUnknown():
+        case CommitUnknown() | None:
+            unknown = outcome or CommitUnknown(txid=txid, reason="the runtime ended before it was decided")
             return CommitUnknownError(
-                f"transaction {txid} may or may not be visible: {outcome.reason}",
-                outcome=outcome,
+                f"transaction {txid} may or may not be visible: {unknown.reason}",
+                outcome=unknown,
                 hint=f"look it up with Butler.ticket('{txid}') before writing again",
             )
         case CommitParked():

@@ -14,7 +14,6 @@ from quantumio.engine._budget import ByteBudget, Charge
 from quantumio.engine._ownership import Snapshot
 from quantumio.engine._policy import ROWS
 from quantumio.engine._progress import Progress
-from quantumio.errors import InternalError
 from quantumio.model import (
     TEMPORARY,
     Artifact,
@@ -386,14 +385,10 @@ class Output:
 
     def _decode(self, columns: Sequence[str] | None = None) -> object:
         choice = self._primary_format()
-        if choice not in self._encoded and self._snapshot.value is None:
+        if self._snapshot.value is None and choice not in self._encoded:
             # A journal keeps what required destinations take; whoever reads the primary one reads it as that.
-            choice = next(iter(self._encoded), choice)
-        encoded = self._encoded.get(choice)
-        if encoded is None:
-            if self._snapshot.value is None:
-                raise InternalError(f"{self.ref} has neither an object nor bytes")
-            encoded = self.encode(choice)
+            choice, *_ = self._encoded
+        encoded = self.encode(choice)
         data = encoded.chunks[0] if len(encoded.chunks) == 1 else b"".join(encoded.chunks)
         return self._formats.format(choice.name).decode(bytes(data), self.storage_class, columns=columns)
 

@@ -89,9 +89,13 @@ def is_dead_here(directory: Path, owner: UUID, host: str | None, boot_id: str | 
     if not files.exists(path):
         return True  # it ended in good order
     lock = files.FileLock(path)
-    if not lock.try_acquire():
+    try:
+        if not lock.try_acquire():
+            return False
+    except OSError:  # who may not write there cannot tell
         return False
-    files.remove(path)
+    with contextlib.suppress(OSError):
+        files.remove(path)
     lock.release()
     return True
 

@@ -7,75 +7,34 @@ claimed it. Every step may be done again.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-import anyio.to_thread
-from attrs import define, field, frozen
-
-from quantumio.engine._follow_ups import FollowUps, clean_up
-from quantumio.engine._journal import Journal
+from quantumio.engine._abandoned import end_abandoned
+from quantumio.engine._follow_ups import FollowUps
+from quantumio.engine._journal import Journal, upstream_first
 from quantumio.engine._journal_entry import JournalEntry, JournalState
 from quantumio.engine._journal_manifest import JournalManifest
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._owner import Owner, is_dead_here
+from quantumio.engine._recovery_report import RecoveryItem, RecoveryReport, told, told_set_aside
 from quantumio.engine._sessions import KnownStores
 from quantumio.engine._standing import Owning, how_to_own, is_abandoned, is_carried_by, set_aside
+from quantumio.engine._way_back import Carry, WayBack
 from quantumio.errors import DestinationError, ErrorKind, QuantumioError
-from quantumio.model import CommitOutcome, Committed, OutboxEntry, TransactionRecord, TransactionState
-from quantumio.ports import LEASE_OVER, Catalog
+from quantumio.model import Committed, OutboxEntry, TransactionRecord, TransactionState
+from quantumio.ports import Catalog
+from quantumio.system import threads
 from quantumio.system.failpoints import reach
 
-__all__ = ["Recovery", "RecoveryItem", "RecoveryReport"]
+__all__ = ["Recovery"]
 
 _CLAIM_S: Final = 300.0
 """How long a follow-up belongs to who does it, in seconds."""
 
 _CLAIMED_AT_ONCE: Final = 16
-
-
-@frozen(kw_only=True)
-class RecoveryItem:
-    """One thing that recovery found, and what became of it.
-
-    Attributes
-    ----------
-    what
-        ``journal``, ``transaction`` or ``follow_up``; or ``context``, which this process has in memory alone.
-    txid
-        The transaction; None for something foreign.
-    action
-        ``committed``, ``conflict``, ``failed``, ``parked``, ``ended``, ``done``, ``removed``, ``left``,
-        ``quarantined`` (set aside: nobody goes on with it, and nothing of it is removed); or, in a dry run,
-        what would be tried: ``carry``, ``end``, ``do``, ``remove``, or ``held`` of what a living process
-        works on; or, of what is unfinished, where it stands: the state of a journal entry, ``preparing``,
-        ``quarantined``, ``due``, ``claimed``, ``postponed``, ``carried``.
-    detail
-        More for people.
-    """
-
-    what: str
-    txid: UUID | None
-    action: str
-    detail: str = ""
-
-
-@define(kw_only=True)
-class RecoveryReport:
-    """What recovery did, in order."""
-
-    items: list[RecoveryItem] = field(factory=list)
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether nothing is left that needs somebody: nothing parked, left or in conflict."""
-        return not any(item.action in ("parked", "left", "conflict", "failed") for item in self.items)
-
-
-Carry = Callable[[JournalManifest, JournalEntry, int, int], Awaitable[CommitOutcome]]
-"""Brings a context of the journal to its outcome, at an epoch and a generation."""
 
 
 class Recovery:
@@ -87,6 +46,11 @@ class Recovery:
         Directory of the locks of the owners.
     carry
         How a context of the journal is brought to its end.
+
+    Attributes
+    ----------
+    way_back
+        For what was set aside.
     """
 
     def __init__(
@@ -107,24 +71,29 @@ class Recovery:
         self._follow_ups = follow_ups
         self._ledger = ledger
         self._carry = carry
+        self.way_back = WayBack(
+            catalog=catalog, journal=journal, owner=owner, follow_ups=follow_ups, ledger=ledger, carry=carry
+        )
 
     def is_needed(self) -> bool:
         """Whether there is anything that recovery does without being asked. Blocks; cheap."""
-        if any(entry.state is not JournalState.CONFLICT for entry in self._journal.entries()):
+        if any(entry.state is not JournalState.CONFLICT for entry in self._told_entries()):
             return True
         return any(self._may_do(entry) for entry in self._catalog.outbox())
 
     def look(self) -> RecoveryReport:
         """Tell what recovery would do, and do nothing. Blocks."""
         report = RecoveryReport()
-        wanted = {JournalState.READY: "carry", JournalState.CONFLICT: "left"}
-        entries = self._journal.entries()
+        found = self._told_entries(report)
+        entries = [entry for entry in found if entry.state is not JournalState.CONFLICT]
         for entry in entries:
-            held = None if entry.state is JournalState.CONFLICT else entry.held_by()
-            action = wanted.get(entry.state, "remove") if held is None else "held"
+            held = entry.held_by()
+            wanted = "carry" if entry.state is JournalState.READY else "remove"
+            action = wanted if held is None else "held"
             report.items.append(
                 RecoveryItem(what="journal", txid=entry.txid, action=action, detail=held or "")
             )
+        report.items += self.way_back.look_at_all([one for one in found if one not in entries])
         journaled = {entry.txid for entry in entries}
         report.items += [
             RecoveryItem(
@@ -144,25 +113,41 @@ class Recovery:
                 detail=f"{entry.follow_up.kind} at {entry.follow_up.destination}",
             )
             for entry in self._catalog.outbox()
-            if self._may_do(entry)
+            if self._may_do(entry) or entry.claimed_by is None  # what was postponed is hastened for who asks
         ]
         return report
+
+    def _told_entries(self, report: RecoveryReport | None = None) -> list[JournalEntry]:
+        """Return what is in the journal; it is told where this user may not look into it.
+
+        A journal of somebody else is to this user what that of another machine is.
+        """
+        try:
+            return self._journal.entries()
+        except DestinationError as error:
+            if error.kind is not ErrorKind.PERMISSION:
+                raise
+            detail = f"{error.message}; only who wrote it sees what is in it"
+            if report is not None:
+                report.items.append(
+                    RecoveryItem(what="journal", txid=None, action="unreadable", detail=detail)
+                )
+            return []
 
     def unfinished(self) -> RecoveryReport:
         """Tell all that is on its way, here and elsewhere, also what recovery leaves alone. Blocks."""
         report = RecoveryReport()
-        for entry in self._journal.entries():
+        for entry in self._told_entries(report):
+            detail = entry.held_by() or (_why(entry) if entry.state is JournalState.CONFLICT else "")
             report.items.append(
-                RecoveryItem(
-                    what="journal", txid=entry.txid, action=str(entry.state), detail=entry.held_by() or ""
-                )
+                RecoveryItem(what="journal", txid=entry.txid, action=str(entry.state), detail=detail)
             )
         for record in self._catalog.preparing():
             detail = record.damage or f"on {record.owner_host or 'an unknown machine'}"
             report.items.append(
                 RecoveryItem(what="transaction", txid=record.txid, action="preparing", detail=detail)
             )
-        report.items += [_told_set_aside(record) for record in self._catalog.quarantined()]
+        report.items += [told_set_aside(record) for record in self._catalog.quarantined()]
         for one in self._catalog.outbox():
             detail = (
                 f"{one.follow_up.kind} at {one.follow_up.destination}, waiting {one.age_s:.0f} s, "
@@ -177,7 +162,7 @@ class Recovery:
         before = {record.txid for record in self._catalog.quarantined()}
         self._catalog.quarantine()
         after = self._catalog.quarantined()
-        return RecoveryReport(items=[_told_set_aside(one) for one in after if one.txid not in before])
+        return RecoveryReport(items=[told_set_aside(one) for one in after if one.txid not in before])
 
     async def run(self, *, end_dead: bool) -> RecoveryReport:
         """Recover; what cannot be done now is left for the next time, and told.
@@ -190,24 +175,25 @@ class Recovery:
             a backup nobody knows whether they were committed since.
         """
         report = RecoveryReport()
-        ready = await anyio.to_thread.run_sync(self._lock_entries, report)
+        ready = await threads.run(self._lock_entries, report)
         try:
-            for entry, manifest in _upstream_first(ready):
+            for entry, manifest in upstream_first(ready):
                 report.items.append(await self._recover_entry(entry, manifest))
         finally:
             for entry, _ in ready:
                 entry.release()
+        report.items += await threads.run(self._close_taken_in)
         known = KnownStores(self._catalog)
         if end_dead:
-            await anyio.to_thread.run_sync(self._end_dead, report, known)
-        await anyio.to_thread.run_sync(self._do_follow_ups, report, known)
+            await threads.run(self._end_dead, report, known)
+        await threads.run(self._do_follow_ups, report, known)
         return report
 
     # -- the journal
     def _lock_entries(self, report: RecoveryReport) -> list[tuple[JournalEntry, JournalManifest]]:
         """Take what nobody else works on; what was never promised, or is done, is removed."""
         ready: list[tuple[JournalEntry, JournalManifest]] = []
-        for entry in self._journal.entries():
+        for entry in self._told_entries(report):
             if entry.state is JournalState.CONFLICT:
                 continue
             try:
@@ -238,17 +224,18 @@ class Recovery:
     async def _recover_entry(self, entry: JournalEntry, manifest: JournalManifest) -> RecoveryItem:
         txid = manifest.transaction.txid
         try:
-            if upstream := await anyio.to_thread.run_sync(self._in_journal, manifest.transaction.requires):
+            if upstream := await threads.run(self._in_journal, manifest.transaction.requires):
                 # Somebody else carries it just now, or it has to be mended first: not for ever, that is.
                 detail = f"it needs transaction {upstream[0]}, which is in the journal still"
                 return RecoveryItem(what="journal", txid=txid, action="left", detail=detail)
-            owned = await anyio.to_thread.run_sync(self._own, manifest)
+            owned = await threads.run(self._own, manifest)
             if isinstance(owned, TransactionRecord):
-                return _told(await self._carry(manifest, entry, owned.epoch, owned.generation))
+                return told(await self._carry(manifest, entry, owned.epoch, owned.generation))
             if isinstance(owned, Committed):
-                await anyio.to_thread.run_sync(entry.finish)
-                return _told(owned)
-            await anyio.to_thread.run_sync(entry.keep_as_conflict, owned)
+                await threads.run(entry.finish)
+                await threads.run(self._ledger.withdraw, txid)
+                return told(owned)
+            await threads.run(entry.keep_as_conflict, owned)
         except (QuantumioError, OSError) as error:
             return self._left(entry, error)
         return RecoveryItem(what="journal", txid=txid, action="conflict", detail=owned)
@@ -282,6 +269,10 @@ class Recovery:
                 return record
             # Somebody has ended or taken it over since it was looked at. A promise is not set aside for that.
 
+    def _close_taken_in(self) -> list[RecoveryItem]:
+        kept = [entry for entry in self._told_entries() if entry.state is JournalState.CONFLICT]
+        return self.way_back.close_taken_in(kept)
+
     # -- transactions of the dead
     def _is_dead(self, record: TransactionRecord) -> bool:
         """Whether nobody will ever go on with a transaction that is on its way."""
@@ -293,7 +284,7 @@ class Recovery:
         )
 
     def _end_dead(self, report: RecoveryReport, known: KnownStores) -> None:
-        kept = {e.txid for e in self._journal.entries() if e.state is not JournalState.CONFLICT}
+        kept = {e.txid for e in self._told_entries() if e.state is not JournalState.CONFLICT}
         for record in self._catalog.preparing():
             if record.txid in kept or not self._is_dead(record):
                 continue
@@ -301,7 +292,9 @@ class Recovery:
                 if record.damage:  # nobody knows what it has placed: it stays, and stops nobody
                     raise DestinationError(record.damage, kind=ErrorKind.CORRUPT)
                 reach("recovery.end.before")
-                is_ended = self._end(record, known)
+                is_ended = end_abandoned(
+                    record, known, catalog=self._catalog, owner=self._owner, follow_ups=self._follow_ups
+                )
                 reach("recovery.end.after")
                 if is_ended:
                     report.items.append(RecoveryItem(what="transaction", txid=record.txid, action="ended"))
@@ -310,18 +303,6 @@ class Recovery:
                 report.items.append(
                     RecoveryItem(what="transaction", txid=record.txid, action="left", detail=str(error))
                 )
-
-    def _end(self, record: TransactionRecord, known: KnownStores) -> bool:
-        planned = record.transaction.outputs if record.transaction is not None else ()
-        clean = clean_up(artifact.destination for output in planned for artifact in output.artifacts)
-        self._follow_ups.check(clean, known)
-        if record.lease_over:
-            return self._catalog.reap(record.txid, record.epoch, clean)
-        self._owner.register(self._catalog)
-        taken = self._catalog.take_over(record.txid, self._owner.id, record.epoch)
-        if taken is None or not is_carried_by(taken, self._owner.id):
-            return False
-        return self._catalog.abort(record.txid, taken.epoch, LEASE_OVER, clean)
 
     # -- follow-ups
     def _do_follow_ups(self, report: RecoveryReport, known: KnownStores) -> None:
@@ -359,31 +340,8 @@ class Recovery:
         return self._catalog.claim(self._owner.id, _CLAIMED_AT_ONCE, _CLAIM_S)
 
 
-def _told_set_aside(record: TransactionRecord) -> RecoveryItem:
-    detail = set_aside(record) or ""
-    return RecoveryItem(what="transaction", txid=record.txid, action="quarantined", detail=detail)
-
-
-def _told(outcome: CommitOutcome) -> RecoveryItem:
-    """Tell what became of a journal entry."""
-    action = "committed" if isinstance(outcome, Committed) else type(outcome).__name__.removeprefix("Commit")
-    detail = str(getattr(outcome, "message", None) or getattr(outcome, "reason", ""))
-    return RecoveryItem(what="journal", txid=outcome.txid, action=action.lower(), detail=detail)
-
-
-def _upstream_first(
-    ready: Iterable[tuple[JournalEntry, JournalManifest]],
-) -> list[tuple[JournalEntry, JournalManifest]]:
-    """Order entries so that each comes after those that it requires."""
-    waiting = {manifest.transaction.txid: (entry, manifest) for entry, manifest in ready}
-    ordered: list[tuple[JournalEntry, JournalManifest]] = []
-
-    def visit(txid: UUID) -> None:
-        if (found := waiting.pop(txid, None)) is not None:
-            for upstream in found[1].transaction.requires:
-                visit(upstream)
-            ordered.append(found)
-
-    while waiting:
-        visit(next(iter(waiting)))
-    return ordered
+def _why(entry: JournalEntry) -> str:
+    try:
+        return entry.note().reason
+    except QuantumioError as error:
+        return str(error)

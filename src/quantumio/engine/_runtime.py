@@ -15,8 +15,9 @@ from quantumio.engine._budget import ByteBudget, Charge
 from quantumio.engine._carrier import Carrier
 from quantumio.engine._committer import Committer
 from quantumio.engine._context import Context, ContextState
+from quantumio.engine._endings import Endings
 from quantumio.engine._flush import Flusher
-from quantumio.engine._follow_ups import FollowUps
+from quantumio.engine._follow_ups import FollowUps, clean_up
 from quantumio.engine._journal import Journal
 from quantumio.engine._journal_entry import JournalEntry
 from quantumio.engine._journal_manifest import JournalManifest
@@ -29,14 +30,17 @@ from quantumio.engine._plan_scope import PlanScope
 from quantumio.engine._policy import PolicyResolver
 from quantumio.engine._pool import BufferPool
 from quantumio.engine._recoverer import Recoverer
-from quantumio.engine._recovery import Recovery, RecoveryItem, RecoveryReport
+from quantumio.engine._recovery import Recovery
+from quantumio.engine._recovery_report import RecoveryItem, RecoveryReport
 from quantumio.engine._restored import restored
 from quantumio.engine._runtime_settings import RuntimeSettings, RuntimeStatus
 from quantumio.engine._sessions import StoreSessions
+from quantumio.engine._set_aside import SetAside, all_set_aside
 from quantumio.engine._spill import Spill
 from quantumio.engine._temporaries import Temporaries
+from quantumio.engine._unexpected import outcome_after, unexpected
 from quantumio.engine._waiting import Reply, Waiters
-from quantumio.errors import ErrorKind, InternalError, QuantumioError, StateError
+from quantumio.errors import ErrorKind, QuantumioError, StateError
 from quantumio.model import (
     Ack,
     CommitConflict,
@@ -45,11 +49,12 @@ from quantumio.model import (
     CommitParked,
     Committed,
     CommitUnknown,
+    FollowUp,
     Transaction,
     TransactionRecord,
 )
 from quantumio.ports import Catalog, Destinations, Formats
-from quantumio.system import environment
+from quantumio.system import environment, threads
 from quantumio.system.failpoints import reach
 
 __all__ = ["Runtime"]
@@ -70,6 +75,7 @@ _RENEWALS: Final = 4
 """How often the lease is renewed while it lasts."""
 
 _CLOSED: Final = "the Butler is closed"
+_LEFT_BEHIND: Final = "the Butler was closed while a call for it had not returned; it is not in the journal"
 _PARKED: Final = "the Butler was closed before it was decided; it is in the journal, for `recover` to go on"
 
 _ABANDON_AFTER_S: Final = 5.0
@@ -132,7 +138,8 @@ class Runtime:
             ledger=self.ledger,
             carry=self._carry_entry,
         )
-        self._recoverer = Recoverer(self._recovery, catalog, self._owner, self.ledger)
+        self._endings = Endings(self._end_prepared)
+        self._recoverer = Recoverer(self._recovery, catalog, self._owner, self.ledger, self._endings)
         # By context, not by transaction: while one that was parked is concluded, recovery may carry it again.
         self._scopes: dict[Context, anyio.CancelScope] = {}
         self._parked: set[Context] = set()
@@ -187,6 +194,7 @@ class Runtime:
             journal=self.journal,
             ledger=self.ledger,
             packs=PackRules(largest_bytes=self.settings.pack_bytes, fewest=self.settings.pack_fewest),
+            endings=self._endings,
         )
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._committer.run)
@@ -200,16 +208,18 @@ class Runtime:
         while True:
             await anyio.sleep(self.settings.lease_s / _RENEWALS)
             try:
-                await anyio.to_thread.run_sync(self._owner.renew, self.catalog)
-            except QuantumioError as error:
-                self.ledger.add(error.kind, f"the lease was not renewed: {error}")
+                await threads.run(self._owner.renew, self.catalog)
+            except Exception as error:  # noqa: BLE001  whatever it is must not end the loop
+                problem = unexpected(error)
+                self.ledger.add(problem.kind, f"the lease was not renewed: {problem}")
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do work; a bug in it must not end the loop that carries the others."""
         try:
             await work()
         except Exception as error:  # noqa: BLE001
-            self.ledger.add(ErrorKind.INTERNAL, f"a bug in quantumio: {error!r}")
+            problem = unexpected(error)
+            self.ledger.add(problem.kind, str(problem))
 
     def _soon(self, work: Callable[[], Awaitable[None]], refuse: Callable[[], None]) -> None:
         """Have the loop do work, from any thread; where it has ended, refuse it."""
@@ -234,9 +244,21 @@ class Runtime:
                 hint="resume a token once",
             )
         context = Context(self, run=run, key=key, ack=ack, policies=policies, plan=plan, txid=txid)
+        self._endings.forget(context.txid)  # a token that is resumed: it goes on
         with self._lock:
             self._open[context.txid] = context
         return context
+
+    def start(self) -> None:
+        """Start the thread, unless it runs.
+
+        Raises
+        ------
+        QuantumioError
+            It could not be started; may be tried again.
+        """
+        self.check_usable()
+        self._loop.start()
 
     def make_room(self, nbytes: int, what: str) -> Charge:
         """Charge what does not fit into the buffer now: spill what may be spilled, and wait for the rest.
@@ -302,20 +324,25 @@ class Runtime:
 
     async def _carry(self, context: Context) -> None:
         """Bring one context from sealed to decided, and then to settled."""
-        outcome: CommitOutcome = CommitFailed(
-            txid=context.txid, kind=ErrorKind.CANCELLED, message="the commit was cancelled"
-        )
+        outcome: CommitOutcome | None = None
         try:
             with anyio.CancelScope() as scope:
                 self._scopes[context] = scope
                 outcome = await self._carrier.decide(context)
+            if outcome is None:
+                outcome = CommitFailed(
+                    txid=context.txid, kind=ErrorKind.CANCELLED, message="the commit was cancelled"
+                )
             if scope.cancelled_caught and context.entry is not None and context in self._parked:
                 outcome = CommitParked(txid=context.txid, reason=_PARKED)
             with anyio.CancelScope(shield=True):
                 await self._conclude(context, outcome)
         except Exception as error:  # noqa: BLE001  a bug must not end the loop that carries the others
             if context.outcome is None:
-                self._conclude_bug(context, error)
+                await self._conclude_bug(context, outcome, error)
+            else:
+                problem = unexpected(error)
+                self.ledger.add(problem.kind, str(problem), txid=context.txid)
         finally:
             del self._scopes[context]
             self._parked.discard(context)
@@ -330,29 +357,44 @@ class Runtime:
 
     async def _save_errors(self) -> None:
         if self.ledger.has_unsaved:
-            await anyio.to_thread.run_sync(self.ledger.save)
+            await threads.run(self.ledger.save)
 
-    def _conclude_bug(self, context: Context, error: Exception) -> None:
-        outcome = CommitUnknown(txid=context.txid, reason=f"a bug in quantumio: {error!r}")
-        self.ledger.add(ErrorKind.INTERNAL, outcome.reason, txid=context.txid)
-        self._remember(context.txid, outcome)
-        context.decide(outcome)
+    async def _conclude_bug(self, context: Context, known: CommitOutcome | None, error: Exception) -> None:
+        """Tell what is known of a context that a bug, or want of memory, has kept from going on."""
+        problem = unexpected(error)
+        self.ledger.add(problem.kind, str(problem), txid=context.txid)
+        outcome = known or outcome_after(context, problem)
+        try:
+            if known is None:
+                with anyio.CancelScope(shield=True):
+                    await self._conclude(context, outcome, is_noted=True)
+        except Exception as again:  # noqa: BLE001  what is told is true all the same
+            problem = unexpected(again)
+            self.ledger.add(problem.kind, str(problem), txid=context.txid)
+        finally:
+            if context.outcome is None:
+                self._remember(context.txid, outcome)
+                context.decide(outcome)
 
-    async def _conclude(self, context: Context, outcome: CommitOutcome) -> None:
+    async def _conclude(self, context: Context, outcome: CommitOutcome, *, is_noted: bool = False) -> None:
         """Tell the outcome, and do what follows from it."""
         if isinstance(outcome, Committed):
+            if context.is_restored:  # why it was parked before is over
+                await threads.run(self.ledger.withdraw, context.txid)
             if outcome.reused:
                 await self._carrier.end(context, "reused")
             self.temporaries.keep(context.outputs)
-        elif isinstance(outcome, CommitFailed | CommitConflict):  # on unknown delete nothing
-            await self._carrier.end(context, outcome.kind)
+        else:
+            if not is_noted:
+                self._carrier.note_outcome(context, outcome)
+            if isinstance(outcome, CommitFailed | CommitConflict):  # on unknown delete nothing
+                await self._carrier.end(context, outcome.kind)
         self._remember(context.txid, outcome)  # before recovery may carry it again, and remember another
         try:
             await self._carrier.close_entry(context, outcome)
         except (QuantumioError, OSError) as error:  # recovery closes it; the outcome is what it is
             kind = error.kind if isinstance(error, QuantumioError) else ErrorKind.UNREACHABLE
             self.ledger.add(kind, f"its journal entry was not closed: {error}", txid=context.txid)
-        self._carrier.note_outcome(context, outcome)
         await self._save_errors()
         reach("decide.before")
         context.decide(outcome)
@@ -394,7 +436,7 @@ class Runtime:
         except QuantumioError as error:
             done.fail(error)
         except BaseException as error:
-            done.fail(InternalError(f"{type(error).__name__}: {error}"))
+            done.fail(unexpected(error))
             raise
         else:
             done.give(None)
@@ -446,7 +488,7 @@ class Runtime:
 
     async def _follow(self, txid: UUID) -> None:
         try:
-            for destination, error in await anyio.to_thread.run_sync(self._follow_ups.do_all_of, txid):
+            for destination, error in await threads.run(self._follow_ups.do_all_of, txid):
                 self._recoverer.is_left_over = True
                 self.ledger.add(error.kind, str(error), txid=txid, destination=destination)
         except QuantumioError as error:  # the registry cannot be reached: the outbox keeps it
@@ -468,7 +510,18 @@ class Runtime:
         QuantumioError
             The registry cannot be reached: nobody knows.
         """
-        return self._committer.abort_here(transaction.txid, reason, ())
+        return self._end_prepared(transaction.txid, reason, ())
+
+    def _end_prepared(self, txid: UUID, reason: str, clean: Sequence[FollowUp]) -> bool:
+        return self._committer.abort_here(txid, reason, clean)
+
+    def end_later(self, transaction: Transaction, reason: str) -> None:
+        """End a prepared transaction as soon as the registry can be reached, unless it is visible.
+
+        What was placed of it is removed then.
+        """
+        places = (artifact.destination for output in transaction.outputs for artifact in output.artifacts)
+        self._endings.end_later(transaction.txid, reason, clean_up(places))
 
     # -- what will never be committed
     def discard(self, outputs: Sequence[Output]) -> None:
@@ -523,8 +576,8 @@ class Runtime:
         """Note that a context was aborted."""
         with self._lock:
             self._open.pop(context.txid, None)
-        if context.outcome is not None:
-            self._remember(context.txid, context.outcome)
+        assert context.outcome is not None
+        self._remember(context.txid, context.outcome)
 
     # -- recovery
     def recover(self, timeout_s: float | None = None) -> RecoveryReport:
@@ -546,10 +599,12 @@ class Runtime:
         if not done.wait(timeout_s):
             return RecoveryReport()
         report = done.result()
-        for item in report.items:
-            if item.txid is not None:
-                self.ledger.deliver(item.txid)  # the report tells it
+        self._deliver(report.items)
         return report
+
+    def _deliver(self, items: Sequence[RecoveryItem]) -> None:
+        for txid in {item.txid for item in items if item.txid is not None}:
+            self.ledger.deliver(txid)  # the report tells it
 
     def flush(self, timeout_s: float | None) -> None:
         """Carry now what is pending, parked or postponed, and wait for that at most until the timeout.
@@ -587,18 +642,72 @@ class Runtime:
         self.check_usable()
         return self._recovery.quarantine()
 
+    # -- what was set aside
+    def set_aside(self) -> list[SetAside]:
+        """Return what nobody goes on with until somebody decides."""
+        return all_set_aside(self.catalog, self.journal)
+
+    def knows_set_aside(self, txid: UUID) -> bool:
+        """Whether a transaction is set aside here, or was and somebody has decided about it."""
+        return self._recovery.way_back.knows(txid)
+
+    def look_at_set_aside(self, retry: Sequence[UUID], drop: Sequence[UUID]) -> list[RecoveryItem]:
+        """Tell what taking in again and dropping would do, and do nothing."""
+        look = self._recovery.way_back.look
+        return [*(look(txid, "retry") for txid in retry), *(look(txid, "drop") for txid in drop)]
+
+    def retry_set_aside(self, txids: Sequence[UUID], *, as_next: bool) -> list[RecoveryItem]:
+        """Take in again what was set aside, and wait until that is decided; see `WayBack`.
+
+        Raises
+        ------
+        QuantumioError
+            The registry or the journal cannot be read.
+        """
+        self.check_usable()
+        self.check_may_wait()
+        done: Reply[list[RecoveryItem]] = Reply()
+        refused = StateError(_CLOSED, hint="open another one")
+        self._soon(functools.partial(self._retry_set_aside, txids, as_next, done), lambda: done.fail(refused))
+        items = done.result()
+        self._deliver(items)
+        return items
+
+    async def _retry_set_aside(
+        self, txids: Sequence[UUID], as_next: bool, done: Reply[list[RecoveryItem]]
+    ) -> None:
+        try:
+            done.give(await self._recovery.way_back.retry(txids, as_next=as_next))
+        except QuantumioError as error:
+            done.fail(error)
+        except BaseException as error:
+            done.fail(unexpected(error))
+            raise
+
+    def drop_set_aside(self, txids: Sequence[UUID]) -> list[RecoveryItem]:
+        """Give up what was set aside, for good."""
+        self.check_usable()
+        items = [self._recovery.way_back.drop(txid) for txid in txids]
+        self._deliver(items)
+        return items
+
     def recover_soon(self) -> None:
         """Recover in the background, if there is anything to be recovered."""
-        if self._recovery.is_needed():
+        if not self._recovery.is_needed():
+            return
+        try:
             self._soon(self._recoverer.recover_left, _nothing)
+        except QuantumioError as error:  # it cannot start now: what is there can be read all the same
+            self._recoverer.is_left_over = True
+            self.ledger.add(error.kind, f"recovery did not begin: {error}")
 
     async def _carry_entry(
         self, manifest: JournalManifest, entry: JournalEntry, epoch: int, generation: int
     ) -> CommitOutcome:
         """Carry what a journal has kept, as if it had just been sealed."""
-        context = await anyio.to_thread.run_sync(restored, self, manifest, entry)
+        context = await threads.run(restored, self, manifest, entry)
         context.epoch = epoch
-        if generation != manifest.transaction.generation:
+        if entry.txid != context.txid or generation != manifest.transaction.generation:
             context.begin_again(epoch, generation)
         self._take(context)
         await self._carry(context)
@@ -687,13 +796,24 @@ class Runtime:
                 self._soon(functools.partial(self._park, context), _nothing)
             self.wait_idle(_ABANDON_AFTER_S)
             for context in self.pending():
-                if context.entry is not None:  # a call to a destination does not return; recovery will go on
-                    context.decide(CommitParked(txid=context.txid, reason=_PARKED))
+                self._leave_behind(context)
         self.temporaries.release()
         self._loop.stop(_ABANDON_AFTER_S)
         self._owner.release()
         self.ledger.save()
         self.ledger.raise_undelivered()
+
+    def _leave_behind(self, context: Context) -> None:
+        """Tell what is known of a context of which a call does not return."""
+        outcome: CommitParked | CommitUnknown
+        if context.entry is not None:  # recovery will go on
+            outcome = CommitParked(txid=context.txid, reason=_PARKED)
+        else:
+            outcome = CommitUnknown(txid=context.txid, reason=_LEFT_BEHIND)
+        context.decide(outcome)
+        if context.outcome is outcome:
+            self._remember(context.txid, outcome)
+            self._carrier.note_outcome(context, outcome)
 
 
 def _nothing() -> None:

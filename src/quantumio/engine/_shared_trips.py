@@ -8,8 +8,9 @@ from typing import Generic, TypeVar
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 from attrs import define, field
+
+from quantumio.system import threads
 
 __all__ = ["SharedTrips"]
 
@@ -96,7 +97,7 @@ class SharedTrips(Generic[_T]):
     async def _drive(self, trip: Sequence[_Parcel[_T]]) -> None:
         try:
             contents = [parcel.content for parcel in trip]
-            failures = await anyio.to_thread.run_sync(self._carry, contents, limiter=self._threads)
+            failures = await threads.run(self._carry, contents, limiter=self._threads)
         except Exception as error:  # noqa: BLE001  each of the senders is to know
             failures = [error] * len(trip)
         for parcel, failure in zip(trip, failures, strict=True):

@@ -5,6 +5,7 @@ The specification (``tests/specification``) calls the same functions in every or
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from enum import Enum, auto
 from uuid import UUID
@@ -30,11 +31,14 @@ __all__ = [
     "how_to_own",
     "is_abandoned",
     "is_carried_by",
+    "is_taken_in",
+    "last_retry",
     "may_be_cleaned",
     "may_place",
     "may_reopen",
     "outcome_of_another",
     "resolve",
+    "retry_of",
     "set_aside",
 ]
 
@@ -64,6 +68,49 @@ def set_aside(record: TransactionRecord) -> str | None:
     if record.state is not TransactionState.QUARANTINED:
         return None
     return f"it was set aside: {record.reason}; it goes on no more, and nothing of it is removed"
+
+
+def retry_of(txid: UUID, number: int) -> UUID:
+    """Return under which transaction something that was set aside is tried again for the n-th time.
+
+    It follows from the first: whoever tries again after a death finds what became of the attempt before. It
+    is a UUIDv7 as every transaction's is, of the same millisecond.
+    """
+    digest = int.from_bytes(hashlib.sha256(b"%b retry %d" % (txid.bytes, number)).digest()[:10])
+    version_and_variant = 0xF << 76 | 0b11 << 62
+    made = digest & ~version_and_variant | 7 << 76 | 0b10 << 62
+    return UUID(int=txid.int >> 80 << 80 | made)
+
+
+def last_retry(
+    txid: UUID, transaction: Callable[[UUID], TransactionRecord | None]
+) -> tuple[UUID, TransactionRecord | None]:
+    """Return the last retry of what was set aside, unless that ended without a commit: then the next one.
+
+    Parameters
+    ----------
+    transaction
+        Tells what the registry knows of one.
+
+    Returns
+    -------
+    tuple
+        Its id, and what is known of it: that it is committed, or on its way; None where it was never begun.
+    """
+    number = 0
+    while True:
+        number += 1
+        record = transaction(retry := retry_of(txid, number))
+        if record is None or record.state in (TransactionState.COMMITTED, TransactionState.PREPARING):
+            return retry, record
+
+
+def is_taken_in(outcome: CommitOutcome) -> bool:
+    """Whether the retry of something that was set aside is visible: only then may its bytes go.
+
+    An earlier attempt under its key that has committed is not it: nothing of these outputs is visible.
+    """
+    return isinstance(outcome, Committed) and not outcome.reused
 
 
 class Ending(Enum):
@@ -165,8 +212,8 @@ def outcome_of_another(
     """
     if record.state is TransactionState.COMMITTED:
         committed = outcome(record.txid)
-        if isinstance(committed, Committed):
-            return evolve(committed, reused=True)
+        assert isinstance(committed, Committed)
+        return evolve(committed, reused=True)
     if record.state is TransactionState.ABORTED and record.reason != LEASE_OVER:
         return CommitFailed(
             txid=record.txid, kind=ErrorKind.ABORTED, message=f"it was ended before: {record.reason}"

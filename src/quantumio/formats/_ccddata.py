@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from astropy import units
@@ -14,16 +14,32 @@ from astropy.nddata import (
     StdDevUncertainty,
     VarianceUncertainty,
 )
-from attrs import field, frozen
+from astropy.wcs import WCS
+from attrs import evolve, field, frozen
 
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.formats._arrays import bulk
 from quantumio.formats._fits_cards import Cards, cards_of, format_card, header_of
 from quantumio.formats._fits_pixels import BITPIX, PixelArray, is_pixel_dtype
-from quantumio.formats._fits_wcs import canonical_wcs, split_wcs, wcs_cards, without_wcs
+from quantumio.formats._fits_wcs import (
+    canonical_wcs,
+    has_wcs,
+    snapshot_wcs,
+    split_wcs,
+    wcs_cards,
+    without_wcs,
+)
 from quantumio.ports import CopyArray
 
-__all__ = ["UNCERTAINTIES", "Parts", "canonical_ccddata", "check_ccddata", "parse_unit", "parts_of"]
+__all__ = [
+    "UNCERTAINTIES",
+    "Parts",
+    "canonical_ccddata",
+    "check_ccddata",
+    "image_of",
+    "parse_unit",
+    "parts_of",
+]
 
 UNCERTAINTIES: dict[str, type[NDUncertainty]] = {
     kind.__name__: kind for kind in (StdDevUncertainty, VarianceUncertainty, InverseVariance)
@@ -33,7 +49,7 @@ UNCERTAINTIES: dict[str, type[NDUncertainty]] = {
 
 @frozen(kw_only=True)
 class Parts:
-    """A canonical CCDData as texts and arrays, for formats.
+    """A CCDData as texts and arrays, for formats.
 
     Attributes
     ----------
@@ -44,7 +60,7 @@ class Parts:
     unit
         Text that `parse_unit` reads.
     meta, wcs
-        Its header and world coordinates as cards.
+        Its header and world coordinates as cards; those in the header may give the world coordinates.
     """
 
     data: PixelArray
@@ -61,16 +77,31 @@ class Parts:
     def assemble(self) -> CCDData:
         """Make the CCDData; it shares the arrays."""
         meta, wcs = split_wcs(self.meta + self.wcs, self.data.shape)
-        return _assemble(
+        return self.assemble_with(meta, wcs)
+
+    def assemble_with(self, meta: Cards, wcs: WCS | None) -> CCDData:
+        """Make the CCDData with this header and these world coordinates; it shares the arrays."""
+        result = CCDData(
             self.data,
             unit=parse_unit(self.unit),
             meta=header_of(meta),
             wcs=wcs,
             mask=self.mask,
             uncertainty=self._uncertainty(),
-            flags=self.flags,
             psf=self.psf,
+            copy=False,
         )
+        if self.flags is not None:
+            result.flags = self.flags
+        return result
+
+    def with_arrays(self, copy_array: CopyArray) -> Parts:
+        """Return the same with every array as ``copy_array`` gives it."""
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
+        copies: dict[str, Any] = {
+            name: bulk(array, copy_array) for name, array in arrays.items() if array is not None
+        }
+        return evolve(self, **copies)
 
     def _uncertainty(self) -> NDUncertainty | None:
         if self.uncertainty is None:
@@ -79,15 +110,82 @@ class Parts:
         return UNCERTAINTIES[self.uncertainty_type or ""](self.uncertainty, unit=unit, copy=False)
 
 
-def _assemble(data: PixelArray, *, flags: PixelArray | None, **parts: Any) -> CCDData:
-    result = CCDData(data, copy=False, **parts)
-    if flags is not None:
-        result.flags = flags
-    return result
+_ARRAYS = ("data", "mask", "uncertainty", "flags", "psf")
+
+
+class _Unassembled(CCDData):  # type: ignore[misc]  # astropy's classes have no types
+    """Parts that become a plain CCDData at the first look at it.
+
+    Making the object and its WCS takes astropy longer than the copy of many an image. What is put is often
+    written from its parts and never looked at.
+    """
+
+    @classmethod
+    def of(cls, parts: Parts, wcs: WCS | None) -> _Unassembled:
+        """Return one that has its parts and no attribute of a CCDData.
+
+        Parameters
+        ----------
+        parts, wcs
+            The WCS as `snapshot_wcs` gives it, None without; with it cards of another one count for nothing.
+        """
+        value = cls.__new__(cls)
+        value.__dict__["unassembled"] = parts, wcs
+        return value
+
+    def __init__(self, *arguments: object, **keywords: object) -> None:
+        super().__init__(*arguments, **keywords)  # astropy makes results by calling the class of an operand
+        object.__setattr__(self, "__class__", CCDData)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if "unassembled" not in self.__dict__:  # being made
+            super().__setattr__(name, value)
+            return
+        _ = self.wcs  # a look: what is set now is not to be made of the parts later
+        setattr(self, name, value)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        _ = self.wcs  # a look: others unpickle a CCDData of astropy
+        reduced: str | tuple[Any, ...] = self.__reduce_ex__(protocol)
+        return reduced
+
+    def __getattr__(self, name: str) -> object:
+        unassembled = self.__dict__.get("unassembled")
+        if unassembled is not None:  # else another thread was quicker
+            made = _assembled(*unassembled)
+            self.__dict__.update(made.__dict__)
+            if made.uncertainty is not None:
+                made.uncertainty.parent_nddata = self  # it knows its image by a weak reference
+            object.__setattr__(self, "__class__", CCDData)
+            self.__dict__.pop("unassembled", None)
+        return object.__getattribute__(self, name)
+
+
+def _assembled(parts: Parts, wcs: WCS | None) -> CCDData:
+    if wcs is None:
+        return parts.assemble()
+    canonical, added = canonical_wcs(wcs, parts.meta, parts.data.shape)
+    return parts.assemble_with(without_wcs(parts.meta) + added, canonical)
+
+
+def _unassembled(value: object) -> tuple[Parts, WCS | None] | None:
+    """Return what a value will be made of that nobody has looked at yet."""
+    return value.__dict__.get("unassembled") if isinstance(value, _Unassembled) else None
+
+
+def image_of(value: CCDData) -> PixelArray:
+    """Return the image alone, without a look at the rest."""
+    unassembled = _unassembled(value)
+    image: PixelArray = value.data if unassembled is None else unassembled[0].data
+    return image
 
 
 def parts_of(value: CCDData) -> Parts:
     """Return the parts of a canonical CCDData; arrays are shared."""
+    if (unassembled := _unassembled(value)) is not None:
+        parts, wcs = unassembled
+        if wcs is None and not has_wcs(parts.meta):
+            return parts
     uncertainty = value.uncertainty
     return Parts(
         data=value.data,
@@ -168,40 +266,31 @@ def _refused(part: str, what: str, hint: str) -> InvalidInputError:
 def canonical_ccddata(value: object, copy_array: CopyArray) -> CCDData:
     """Return the CCDData that every lossless format gives back.
 
+    Of a value that nobody has looked at since it was made here, a plain CCDData.
+
     Raises
     ------
     InvalidInputError
         A part cannot be held; the message names it, or the keyword of the header.
     """
+    if (unassembled := _unassembled(value)) is not None:
+        parts, wcs = unassembled
+        return _assembled(parts.with_arrays(copy_array), wcs)
     ccd = check_ccddata(value)
-    unit = _canonical_unit(ccd.unit, "unit")
-    meta = cards_of(ccd.meta if ccd.meta is not None else {})
-    if ccd.wcs is None:
-        meta, wcs = split_wcs(meta, ccd.data.shape)
-    else:
-        wcs, added = canonical_wcs(ccd.wcs, meta, ccd.data.shape)
-        meta = without_wcs(meta) + added
-    return _assemble(
-        bulk(ccd.data, copy_array),
-        unit=unit,
-        meta=header_of(meta),
-        wcs=wcs,
+    wcs = None if ccd.wcs is None else snapshot_wcs(ccd.wcs)
+    uncertainty = ccd.uncertainty
+    parts = Parts(
+        unit=_canonical_unit_text(ccd.unit),
+        meta=cards_of(ccd.meta if ccd.meta is not None else {}),
         mask=None if ccd.mask is None or ccd.mask is np.ma.nomask else bulk(ccd.mask, copy_array),
-        uncertainty=_canonical_uncertainty(ccd.uncertainty, unit, copy_array),
+        uncertainty=None if uncertainty is None else bulk(uncertainty.array, copy_array),
+        uncertainty_type=None if uncertainty is None else type(uncertainty).__name__,
+        uncertainty_unit=_own_unit(uncertainty, ccd.unit),
         flags=None if ccd.flags is None else bulk(ccd.flags, copy_array),
         psf=None if ccd.psf is None else bulk(ccd.psf, copy_array),
+        data=bulk(ccd.data, copy_array),  # last: copying drives the interpreter out of the processor's caches
     )
-
-
-def _canonical_uncertainty(
-    uncertainty: NDUncertainty | None, unit: units.UnitBase, copy_array: CopyArray
-) -> NDUncertainty | None:
-    if uncertainty is None:
-        return None
-    own = _own_unit(uncertainty, unit)
-    return type(uncertainty)(
-        bulk(uncertainty.array, copy_array), unit=None if own is None else parse_unit(own), copy=False
-    )
+    return _Unassembled.of(parts, wcs)
 
 
 def _own_unit(uncertainty: NDUncertainty | None, unit: units.UnitBase) -> str | None:
@@ -218,8 +307,8 @@ def _own_unit(uncertainty: NDUncertainty | None, unit: units.UnitBase) -> str | 
 
 
 @functools.lru_cache(maxsize=256)  # images of one night have the same unit
-def _canonical_unit(unit: object, part: str) -> units.UnitBase:
-    return parse_unit(_unit_text(unit, part))
+def _canonical_unit_text(unit: object) -> str:
+    return _unit_text(unit, "unit")
 
 
 def _unit_text(unit: object, part: str) -> str:

@@ -8,10 +8,10 @@ texts, so that they are the same. astropy's own formatting cuts numbers to 20 ch
 
 from __future__ import annotations
 
-import functools
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, SupportsIndex, TypeAlias
 
 import numpy as np
@@ -36,6 +36,7 @@ STRUCTURAL = re.compile(
 COMMENTARY = frozenset({"", "COMMENT", "HISTORY"})
 
 _CARD = 80
+_MOST_TEXTS = 4096
 _STANDARD = re.compile(r"[A-Z0-9_-]{1,8}")
 _HIERARCH = re.compile(r"[!-<>-~]+(?: [!-<>-~]+)*")
 _PRINTABLE = re.compile(r"[ -~]*")
@@ -106,8 +107,8 @@ def cards_of(meta: Mapping[str, object] | fits.Header) -> Cards:
         return list(unparsed)
     cards: Cards = []
     if isinstance(meta, fits.Header):
-        for card in meta.cards:
-            cards += _card_of(card)
+        for card, parts in zip(meta.cards, map(_PARTS, meta.cards), strict=True):
+            cards += _card_of(card) if None in parts or "." in parts[0] else _remembered(parts)
     else:
         seen: set[str] = set()
         for keyword, value in meta.items():
@@ -118,6 +119,7 @@ def cards_of(meta: Mapping[str, object] | fits.Header) -> Cards:
 
 
 def _card_of(card: fits.Card) -> Sequence[tuple[str, str]]:
+    """Return the cards of one of astropy's that was not parsed yet, or may be a record-valued one."""
     try:
         keyword = card.keyword
         if "." in keyword and card.field_specifier:
@@ -125,10 +127,7 @@ def _card_of(card: fits.Card) -> Sequence[tuple[str, str]]:
             head = f"{card.rawkeyword:8}= '{card.rawvalue}'"
             note = f" / {card.comment}" if card.comment else ""
             return [(card.rawkeyword, f"{head}{note}"[:_CARD].ljust(_CARD))]
-        value, comment = _value_and_comment(card)
-        # headers of one instrument repeat; 0.0 and -0.0 are equal keys and different cards
-        make = _remembered if value != 0 else _formatted
-        return make(keyword, value, comment)
+        return _formatted(keyword, card.value, card.comment)
     except VerifyError:
         raise InvalidInputError(
             f"the header card {card.keyword!r} does not follow the FITS standard",
@@ -137,14 +136,15 @@ def _card_of(card: fits.Card) -> Sequence[tuple[str, str]]:
         ) from None
 
 
-def _value_and_comment(card: fits.Card) -> tuple[object, object]:
-    """Return what the card's properties give, up to trailing blanks, which cards do not keep.
+_NAMES = ("_keyword", "_value", "_comment")
+_PARTS: Callable[[fits.Card], tuple[Any, Any, Any]] = (
+    attrgetter(*_NAMES) if vars(fits.Card()).keys() >= set(_NAMES) else lambda _: (None, None, None)
+)
+"""What the properties of a parsed card give, up to trailing blanks, which texts of cards do not keep.
 
-    The properties ask astropy's configuration twice a card whether to strip these, which takes most of the
-    time of a put with a long header. A card whose parts are not parsed yet is asked the usual way.
-    """
-    value, comment = getattr(card, "_value", None), getattr(card, "_comment", None)
-    return (card.value, card.comment) if value is None or comment is None else (value, comment)
+The properties ask astropy's configuration twice a card whether to strip these, which takes most of the time
+of a put with a long header. (None: ask them.)
+"""
 
 
 def _formatted(keyword: str, value: object, comment: object) -> Sequence[tuple[str, str]]:
@@ -155,7 +155,20 @@ def _formatted(keyword: str, value: object, comment: object) -> Sequence[tuple[s
     )
 
 
-_remembered = functools.lru_cache(maxsize=4096, typed=True)(_formatted)
+_texts: dict[tuple[object, object], Sequence[tuple[str, str]]] = {}
+
+
+def _remembered(parts: tuple[Any, Any, Any]) -> Sequence[tuple[str, str]]:
+    """Return what `_formatted` does: headers of one instrument repeat."""
+    value = parts[1]
+    # equal values are different cards: 1, 1.0 and True have their types, 0.0 and -0.0 the same
+    key = parts, type(value) if value != 0 else repr(value)
+    texts = _texts.get(key)  # a plain dictionary touches less memory than lru_cache, which counts in a put
+    if texts is None:
+        if len(_texts) >= _MOST_TEXTS:
+            _texts.clear()
+        texts = _texts[key] = _formatted(*parts)
+    return texts
 
 
 def _describes_file(keyword: str, value: object) -> bool:

@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.formats._fits_cards import Cards, format_card, header_of
 
-__all__ = ["canonical_wcs", "split_wcs", "wcs_cards", "without_wcs"]
+__all__ = ["canonical_wcs", "has_wcs", "snapshot_wcs", "split_wcs", "wcs_cards", "without_wcs"]
 
 _logger = logging.getLogger(__name__)
 
@@ -36,12 +36,8 @@ _HIGHEST_ORDER = 20
 _INDEX = re.compile(r"\d+")
 
 
-def canonical_wcs(wcs: WCS, meta: Cards, shape: tuple[int, ...]) -> tuple[WCS, Cards]:
-    """Return the WCS that a file gives back, and the cards that it adds to the header.
-
-    It is the only WCS of the value (an alternate one becomes the primary one), in the units of the standard
-    (deg, Hz, m), its pixel shape that of the data. Date and place of the observation belong to the header:
-    it keeps its own where it has them, and gets those of the WCS where it has none.
+def snapshot_wcs(wcs: WCS) -> WCS:
+    """Return a copy that `canonical_wcs` takes, in the units of the standard (deg, Hz, m).
 
     Raises
     ------
@@ -56,6 +52,17 @@ def canonical_wcs(wcs: WCS, meta: Cards, shape: tuple[int, ...]) -> tuple[WCS, C
         copy.wcs.set()
     except Exception as error:
         raise _refused(f"an inconsistency ({str(error).strip()})", "repair it") from error
+    return copy
+
+
+def canonical_wcs(snapshot: WCS, meta: Cards, shape: tuple[int, ...]) -> tuple[WCS, Cards]:
+    """Return the WCS that a file gives back, and the cards that it adds to the header.
+
+    It is the only WCS of the value (an alternate one becomes the primary one), its pixel shape that of the
+    data. Date and place of the observation belong to the header: it keeps its own where it has them, and gets
+    those of the WCS where it has none.
+    """
+    copy = snapshot.deepcopy()
     positional, others = _cards(copy)
     added = _added(copy, others, meta)
     complete = meta + added
@@ -148,14 +155,18 @@ def _field(text: str) -> str:
     return text[10:].split(" /", 1)[0].strip(" '")
 
 
+def has_wcs(cards: Cards) -> bool:
+    """Whether there is any (non-blank) CTYPE."""
+    return any(_field(text) for keyword, text in cards if keyword.startswith("CTYPE"))
+
+
 def split_wcs(cards: Cards, shape: tuple[int, ...]) -> tuple[Cards, WCS | None]:
     """Return the cards that are no world coordinates, and the world coordinates.
 
     Without any (non-blank) CTYPE there are none and all cards stay. Those that astropy cannot read stay
     cards, too; that is logged.
     """
-    types = [text for keyword, text in cards if keyword.startswith("CTYPE")]
-    if not any(map(_field, types)):
+    if not has_wcs(cards):
         return cards, None
     try:
         _check_sizes(cards)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from quantumio.errors import ErrorKind, FormatError, InvalidInputError, QuantumioError
+from quantumio.system.os_errors import out_of_memory
 
 __all__ = [
     "check_options",
@@ -45,11 +46,13 @@ def decoding(format_name: str) -> Iterator[None]:
 
 @contextmanager
 def encoding(format_name: str, storage_class: str) -> Iterator[None]:
-    """Turn whatever a library raises while it writes into a `FormatError`."""
+    """Turn whatever a library raises while it writes into a `FormatError`; want of memory is none."""
     try:
         yield
     except QuantumioError:
         raise
+    except MemoryError as error:
+        raise out_of_memory(f"while a {storage_class} was written as {format_name}") from error
     except Exception as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
         raise FormatError(

@@ -96,7 +96,7 @@ class AstropyTableDelegate:
         plain = take_apart(_table(value))
         try:
             return assemble(plain, copy_array)
-        except InvalidInputError:
+        except (InvalidInputError, MemoryError):
             raise
         except Exception as error:  # any mixin class runs its own code here
             raise InvalidInputError(

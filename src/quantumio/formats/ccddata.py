@@ -42,7 +42,11 @@ class CCDDataDelegate(WholeValueDelegate):
     def nbytes(self, value: object) -> int:
         """Size of its arrays and header."""
         assert isinstance(value, CCDData)
-        return sum(array.nbytes for array in self.arrays(value)) + _HEADER_CARD_BYTES * len(value.meta)
+        nbytes: int = value.data.nbytes + _HEADER_CARD_BYTES * len(value.meta)
+        for part in (value.mask, value.uncertainty, value.flags, value.psf):
+            if part is not None:
+                nbytes += (part.array if part is value.uncertainty else part).nbytes
+        return nbytes
 
     def canonical(self, value: object, copy_array: CopyArray) -> CCDData:
         """Return a new CCDData.

@@ -10,6 +10,7 @@ from astropy.io import fits
 
 from quantumio.errors import FormatError
 from quantumio.formats._ccddata import UNCERTAINTIES, Parts, parts_of
+from quantumio.formats._ccddata import image_of as image_of_ccddata
 from quantumio.formats._fits_cards import STRUCTURAL, Cards, format_card
 from quantumio.formats._fits_compression import COMPRESSIONS, check_compression, compressed_hdu
 from quantumio.formats._fits_pixels import PixelArray, is_pixel_dtype
@@ -67,8 +68,7 @@ class FitsFormat:
         check_options(self.name, options, _OPTIONS if storage_class != "HDUList" else {})
         if storage_class == "HDUList":
             return
-        array = value if isinstance(value, np.ndarray) else getattr(value, "data", None)
-        assert isinstance(array, np.ndarray)
+        array = value if isinstance(value, np.ndarray) else image_of_ccddata(value)
         if not is_pixel_dtype(array.dtype):
             raise FormatError(
                 f"FITS has no images of {array.dtype}",

@@ -65,6 +65,8 @@ class HDUListDelegate(WholeValueDelegate):
         assert isinstance(value, fits.HDUList)
         try:
             data = write_hdulist(value)
+        except MemoryError:
+            raise
         except Exception as error:
             raise InvalidInputError(
                 f"astropy cannot write this HDUList: {' '.join(str(error).split())[:200]}",

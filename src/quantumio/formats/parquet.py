@@ -64,6 +64,9 @@ class ParquetFormat:
         """Names of the storage classes that it can hold."""
         return _STORAGE_CLASSES
 
+    def __init__(self) -> None:
+        self._accepted: pa.Schema | None = None
+
     def is_lossless(self, storage_class: str, options: Mapping[str, object]) -> bool:
         """Whether `decode` gives back exactly what was encoded: always."""
         return True
@@ -76,7 +79,10 @@ class ParquetFormat:
             value = _to_arrow(value[:0], storage_class)  # type: ignore[index]  # no rows: its types alone
         if isinstance(value, pa.Table):
             schema = value.schema
-            _check_schema(schema if schema.metadata is None else schema.remove_metadata())
+            # tables of one dataset type have one schema; hashing another one takes longer
+            if self._accepted is None or not schema.equals(self._accepted):
+                _check_schema(schema if schema.metadata is None else schema.remove_metadata())
+                self._accepted = schema
 
     def encode(self, value: object, storage_class: str, options: Mapping[str, object]) -> Chunks:
         """Return the bytes of a canonical value; equal values give equal bytes."""

@@ -296,6 +296,15 @@ class Catalog(GarbageCatalog, Protocol):
     def quarantined(self) -> list[TransactionRecord]:
         """Return all that are QUARANTINED, the oldest first; a damaged one hides no other."""
 
+    def drop(self, txid: UUID, reason: str, follow_ups: Sequence[FollowUp] = ()) -> bool:
+        """End a transaction that is QUARANTINED, with what is to be cleaned up after it.
+
+        Returns
+        -------
+        bool
+            False, and nothing changed, if it is not QUARANTINED (any more).
+        """
+
     # -- commits
     def flip(self, group: Sequence[Transaction], owner: UUID | None = None) -> list[CommitOutcome]:
         """Make a group of transactions visible in one short database transaction.

@@ -221,6 +221,10 @@ class SqlCatalog:
         """Return all that are QUARANTINED, the oldest first."""
         return after_abandoned(self._intents.quarantined)
 
+    def drop(self, txid: UUID, reason: str, follow_ups: Sequence[FollowUp] = ()) -> bool:
+        """End a transaction that is QUARANTINED."""
+        return uninterrupted(lambda: self._intents.drop(txid, reason, follow_ups))
+
     # -- commits
     def flip(self, group: Sequence[Transaction], owner: UUID | None = None) -> list[CommitOutcome]:
         """Make a group of transactions visible in one short database transaction."""

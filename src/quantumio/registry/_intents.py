@@ -122,8 +122,7 @@ class Intents:
     # -- the end
     def abort(self, txid: UUID, epoch: int, reason: str, follow_ups: Sequence[FollowUp]) -> bool:
         """End a transaction that is PREPARING at this epoch."""
-        if not is_text(reason):
-            raise InvalidInputError(f"reason = {reason!r:.80} is no reason", hint="give a text")
+        _check_reason(reason)
         return self._end(txid, epoch, reason, follow_ups, sa.true())
 
     def reap(self, txid: UUID, epoch: int, follow_ups: Sequence[FollowUp]) -> bool:
@@ -139,7 +138,17 @@ class Intents:
         follow_ups: Sequence[FollowUp],
         also: sa.ColumnElement[bool],
     ) -> bool:
-        statement = _at_epoch(txid, epoch).where(_PREPARING, also)
+        return self._abort(txid, _at_epoch(txid, epoch).where(_PREPARING, also), reason, follow_ups)
+
+    def drop(self, txid: UUID, reason: str, follow_ups: Sequence[FollowUp]) -> bool:
+        """End a transaction that is QUARANTINED."""
+        check_uuid(txid, "transaction")
+        _check_reason(reason)
+        in_quarantine = TXN.c.state == TransactionState.QUARANTINED
+        statement = sa.update(TXN).where(TXN.c.txid == txid, in_quarantine)
+        return self._abort(txid, statement, reason, follow_ups)
+
+    def _abort(self, txid: UUID, statement: sa.Update, reason: str, follow_ups: Sequence[FollowUp]) -> bool:
         with self._database.edit(f"ending transaction {txid}") as connection:
             edit = self._clock.advance(connection, steps=0)
             aborted = statement.values(
@@ -191,6 +200,11 @@ class Intents:
     @staticmethod
     def _select(connection: sa.Connection, statement: sa.Select[Any]) -> list[TransactionRecord]:
         return [_record(row, _transaction(row)) for row in connection.execute(statement)]
+
+
+def _check_reason(reason: object) -> None:
+    if not is_text(reason):
+        raise InvalidInputError(f"reason = {reason!r:.80} is no reason", hint="give a text")
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, cast
 
 from attrs import define, field
 
-from quantumio.system import environment
+from quantumio.system import environment, threads
 
 __all__ = ["after_abandoned", "uninterrupted"]
 
@@ -52,7 +52,7 @@ class _Worker:
     def __init__(self) -> None:
         self.unfinished: set[_Job] = set()
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
-        threading.Thread(target=self._serve, name=_NAME, daemon=True).start()
+        threads.start(threading.Thread(target=self._serve, name=_NAME, daemon=True))
 
     def _serve(self) -> None:
         while True:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
-
 from quantumio.model import DataId, DatasetRef
+from quantumio.system import threads
 
 if TYPE_CHECKING:
     from quantumio.supertask._context import QuantumContext
@@ -79,7 +78,7 @@ class AsyncQuantumInput:
         def read() -> object:
             return self._handle.get(as_=as_, component=component, columns=columns, readonly=readonly)
 
-        return await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
+        return await threads.run(read, abandon_on_cancel=True)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.ref}>"

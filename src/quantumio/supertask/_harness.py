@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import logging
 import os
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from uuid import UUID
 
@@ -24,7 +24,7 @@ from quantumio.supertask._progress import ProgressEvent, ProgressKind
 from quantumio.supertask._quantum import Quantum
 from quantumio.supertask._report import QuantumResult, QuantumState, RunReport
 from quantumio.supertask._task import SuperTask
-from quantumio.system import environment
+from quantumio.system import environment, threads
 
 __all__ = ["run_in_threads"]
 
@@ -134,9 +134,9 @@ class _Harness:
         """Run everything; returns the seconds until all was sealed, and until all was decided."""
         begin = environment.perf_counter()
         collector = threading.Thread(target=self._collect, name="quantumio-collector")
-        collector.start()
+        threads.start(collector)
         try:
-            with ThreadPoolExecutor(self.jobs, thread_name_prefix="quantumio-quantum") as pool:
+            with contextlib.closing(threads.Pool(self.jobs, "quantumio-quantum")) as pool:
                 try:
                     self._serve(pool)
                     sealed_s = environment.perf_counter() - begin
@@ -153,12 +153,12 @@ class _Harness:
         return sealed_s, environment.perf_counter() - begin
 
     # -- in the calling thread
-    def _serve(self, pool: ThreadPoolExecutor) -> None:
+    def _serve(self, pool: threads.Pool) -> None:
         while self._ready or self._running:
             while self._ready and self._running < self.jobs:
                 _, key = heapq.heappop(self._ready)
-                self._running += 1
                 pool.submit(self._work, self._quanta[key])
+                self._running += 1
             self._handle(self._messages.get())
 
     def _await_decisions(self) -> None:

@@ -36,10 +36,16 @@ class FaultyFileSystem(MemoryFileSystem):
     pseudo_dirs: ClassVar = [""]
     plan: ClassVar = []
     writes = 0
+    is_emptied = False
 
     @classmethod
     def _strip_protocol(cls, path):
         return MemoryFileSystem._strip_protocol(path.replace("faulty://", "memory://"))
+
+    def cat_file(self, path, start=None, end=None, **options):
+        if self.is_emptied:
+            raise FileNotFoundError(path)
+        return super().cat_file(path, start, end, **options)
 
     def pipe_file(self, path, value, mode="overwrite", **options):
         if path.endswith("store.json"):
@@ -126,6 +132,17 @@ def test_what_is_not_ours_is_refused_after_a_lost_answer(faulty, error, other):
         destination.place([make_placement("a", b"data")])
     assert caught.value.kind is ErrorKind.CORRUPT
     assert destination.read("a") == other
+
+
+def test_what_is_removed_while_it_is_read_back_is_told_to_have_vanished(faulty, monkeypatch):
+    destination = faulty(after(TimeoutError()))
+
+    # others have ended the transaction, and removed what it had placed
+    monkeypatch.setattr(FaultyFileSystem, "is_emptied", True)
+    with pytest.raises(DestinationError, match="vanished after it was written") as caught:
+        destination.place([make_placement("a", b"data")])
+    assert caught.value.kind is ErrorKind.CORRUPT
+    assert "lease" in caught.value.hint
 
 
 @pytest.mark.parametrize(

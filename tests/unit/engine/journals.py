@@ -190,7 +190,7 @@ def settle(entry):
     verify(entry)
     if entry.state is JournalState.READY:
         entry.keep_as_conflict(REASON)
-    assert entry.reason() == REASON
+    assert entry.note().reason == REASON
     verify(entry)
     assert entry.lock()
     entry.finish()

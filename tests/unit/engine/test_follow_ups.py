@@ -22,6 +22,7 @@ from quantumio.errors import (
 from quantumio.model import (
     ArtifactState,
     CommitParked,
+    Committed,
     CommitUnknown,
     FollowUp,
     FollowUpKind,
@@ -239,7 +240,11 @@ def test_errors_say_why_a_moment_did_not_come():
     assert isinstance(unknown, CommitUnknownError)
     assert "a disk is away" in str(parked)
     assert f"Butler.ticket('{txid}')" in str(unknown)
-    unsettled = outcome_error(None, txid, Moment.SETTLED)
+    undecided = outcome_error(None, txid, Moment.COMMITTED)
+    assert isinstance(undecided, CommitUnknownError)
+    assert isinstance(undecided.outcome, CommitUnknown)
+    assert "may or may not be visible" in str(undecided)
+    unsettled = outcome_error(Committed(txid=txid, refs=(), commit_seq=1), txid, Moment.SETTLED)
     assert isinstance(unsettled, CommitParkedError)
     assert "a copy is still missing" in str(unsettled)
 

@@ -142,7 +142,7 @@ def test_finished_entry_is_gone(journal, root, ready):
     assert names(root) == []
     assert not ready.is_locked
     assert not ready.lock()
-    for reading in (ready.manifest, ready.reason, lambda: ready.read(blob)):
+    for reading in (ready.manifest, ready.note, lambda: ready.read(blob)):
         with pytest.raises(NotFoundError, match="no longer in the journal") as caught:
             reading()
         assert caught.value.kind is ErrorKind.NO_FILE
@@ -152,7 +152,7 @@ def test_conflict_is_kept_with_its_reason_until_it_is_resolved(journal, root, re
     ready.keep_as_conflict(REASON)
     assert not ready.is_locked
     (found,) = journal.entries()
-    assert (found.state, found.reason()) == (JournalState.CONFLICT, REASON)
+    assert (found.state, found.note().reason) == (JournalState.CONFLICT, REASON)
     journals.verify(found)
     assert found.lock()
     with pytest.raises(StateError, match="is conflict: discarding"):
@@ -166,10 +166,10 @@ def test_conflict_is_kept_with_its_reason_until_it_is_resolved(journal, root, re
 def test_reason_that_a_dead_process_left_in_part_is_written_again(ready):
     (ready.path / "reason.json").write_text("{")
     with pytest.raises(DestinationError, match=r"reason\.json is damaged") as caught:
-        ready.reason()
+        ready.note()
     assert caught.value.kind is ErrorKind.CORRUPT
     ready.keep_as_conflict(REASON)
-    assert ready.reason() == REASON
+    assert ready.note().reason == REASON
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "\udcff", "[" * 100_000])
@@ -177,7 +177,7 @@ def test_damaged_reason_is_told(ready, text):
     ready.keep_as_conflict("")
     (ready.path / "reason.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(DestinationError, match="says no reason"):
-        ready.reason()
+        ready.note()
 
 
 @pytest.mark.parametrize("state", JournalState)

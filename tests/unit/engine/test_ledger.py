@@ -1,5 +1,6 @@
 """The error ledger: nothing is lost, and nobody is told twice."""
 
+import shutil
 import threading
 import time
 import uuid
@@ -245,3 +246,59 @@ def test_failure_that_comes_again_after_another_process_acknowledged_it_is_kept_
         ledger.raise_undelivered()
     ledger.acknowledge()
     assert ledger.entries() == ErrorLedger(tmp_path).entries() == []
+
+
+def test_failures_of_what_is_visible_by_now_are_withdrawn_and_no_others(tmp_path):
+    ledger, other = ErrorLedger(tmp_path / "errors"), ErrorLedger(tmp_path / "errors")
+    ledger.add(ErrorKind.UNREACHABLE, "away", txid=TXID, destination="a")
+    ledger.save()
+    other.add(ErrorKind.UNREACHABLE, "away", txid=TXID, destination="b")
+    other.add(ErrorKind.DISK_FULL, "full", txid=OTHER)
+    other.add(ErrorKind.VALUE, "not saved yet", txid=TXID)
+    other.withdraw(TXID)
+    assert [entry.txid for entry in other.entries()] == [OTHER]
+    other.save()
+    assert [entry.txid for entry in ledger.entries()] == [OTHER]
+    ledger.raise_undelivered()
+    with pytest.raises(ExceptionGroup) as caught:
+        other.raise_undelivered()
+    assert [error.kind for error in caught.value.exceptions] == [ErrorKind.DISK_FULL]
+    other.add(ErrorKind.UNREACHABLE, "away", txid=TXID, destination="a")  # a copy, after the commit
+    assert [entry.destination for entry in other.entries()] == [None, "a"]
+
+
+def test_failure_that_was_met_again_is_withdrawn_too(tmp_path):
+    ledger = ErrorLedger(tmp_path / "errors")
+    for _ in range(2):
+        ledger.add(ErrorKind.UNREACHABLE, "away", txid=TXID)
+    ledger.withdraw(TXID)
+    ledger.save()
+    assert ledger.entries() == []
+    assert not ledger.has_unsaved
+
+
+def test_failure_is_kept_anew_where_somebody_has_removed_the_directory_by_hand(tmp_path):
+    """They were taken for kept still, and nothing was written."""
+    ledger = ErrorLedger(tmp_path / "errors")
+    ledger.add(ErrorKind.VALUE, "one", txid=TXID)
+    ledger.save()
+    shutil.rmtree(tmp_path / "errors")
+    assert ledger.entries() == []
+    for message in ("one", "two"):
+        ledger.add(ErrorKind.VALUE, message, txid=TXID)
+    ledger.save()
+    again = ErrorLedger(tmp_path / "errors", readonly=True)
+    assert [entry.message for entry in again.entries()] == ["one", "two"]
+
+
+def test_who_only_reads_acknowledges_failures_of_his_own_process(tmp_path):
+    writer, reader = ErrorLedger(tmp_path / "errors"), ErrorLedger(tmp_path / "errors", readonly=True)
+    writer.add(ErrorKind.VALUE, "kept")
+    writer.save()
+    reader.add(ErrorKind.UNREACHABLE, "a copy could not be read")
+    reader.save()  # he writes nothing
+    assert not reader.has_unsaved
+    assert [entry.message for entry in reader.entries()] == ["kept", "a copy could not be read"]
+    assert [entry.message for entry in reader.acknowledge()] == ["a copy could not be read"]
+    assert [entry.message for entry in reader.entries()] == ["kept"]
+    reader.raise_undelivered()

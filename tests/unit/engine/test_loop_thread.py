@@ -1,11 +1,15 @@
 """The loop's thread: a job is run or refused, exactly once, whatever comes between."""
 
 import _thread
+import errno
 import threading
 
+import anyio
 import pytest
 
+from quantumio.engine import _loop_thread
 from quantumio.engine._loop_thread import Job, LoopThread
+from quantumio.errors import ErrorKind, InternalError, StateError
 
 
 class Counting:
@@ -81,7 +85,7 @@ def test_start_that_an_interrupt_broke_off_is_made_by_the_next(monkeypatch):
             raise error
         return real(*arguments)
 
-    monkeypatch.setattr("quantumio.engine._loop_thread._thread.start_new_thread", start)
+    monkeypatch.setattr(_thread, "start_new_thread", start)
     with pytest.raises(KeyboardInterrupt):
         loop.hand_over(counting.job(0))
     loop.hand_over(counting.job(1))
@@ -106,3 +110,68 @@ def test_many_first_jobs_start_one_thread():
     assert [thread.name for thread in threading.enumerate()].count("quantumio-test") == 1
     assert loop.stop(20)
     assert sorted(counting.ran) == list(range(8))
+
+
+def test_who_comes_second_begins_nothing():
+    """In this thread, so that it counts: `start` begins in a thread of its own."""
+    counting = Counting()
+    loop = LoopThread("quantumio-test", plain)
+    loop._begin()
+    loop._begin()
+    loop.hand_over(counting.job(0))
+    assert [thread.name for thread in threading.enumerate()].count("quantumio-test") == 1
+    assert loop.stop(20)
+    assert counting.ran == [0]
+
+
+def test_event_loop_that_cannot_be_made_is_told_and_made_by_the_next(monkeypatch):
+    """`tests/space` runs out of descriptors."""
+    counting = Counting()
+    loop = LoopThread("quantumio-test", plain)
+    real, errors = anyio.run, [OSError(errno.EMFILE, "Too many open files")]
+
+    def run(main):
+        if errors:
+            raise errors.pop()
+        real(main)
+
+    monkeypatch.setattr(_loop_thread.anyio, "run", run)
+    with pytest.raises(InternalError, match="could not be started.*Too many open files"):
+        loop.hand_over(counting.job(0))
+    loop.hand_over(counting.job(1))
+    assert loop.stop(20)
+    assert (counting.ran, counting.refused) == ([1], [])
+
+
+def test_thread_that_cannot_be_started_is_told_and_started_by_the_next(monkeypatch):
+    counting = Counting()
+    loop = LoopThread("quantumio-test", plain)
+    refused = StateError("no thread", kind=ErrorKind.THREADS)
+
+    def start(thread):
+        raise refused
+
+    waiting = loop._started
+    with monkeypatch.context() as patched:
+        patched.setattr(_loop_thread.threads, "start", start)
+        loop._begin()
+    with pytest.raises(StateError) as caught:
+        waiting.result()
+    assert caught.value.kind is ErrorKind.THREADS
+    loop.hand_over(counting.job(1))
+    assert loop.stop(20)
+    assert counting.ran == [1]
+
+
+def test_loop_that_ends_by_a_bug_refuses_what_waits_and_does_not_hide_the_bug():
+    counting = Counting()
+
+    async def broken(serve):
+        loop._jobs.append(counting.job(0))
+        raise KeyError("a bug")
+
+    loop = LoopThread("quantumio-test", broken)
+    with pytest.raises(KeyError):
+        loop._run_loop(loop._main)
+    assert counting.refused == [0]
+    assert loop._ended.is_given

@@ -6,10 +6,13 @@ import astropy.units as u
 import numpy as np
 import pytest
 from astropy.nddata import CCDData
+from astropy.table import QTable
 
+from quantumio.destinations.memory import MemoryDestination
 from quantumio.engine import OutputReleased
-from quantumio.errors import CommitFailedError, ErrorKind, FormatError, MutatedAfterPut
+from quantumio.errors import CommitFailedError, CommitParkedError, ErrorKind, FormatError, MutatedAfterPut
 from quantumio.model import FormatChoice
+from quantumio.testing import Fault, FaultyDestination
 
 
 class CountedFormats:
@@ -252,3 +255,90 @@ def test_receipt_of_a_put_knows_its_moments(place):
         "settled",
     }
     assert receipt.durable == {"a": True, "b": True}
+
+
+LEVEL3 = {"destinations": {"level3": {"kind": "database", "url": "sqlite:///level3.sqlite3"}}}
+
+
+def rows():
+    return QTable({"x": [1.0, 2.0], "y": [3, 4]})
+
+
+@pytest.mark.parametrize("to", [["level3"], ["level3", "a"]], ids=["rows alone", "rows first"])
+def test_output_that_becomes_rows_is_read_before_and_after_as_the_table_it_was(make_place, to):
+    place = make_place(LEVEL3 | {"rules": [{"to": to}]})
+    with place.butler.context() as ctx:
+        ctx.put(rows(), "source", visit=1, detector=0)
+        before = ctx.get("source", visit=1, detector=0)
+        assert ctx.get("source", visit=1, detector=0, columns=["y"]).colnames == ["y"]
+    after = place.butler.get("source", visit=1, detector=0)
+    for one in (before, after):
+        assert (list(one["x"]), list(one["y"])) == ([1.0, 2.0], [3, 4])
+
+
+def test_output_that_was_encoded_at_once_becomes_rows_too(make_place):
+    place = make_place(LEVEL3 | {"rules": [{"to": ["level3"]}]})
+    table = rows()
+    with place.butler.context() as ctx:
+        output = put(ctx, table, "source", own="encode")
+        table["x"][0] = 99
+        assert output.encoded_bytes > 0
+    assert list(place.butler.get("source", visit=1, detector=0)["x"]) == [1.0, 2.0]
+
+
+def test_best_effort_copy_in_a_format_that_the_journal_does_not_keep_is_made_from_what_it_keeps(make_place):
+    """The primary destination is a best-effort one: the journal has what the required one takes."""
+    place = make_place({"rules": [{"to": ["b?", "a"], "formats": {"b": "ecsv", "a": "parquet"}}]})
+    place.install(FaultyDestination(MemoryDestination("a"), Fault(at=1)))
+    with pytest.raises(CommitParkedError), place.butler.context() as ctx:
+        put(ctx, rows(), "source")
+    place.butler.recover()
+    (ref,) = place.butler.query("source")
+    assert {(one.destination, one.format) for one in place.butler.where_is(ref)} == {
+        ("a", "parquet"),
+        ("b", "ecsv"),
+    }
+    assert len(place.objects("a")) == len(place.objects("b")) == 1
+    assert list(place.butler.get(ref)["y"]) == [3, 4]
+    assert place.butler.fsck(3).is_whole
+    assert ctx.ticket.outcome.txid == ctx.txid
+
+
+def test_output_is_spilled_once_and_not_after_it_has_left_memory(place):
+    ctx = place.butler.context()
+    output = put(ctx, np.arange(100))
+    stored = []
+
+    def store(chunks):
+        stored.append(b"".join(chunks))
+        return memoryview(stored[-1])
+
+    assert output.spill(store) > 800
+    assert output.spill(store) == 0
+    assert len(stored) == 1
+    assert (output.read() == np.arange(100)).all()
+    released = put(ctx, np.arange(100), replace=True)
+    released.release()
+    assert released.spill(store) == 0
+    assert len(stored) == 1
+    ctx.abort()
+    assert place.runtime.budget.used_bytes == 0
+
+
+def test_immutable_value_is_shared_as_it_is(place):
+    text = "a log of some length"
+    with place.butler.context() as ctx:
+        output = put(ctx, text, "log")
+        assert output.share() is text
+        assert ctx.get("log", visit=1, readonly=True) is text
+
+
+def test_columns_of_an_output_in_memory_belong_to_who_reads_them(make_place):
+    place = make_place({"rules": [{"to": ["a"], "formats": {"a": "ecsv"}}]})
+    with place.butler.context() as ctx:
+        ctx.put(rows(), "source", visit=1, detector=0)
+        part = ctx.get("source", visit=1, detector=0, columns=["y"])
+        assert part.colnames == ["y"]
+        part["y"][0] = 99
+        assert list(ctx.get("source", visit=1, detector=0)["y"]) == [3, 4]
+    assert list(place.butler.get("source", visit=1, detector=0)["y"]) == [3, 4]

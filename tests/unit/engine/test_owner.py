@@ -103,3 +103,32 @@ os.kill(os.getpid(), 9)
         process.wait(30)
     assert is_dead(tmp_path, owner)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_may_not_lock_cannot_tell_of_a_death(tmp_path, monkeypatch):
+    owner, registry = _owner.Owner(tmp_path), Registry()
+    owner.register(registry)
+    owner._held.release()  # as the kernel does for the dead: its file is left
+
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_owner.files.FileLock, "try_acquire", refuse)
+        assert not is_dead(tmp_path, owner.id)
+    assert is_dead(tmp_path, owner.id)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lock_of_the_dead_that_cannot_be_removed_stops_nobody(tmp_path, monkeypatch):
+    owner, registry = _owner.Owner(tmp_path), Registry()
+    owner.register(registry)
+    owner._held.release()
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_owner.files, "remove", refuse)
+        assert is_dead(tmp_path, owner.id)
+    assert is_dead(tmp_path, owner.id)

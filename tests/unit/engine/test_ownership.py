@@ -245,3 +245,13 @@ def test_structure_is_copied_where_arrays_are_borrowed():
     snapshot = take(mapping, Ownership.COPY, delegate=FORMATS.delegate("Mapping"))
     mapping["a"][1]["b"] = 3
     assert snapshot.value == {"a": [1, {"b": 2}]}
+
+
+def test_what_nobody_can_copy_is_encoded_at_once_and_taken_in_no_other_way():
+    value, delegate = [("star", 1)], FORMATS.delegate("AstropyTable")
+    assert not delegate.has_snapshot(value)
+    assert choose_ownership(value, delegate, None) is Ownership.ENCODE
+    assert choose_ownership(value, delegate, Ownership.ENCODE) is Ownership.ENCODE
+    for asked in (Ownership.COPY, Ownership.FREEZE, Ownership.BORROW):
+        with pytest.raises(InvalidInputError, match="list has no snapshotter"):
+            choose_ownership(value, delegate, asked)

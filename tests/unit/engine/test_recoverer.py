@@ -19,7 +19,7 @@ AWAY = DestinationError("the registry is away", kind=ErrorKind.REGISTRY)
 def recoverer_of(place, tmp_path, **calls):
     runtime, ledger = place.runtime, ErrorLedger(tmp_path / "errors")
     catalog = WrappedCatalog(place.repository.catalog, **calls)
-    return Recoverer(runtime._recovery, catalog, runtime._owner, ledger), ledger
+    return Recoverer(runtime._recovery, catalog, runtime._owner, ledger, runtime._endings), ledger
 
 
 def failing(*errors):
@@ -89,7 +89,9 @@ async def test_failures_are_saved_where_nothing_is_left_to_recover(place, tmp_pa
     ledger.saved = anyio.Event()
     ledger.add(ErrorKind.TIMEOUT, "a copy did not arrive")
     runtime = place.runtime
-    recoverer = Recoverer(runtime._recovery, place.repository.catalog, runtime._owner, ledger)
+    recoverer = Recoverer(
+        runtime._recovery, place.repository.catalog, runtime._owner, ledger, runtime._endings
+    )
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(recoverer.run)
         with anyio.fail_after(60):

@@ -92,7 +92,7 @@ async def test_entry_of_what_somebody_ended_is_kept_for_people_and_then_left_alo
     assert found.catalog.abort(TXID, 0, "by hand")
     assert await found.run() == [("journal", "conflict")]
     assert found.states() == [JournalState.CONFLICT]
-    assert journal(found.root).entries()[0].reason() == "it was ended: by hand"
+    assert journal(found.root).entries()[0].note().reason == "it was ended: by hand"
     assert await found.run() == []
     assert (found.states(), found.carried) == ([JournalState.CONFLICT], [])
 

@@ -560,6 +560,17 @@ def test_memory_of_a_temporary_is_charged_until_it_is_forgotten_or_replaced(plac
         butler.get(ctx.refs[0])
 
 
+def test_one_of_several_temporaries_is_forgotten_and_the_others_stay(place):
+    with place.butler.context() as ctx:
+        for visit in (1, 2, 3):
+            stats(ctx, visit, to="temporary")
+    assert place.butler.forget(ctx.refs[1])
+    assert place.butler.get("stats", visit=3) == {"visit": 3}
+    with pytest.raises(NotFoundError):
+        place.butler.get("stats", visit=2)
+    assert place.butler.status()[0].temporaries == 2
+
+
 def test_replacement_by_another_run_leaves_the_first_one(place):
     for run in ("r1", "r2"):
         with place.butler.context(run=run) as ctx:

@@ -71,6 +71,8 @@ KINDS = [
     "refused",
     "encode",
     "decode",
+    "threads",
+    "memory",
     "upstream",
     "aborted",
     "cancelled",

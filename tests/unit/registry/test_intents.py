@@ -293,6 +293,25 @@ def test_quarantined_transactions_are_left_alone(catalog: SqlCatalog, owner: UUI
     assert str(catalog.prepare([one], owner, LONG_S)[0].state) == "QUARANTINED"
 
 
+def test_quarantined_transactions_are_dropped_once_with_what_is_to_be_cleaned(
+    catalog: SqlCatalog, owner: UUID
+) -> None:
+    one, other = (make_transaction(CALEXP, [visit(number)]) for number in range(2))
+    catalog.prepare([one], owner, 0)
+    assert not catalog.drop(one.txid, "dropped", [CLEAN]), "it is on its way"
+    catalog.quarantine()
+    assert not catalog.drop(other.txid, "dropped", [CLEAN]), "nobody knows it"
+    assert catalog.drop(one.txid, "dropped", [CLEAN])
+    assert not catalog.drop(one.txid, "dropped", [CLEAN])
+    assert catalog.quarantined() == []
+    record = catalog.transaction(one.txid)
+    assert record is not None
+    assert (str(record.state), record.reason) == ("ABORTED", "dropped")
+    assert [(entry.txid, entry.follow_up) for entry in catalog.outbox()] == [(one.txid, CLEAN)]
+    (failed,) = flip(catalog, one)
+    assert isinstance(failed, CommitFailed)
+
+
 # -- arguments
 
 ID = environment.uuid7()
@@ -318,6 +337,8 @@ ID = environment.uuid7()
         lambda catalog: catalog.abort(ID, 0, "a\0b"),
         lambda catalog: catalog.abort(ID, 2**63, "user"),
         lambda catalog: catalog.reap(None, 0),
+        lambda catalog: catalog.drop("x", "dropped"),
+        lambda catalog: catalog.drop(ID, None),
         lambda catalog: catalog.transaction("x"),
         lambda catalog: catalog.outcome("x"),
         lambda catalog: catalog.flip([make_transaction(CALEXP, [visit(1)])], "me"),

@@ -26,7 +26,18 @@ BRIEF, LONG = 0, 1  # owners, by the leases that they ask for; that of the first
 Calls = st.lists(
     st.tuples(
         st.sampled_from(
-            ["prepare", "flip", "take_over", "abort", "reap", "reap", "reopen", "reopen", "quarantine"]
+            [
+                "prepare",
+                "flip",
+                "take_over",
+                "abort",
+                "reap",
+                "reap",
+                "reopen",
+                "reopen",
+                "quarantine",
+                "drop",
+            ]
         ),
         st.sampled_from([0, 0, 0, 1]),  # which transaction
         st.sampled_from([BRIEF, LONG]),
@@ -88,6 +99,9 @@ class Expected:
             case "reopen" if self.epoch == epoch and self.reason == LEASE_OVER and self.state == "ABORTED":
                 self.state, self.reason, self.owner = "PREPARING", None, who
                 self.epoch, self.generation = epoch + 1, self.generation + 1
+            case "drop" if self.state == "QUARANTINED":
+                self.state, self.reason = "ABORTED", "user"
+                return True
             case "quarantine" if self.state == "PREPARING":
                 self.state, self.owner = "QUARANTINED", None
                 self.reason = "the registry was put back from a backup"
@@ -118,6 +132,8 @@ def test_any_order_of_calls_ends_as_the_port_says(sqlite_catalog: SqlCatalog) ->
                 return catalog.abort(one.txid, one.epoch, "user")
             case "reap":
                 return catalog.reap(one.txid, one.epoch)
+            case "drop":
+                return catalog.drop(one.txid, "user")
             case _:
                 return catalog.quarantine()
 
@@ -133,7 +149,7 @@ def test_any_order_of_calls_ends_as_the_port_says(sqlite_catalog: SqlCatalog) ->
             expected = [
                 one.call(name, who, epoch) for one in (model if name == "quarantine" else [model[index]])
             ]
-            if name in ("abort", "reap"):
+            if name in ("abort", "reap", "drop"):
                 assert result is expected[0]
             if name == "flip":
                 assert type(result) is model[index].outcome()

@@ -183,6 +183,7 @@ def changes(catalog: SqlCatalog) -> list[object]:
         lambda: catalog.abort(environment.uuid7(), 0, "user"),
         lambda: catalog.reap(environment.uuid7(), 0),
         lambda: catalog.quarantine(),
+        lambda: catalog.drop(environment.uuid7(), "dropped"),
         lambda: catalog.claim(environment.uuid7(), 1, 1.0),
         lambda: catalog.release_claims(environment.uuid7()),
         lambda: catalog.finish_follow_ups({}),

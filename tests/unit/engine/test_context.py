@@ -1,0 +1,100 @@
+"""A context takes what it can hold, moves nothing that is on its way, and ends once."""
+
+import sys
+import types
+from importlib.metadata import EntryPoint
+
+import numpy as np
+import pytest
+from astropy.table import QTable
+
+from quantumio.butler._context import DataContext
+from quantumio.destinations import _kinds, database
+from quantumio.engine import PlanScope
+from quantumio.errors import DestinationError, ErrorKind, FormatError
+from quantumio.model import CommitFailed, CommitParked, Committed
+from tests.unit.engine.conftest import Gate
+
+
+def never():
+    return False
+
+
+def test_value_that_the_format_cannot_hold_is_refused_by_the_put_and_charged_nowhere(make_place):
+    place = make_place({"rules": [{"to": ["a"], "formats": {"a": "fits"}}]})
+    with place.butler.context() as ctx:
+        with pytest.raises(FormatError):
+            ctx.put(np.zeros(1000, dtype=complex), "pixels", visit=1, detector=0)
+        assert place.runtime.budget.used_bytes == 0
+        ctx.put(np.zeros(1000), "pixels", visit=1, detector=0)  # its data ID is free still
+    assert place.butler.query("pixels").count() == 1
+    place.assert_idle_and_empty()
+
+
+def test_nothing_is_spilled_of_a_context_that_is_handed_over(make_place):
+    place = make_place({"rules": [{"to": ["a"]}]})
+    gate = place.install(Gate("a"))
+    ctx = place.butler.context()
+    ctx.put(np.arange(1000), "pixels", visit=1, detector=0)
+    context = ctx._context
+    assert context.spillable_bytes == 8000
+    ctx.commit("buffered")
+    assert gate.reached.wait(60)
+    assert context.spillable_bytes == 0
+    assert context.spill(memoryview, never) == 0
+    gate.opened.set()
+    ctx.ticket.wait(timeout=60)
+    assert (place.butler.get("pixels", visit=1, detector=0) == np.arange(1000)).all()
+
+
+@pytest.fixture
+def late_kind(monkeypatch):
+    """A kind of table destination, of an installed package, that cannot be opened the first time."""
+    module, left = types.ModuleType("late_plugin"), [DestinationError("away", kind=ErrorKind.UNREACHABLE)]
+
+    def open_destination(settings, opening):
+        if left:
+            raise left.pop()
+        return database.open_destination(settings, opening)
+
+    module.open_destination, module.IS_TABLE = open_destination, True
+    monkeypatch.setitem(sys.modules, "late_plugin", module)
+    points = [EntryPoint("late", "late_plugin:open_destination", "quantumio.destinations")]
+    monkeypatch.setattr(_kinds, "entry_points", lambda group: points)
+    return left
+
+
+def test_database_that_cannot_be_opened_at_the_put_refuses_nothing(late_kind, make_place, tmp_path):
+    """The flush opens it again."""
+    late = {"kind": "late", "url": f"sqlite:///{tmp_path}/late.sqlite3"}
+    place = make_place({"destinations": {"late": late}, "rules": [{"to": ["a", "late"]}]})
+    with place.butler.context() as ctx:
+        ctx.put(QTable({"x": [1.0, 2.0]}), "source", visit=1, detector=0)
+        assert late_kind == []
+    assert {one.destination for one in place.butler.where_is(ctx.refs[0])} == {"a", "late"}
+
+
+def test_context_of_temporaries_alone_is_no_input_that_the_registry_must_have(place):
+    plan = PlanScope()
+
+    def open_context():
+        repository, context = place.butler._open_context("r", None, "committed", plan=plan)
+        return DataContext(place.butler._session, repository, context)
+
+    first, second = open_context(), open_context()
+    first.put({"n": 1}, "stats", visit=1, to="temporary")
+    first.commit()
+    assert second.get("stats", visit=1) == {"n": 1}
+    second.put({"n": 2}, "stats", visit=2, to="a")
+    second.commit()
+    assert isinstance(second.ticket.outcome, Committed)
+    assert second._context.transaction((), ()).requires == ()
+
+
+def test_outcome_is_told_once(place):
+    ctx = place.butler.context()
+    ctx.abort()
+    outcome = ctx.ticket.outcome
+    assert isinstance(outcome, CommitFailed)
+    ctx._context.decide(CommitParked(txid=ctx.txid, reason="too late"))
+    assert ctx.ticket.outcome is outcome
