@@ -47,10 +47,10 @@ SET_ASIDE = {
     ),
 }
 WIDE = {
-    "a way back: silence, two decisions": (set_aside(decisions=2, recoveries=1, pauses=1), 23423),
+    "a way back: silence, two decisions": (set_aside(decisions=2, recoveries=1, pauses=1), 23295),
     "a way back: a lost answer, two people": (
         set_aside(people=2, decisions=2, deaths=1, losses=1),
-        23767,
+        23647,
     ),
     "all faults, garbage": (begin(ONE, recoveries=1, deaths=1, pauses=1, losses=1, **GC), 222983),
     "death, silence, two recoveries": (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
@@ -29,6 +29,8 @@ _CONNECT_S: Final = 10
 _POOL: Final = 8
 _LARGEST_WAL: Final = 16 << 20
 _WRITES: Final = "quantumio_writes"
+_WRITER: Final[Mapping[str, object]] = {"journal_mode": "wal", "synchronous": 2, "wal_autocheckpoint": 0}
+_READER: Final[Mapping[str, object]] = {"query_only": 1}
 _DDL_LOCK: Final = 0x71696F  # key of the advisory lock that serialises changes of tables on PostgreSQL
 
 _SQLITE_KINDS: Final = {
@@ -62,12 +64,6 @@ _HINTS: Final = {
     ErrorKind.TIMEOUT: "somebody else holds a lock, or timeout_s of the destination is too short",
     ErrorKind.UNSPECIFIED: "look at the tables of the database",
 }
-
-
-class _Lock(Protocol):
-    def __enter__(self) -> object: ...
-
-    def __exit__(self, *details: Any) -> object: ...
 
 
 class Database:
@@ -176,18 +172,27 @@ class Database:
             files.make_directories(self._file.parent)
         return self.engine.connect().execution_options(**{_WRITES: True})
 
-    def _exclusive(self) -> _Lock:
+    def _exclusive(self) -> AbstractContextManager[object]:
         if self._file is None:
             return nullcontext()
         return _file_lock(self._file, self._lock)
 
     def _checkpoint_if_large(self, connection: sa.Connection) -> None:
+        """Bring SQLite's log into the database, without waiting for readers of an old moment."""
         if self._file is None:
             return
-        if (files.file_size(self._file.with_name(f"{self._file.name}-wal")) or 0) > _LARGEST_WAL:
-            raw = connection.connection.driver_connection
-            assert isinstance(raw, sqlite3.Connection)
+        if (files.file_size(self._file.with_name(f"{self._file.name}-wal")) or 0) <= _LARGEST_WAL:
+            return
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        ((busy_ms,),) = raw.execute("PRAGMA busy_timeout").fetchall()
+        raw.execute("PRAGMA busy_timeout = 0")
+        try:
             raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:  # what was committed is durable in the log; the next one tries again
+            _log.warning("the checkpoint of destination %r failed: %s", self.name, error)
+        finally:
+            raw.execute(f"PRAGMA busy_timeout = {busy_ms}")
 
     @contextmanager
     def _told(self, doing: str) -> Iterator[None]:
@@ -197,10 +202,6 @@ class Database:
             raise self._failure(doing, getattr(error, "orig", None) or error) from None
         except OSError as error:
             raise local_failure(self.name, doing, error) from error
-        except Exception as error:
-            if type(error).__module__.partition(".")[0] not in ("sqlite3", "psycopg"):
-                raise
-            raise self._failure(doing, error) from None
 
     def _failure(self, doing: str, error: BaseException) -> DestinationError:
         kind = _kind(error)
@@ -245,13 +246,11 @@ def open_sqlite(
     path = files.real_path(path)
     sqlite_files.check_not_inherited(path)
     busy_ms = round(min(timeout_s, _LOCK_TIMEOUT_S) * 1000)
-    pragmas = {"trusted_schema": 0, "busy_timeout": busy_ms}
+    pragmas = {"trusted_schema": 0, "busy_timeout": busy_ms, **(_READER if readonly else _WRITER)}
     if readonly:
         url = sa.URL.create("sqlite", database=path.as_uri(), query={"mode": "ro", "uri": "true"})
-        pragmas["query_only"] = 1
     else:
         url = sa.URL.create("sqlite", database=str(path))
-        pragmas.update(synchronous=2, wal_autocheckpoint=0)
     engine = sa.create_engine(
         url,
         poolclass=sa.QueuePool,
@@ -264,18 +263,13 @@ def open_sqlite(
     @sa.event.listens_for(engine, "connect")
     def prepare(raw: sqlite3.Connection, _: object) -> None:
         raw.isolation_level = None  # the driver's own BEGIN is deferred and left out before DDL
-        for pragma, value in pragmas.items():
-            raw.execute(f"PRAGMA {pragma} = {value}")
-            (actual,) = raw.execute(f"PRAGMA {pragma}").fetchone()
-            if actual != value:
-                raise sqlite3.OperationalError(f"PRAGMA {pragma} is {actual}, not {value}")
-        if not readonly:
-            with _file_lock(path, lock):  # the first change to write-ahead logging waits for nobody by itself
-                (mode,) = raw.execute("PRAGMA journal_mode = WAL").fetchone()
-            if mode != "wal":
-                raise sqlite3.OperationalError(
-                    f"the database cannot use write-ahead logging (it uses {mode})"
-                )
+        try:
+            # the first change to write-ahead logging waits for nobody by itself
+            with nullcontext() if readonly else _file_lock(path, lock):
+                _set(raw, pragmas)
+        except BaseException:
+            raw.close()
+            raise
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
@@ -283,6 +277,14 @@ def open_sqlite(
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return Database(name, engine, file=path, lock=lock, readonly=readonly)
+
+
+def _set(raw: sqlite3.Connection, pragmas: Mapping[str, object]) -> None:
+    for pragma, value in pragmas.items():
+        raw.execute(f"PRAGMA {pragma} = {value}").fetchall()
+        actual = raw.execute(f"PRAGMA {pragma}").fetchall()
+        if actual != [(value,)]:
+            raise sqlite3.OperationalError(f"PRAGMA {pragma} is {actual}, not {value}")
 
 
 def open_postgresql(

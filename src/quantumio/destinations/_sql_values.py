@@ -29,14 +29,14 @@ def check_values(table: str, rows: pa.Table, columns: Sequence[StoredColumn]) ->
         ``kind="value"``; names the column.
     """
     for column, values in zip(columns, rows.columns, strict=True):
-        array = plain_array(values)
-        trouble = _trouble(array, column)
-        if trouble is not None:
-            raise InvalidInputError(
-                f"column {column.name!r} of table {table!r} has {trouble}",
-                hint="change or mask these values, or store the column as another type",
-                kind=ErrorKind.VALUE,
-            )
+        for chunk in values.chunks:
+            trouble = _trouble(plain_array(chunk), column)
+            if trouble is not None:
+                raise InvalidInputError(
+                    f"column {column.name!r} of table {table!r} has {trouble}",
+                    hint="change or mask these values, or store the column as another type",
+                    kind=ErrorKind.VALUE,
+                )
 
 
 def _trouble(array: pa.Array, column: StoredColumn) -> str | None:
@@ -68,9 +68,7 @@ def _has_inner_nulls(array: pa.Array) -> bool:
 def plain_array(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Return values of dictionaries and storage of extension types, as one array."""
     if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
-        if isinstance(array, pa.ChunkedArray):  # too large for one array of its type
-            array = pa.concat_arrays([chunk.cast(_large(chunk.type)) for chunk in array.chunks])
+        array = _joined(array)
     while True:
         if isinstance(array.type, pa.BaseExtensionType):
             array = array.storage
@@ -84,10 +82,13 @@ def plain_array(array: pa.Array | pa.ChunkedArray) -> pa.Array:
             return array
 
 
-def _large(data_type: pa.DataType) -> pa.DataType:
-    if pa.types.is_string(data_type):
-        return pa.large_string()
-    return pa.large_binary() if pa.types.is_binary(data_type) else data_type
+def _joined(array: pa.ChunkedArray) -> pa.Array:
+    """Return one array; of texts and bytes it may be larger than an array of their own type can be."""
+    if pa.types.is_string(array.type):
+        array = array.cast(pa.large_string())
+    elif pa.types.is_binary(array.type):
+        array = array.cast(pa.large_binary())
+    return array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()
 
 
 def _days(array: pa.Array) -> pa.Array:

@@ -18,7 +18,7 @@ name what was expected in the user's words and point at it, and nothing else in 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NoReturn
 
 from attrs import frozen
 
@@ -158,7 +158,7 @@ class _Parser:
     def _expect(self, text: str) -> _Token:
         return self._accept(text) or self._fail(f"{text!r} was expected")
 
-    def _fail(self, what: str, token: _Token | None = None, hint: str | None = None) -> _Token:
+    def _fail(self, what: str, token: _Token | None = None, hint: str | None = None) -> NoReturn:
         token = token or self._token
         found = "the end" if token.kind == "end" else f"{token.text!r}"
         raise expression_error(
@@ -227,7 +227,6 @@ class _Parser:
         else:
             self._check_spatial(token)
             self._fail("a comparison (=, !=, <, <=, >, >=, IN, LIKE, GLOB or IS NULL) was expected")
-            raise AssertionError
         return Not(test) if negated else test
 
     def _items(self) -> tuple[Value | Range, ...]:
@@ -280,8 +279,7 @@ class _Parser:
             case "keyword" if token.text in ("TRUE", "FALSE"):
                 return Literal(token.text == "TRUE", token.at)
             case _:
-                self._fail("a name or a value was expected", token)
-                raise AssertionError
+                return self._fail("a name or a value was expected", token)
 
     def _number(self, token: _Token) -> int | float:
         if re.fullmatch(r"[+-]?\d+", token.text):
@@ -300,7 +298,6 @@ class _Parser:
                 token,
                 "write T'2025-06-24', T'2025-06-24T03:00:00/tai' or T'60850.5'",
             )
-            raise AssertionError from None
 
     def _check_spatial(self, token: _Token) -> None:
         if token.kind == "name" and token.text.upper() in _SPATIAL:

@@ -94,13 +94,7 @@ def without_conflicts(
     name: str, members: Iterable[Member], there: Iterable[Present], same_span: Timespan | None
 ) -> Iterator[Member]:
     """Yield the members that are new; refuse them all where one cannot be."""
-    taken: dict[tuple[Any, ...], Present] = {}
-    for row in there:
-        kept = taken.get(row.key)
-        if kept is None or not row.is_for(
-            same_span
-        ):  # one that conflicts tells more than one that is the same
-            taken[row.key] = row
+    taken = {row.key: row for row in there}  # of several none is there for the same span: they would overlap
     for member in members:
         known = taken.get(member.key)
         if known is None:

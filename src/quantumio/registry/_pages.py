@@ -36,16 +36,16 @@ def pages(
     labelled = statement.add_columns(*(key.column.label(f"key_{index}") for index, key in enumerate(keys)))
     ordered = labelled.order_by(*(key.column.desc() if key.descending else key.column.asc() for key in keys))
     size, left, last = _FIRST_PAGE, limit, None
-    while left is None or left > 0:
+    while True:
         wanted = size if left is None else min(size, left)
         page = ordered if last is None else ordered.where(_after(keys, last))
         rows = fetch(page.limit(wanted))
         if rows:
             yield rows
             last = rows[-1][-len(keys) :]
-        if len(rows) < wanted:
-            return
         left = None if left is None else left - len(rows)
+        if len(rows) < wanted or left == 0:
+            return
         size = min(2 * size, _LARGEST_PAGE)
 
 

@@ -179,7 +179,7 @@ class _Join:
     def _pair(self, name: str, twin: str) -> None:
         if name in self.columns and twin in self.columns:
             self.conditions.append(self.columns[name] == self.columns[twin])
-        elif twin in self.columns:
+        else:  # it was left out for its twin
             self.columns[name] = self.columns[twin]
 
 
@@ -193,8 +193,8 @@ def _twins(tables: Tables, relations: Sequence[Dimension], has_records: Mapping[
         if has_records[relation.name] or relation.spatial:
             continue
         needed = {key for name in relation.requires for key in tables.universe[name].requires}
-        own = [name for name in relation.requires if name not in needed]
-        if len(own) == 2 and tables.universe[own[0]].key == tables.universe[own[1]].key:
-            first, second = own if has_records[own[1]] else (own[1], own[0])
-            twins[first] = second
+        first, second = (name for name in relation.requires if name not in needed)
+        if not has_records[second]:
+            first, second = second, first
+        twins[first] = second
     return twins

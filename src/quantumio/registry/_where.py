@@ -18,7 +18,6 @@ from quantumio.registry._tree import (
     Bind,
     Comparison,
     Expression,
-    IsNull,
     Literal,
     Membership,
     Name,
@@ -92,8 +91,8 @@ class Where:
                 return self._membership(expression)
             case Pattern():
                 return self._pattern(expression)
-            case IsNull(value):
-                return self._column(value)[0].is_(None)
+            case _:
+                return self._column(expression.value)[0].is_(None)
 
     def _error(self, at: int, what: str, hint: str | None = None) -> InvalidInputError:
         return expression_error(self._text, at, what, hint)

@@ -170,3 +170,15 @@ def test_any_edits_leave_what_a_model_by_moments_says(sqlite_catalog: SqlCatalog
             assert valid(sqlite_catalog, moment, moment + 1, name=name) == expected
 
     check()
+
+
+def test_what_is_no_timespan_or_no_data_id_is_refused(catalog: SqlCatalog, commit: Commit) -> None:
+    (ref,) = commit(FLAT, [flat()])
+    with pytest.raises(InvalidInputError) as error:
+        catalog.certify("calib", [ref], (10, 20))
+    assert error.value.kind is ErrorKind.TIMESPAN
+    catalog.certify("calib", [ref], Timespan(10, 20))
+    with pytest.raises(InvalidInputError, match="is no data ID") as error:
+        catalog.decertify("calib", "flat", Timespan(10, 20), ["detector"])
+    assert error.value.kind is ErrorKind.DATA_ID
+    assert valid(catalog, 10, 20) == ref

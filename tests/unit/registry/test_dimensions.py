@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import yaml
 
-from quantumio.errors import ConflictError, ErrorKind, InvalidInputError
+from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, StateError
 from quantumio.model import DataId, Region, Timespan
 from quantumio.registry import SqlCatalog
+from quantumio.registry._universe import universe_from_wire
 from tests.unit.registry.conftest import Place
 
 VISIT = {
@@ -318,3 +319,16 @@ def test_records_of_a_real_survey_are_inserted_and_joined(catalog: SqlCatalog, t
     expected = sorted(record["visit"] for record in visits if bands[record["physical_filter"]] == "i")
     assert [found[1] for found in ids(catalog, ["visit"], "band = 'i'")] == expected
     assert expected
+
+
+def test_integer_that_no_database_takes_is_refused(empty_place: Place) -> None:
+    catalog = empty_place.create(universe_tables={"lamp": {"key": "int", "metadata": {"hours": "int"}}})
+    with pytest.raises(InvalidInputError, match="an integer of 64 bits"):
+        catalog.insert_dimension("lamp", [{"lamp": 1, "hours": 1 << 63}])
+    catalog.close()
+
+
+def test_dimensions_of_a_newer_quantumio_are_refused() -> None:
+    with pytest.raises(StateError, match="upgrade quantumio") as error:
+        universe_from_wire('{"version": 99, "elements": []}')
+    assert error.value.kind is ErrorKind.NEWER_SCHEMA

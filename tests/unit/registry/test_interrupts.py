@@ -12,9 +12,10 @@ import pytest
 from quantumio.errors import StateError
 from quantumio.model import Committed, DataId
 from quantumio.ports import CollectionKind
-from quantumio.registry import SqlCatalog
-from quantumio.registry._uninterrupted import uninterrupted
-from tests.unit.registry.conftest import CALEXP, Place, make_transaction, visit
+from quantumio.registry import SqlCatalog, _uninterrupted
+from quantumio.registry._uninterrupted import after_abandoned, uninterrupted
+from quantumio.system import environment
+from tests.unit.registry.conftest import CALEXP, Place, make_transaction, until, visit
 
 _PROGRAM = """
 import random, signal, sys
@@ -186,6 +187,57 @@ def test_writes_of_other_threads_stay_on_them() -> None:
     assert uninterrupted(threading.current_thread) is not threading.current_thread()
 
 
+def test_question_comes_after_the_write_that_its_caller_no_longer_waits_for() -> None:
+    begun, interrupted, goes_on = (threading.Event() for _ in range(3))
+    written: list[str] = []
+
+    def write() -> None:
+        begun.set()
+        assert goes_on.wait(120)
+        written.append("it")
+
+    def interrupt(*_: object) -> None:
+        if not interrupted.is_set():
+            interrupted.set()
+            raise KeyboardInterrupt
+
+    def break_off() -> None:
+        assert begun.wait(120)
+        while not interrupted.wait(0.01):  # a signal that comes just before the waiting does not end it
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+
+    def let_go_on() -> None:
+        until(lambda: len(_uninterrupted._workers[environment.pid()].unfinished) == 2)
+        goes_on.set()
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    helpers = [threading.Thread(target=break_off), threading.Thread(target=let_go_on)]
+    try:
+        helpers[0].start()
+        with pytest.raises(KeyboardInterrupt):
+            uninterrupted(write)
+        assert written == []
+        helpers[1].start()
+        assert after_abandoned(lambda: list(written)) == ["it"]
+    finally:
+        goes_on.set()
+        for helper in helpers:
+            if helper.ident:
+                helper.join()
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_interpreter_that_ends_and_starts_no_thread_writes_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(_uninterrupted, "_workers", {})
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert uninterrupted(threading.current_thread) is threading.current_thread()
+
+
 def test_error_of_a_write_comes_back_to_its_caller(sqlite_catalog: SqlCatalog) -> None:
     sqlite_catalog.close()
     with pytest.raises(StateError, match="closed"):
@@ -195,8 +247,6 @@ def test_error_of_a_write_comes_back_to_its_caller(sqlite_catalog: SqlCatalog) -
 def test_copy_in_a_forked_child_is_refused(
     sqlite_catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from quantumio.system import environment
-
     here = environment.pid()
     with monkeypatch.context() as patch:
         patch.setattr(environment, "pid", lambda: here + 1)

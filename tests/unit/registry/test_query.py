@@ -9,17 +9,18 @@ from astropy.time import Time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
+from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import DataId, DatasetType, Region, StoredDataset, Timespan
 from quantumio.ports import CollectionKind, DatasetQuery
 from quantumio.registry import SqlCatalog
-from quantumio.system import environment
+from quantumio.system import environment, failpoints
 from tests.unit.registry.conftest import (
     CALEXP,
     FLAT,
     NOTE,
     RAW,
     Commit,
+    Place,
     exposure,
     make_transaction,
     visit,
@@ -99,6 +100,52 @@ def test_dataset_without_dimensions_is_found(catalog: SqlCatalog, commit: Commit
     assert found is not None
     assert found.ref == ref
     assert shown(catalog.query(DatasetQuery(dataset_types=("note",)))) == [("note", RUN, 1)]
+
+
+def test_versions_of_an_incomplete_data_id_are_refused(catalog: SqlCatalog, commit: Commit) -> None:
+    commit(CALEXP, [visit(1)])
+    for call in (catalog.versions, catalog.version_numbers):
+        with pytest.raises(InvalidInputError, match="detector") as error:
+            call(CALEXP, DataId({"instrument": "ST8", "visit": 1}), "u/ada/isr")
+        assert error.value.kind is ErrorKind.DATA_ID
+
+
+def test_collections_that_are_named_several_times_are_searched_once(
+    catalog: SqlCatalog, commit: Commit
+) -> None:
+    for run in ("u/a", "u/b"):
+        commit(CALEXP, [visit(1)], run=run)
+    catalog.set_chain("inner", ["u/b"])
+    for name in ("left", "right"):
+        catalog.set_chain(name, ["inner", "u/a"])
+    catalog.set_chain("both", ["left", "right"])  # by two ways, and in no circle
+    for _ in range(2):
+        catalog.set_chain("top", ["both"])
+    found = catalog.find(CALEXP, DataId(visit(1)), ["top"])
+    assert found is not None
+    assert found.ref.run == "u/b"
+    query = DatasetQuery(dataset_types=("calexp",), collections=("both", "u/*"))
+    assert sorted(stored.ref.run for stored in catalog.query(query)) == ["u/a", "u/b"]
+    with pytest.raises(ConflictError) as error:
+        catalog.set_chain("inner", ["top"])
+    assert error.value.kind is ErrorKind.CYCLE
+
+
+def test_collection_that_another_process_registers_meanwhile_is_there_once(
+    catalog: SqlCatalog, place: Place
+) -> None:
+    other = place.open()
+    answers = []
+
+    def register(point: str) -> None:
+        if point in ("files.lock.before", "registry.begin.before") and not answers:
+            answers.append(None)
+            answers.append(other.register_collection("u/new", CollectionKind.RUN))
+
+    with failpoints.watched(register):
+        assert not catalog.register_collection("u/new", CollectionKind.RUN)
+    assert answers == [None, True]
+    other.close()
 
 
 def test_versions_are_listed_oldest_first(catalog: SqlCatalog, commit: Commit) -> None:
@@ -286,6 +333,7 @@ def test_where_takes_bound_values(catalog: SqlCatalog, commit: Commit) -> None:
         ("visit IN (:x, 9)", np.array([1, 2]), [1, 2, 9]),
         ("visit IN :x", range(1, 3), [1, 2]),
         ("visit IN :x", [], []),
+        ("visit IN :x", 3, [3]),
         ("visit IN :x", list(range(9, 50_000)), [9, 10]),
         ("visit.exposure_time_s IN :x", [10.0, 20], [1, 2]),
         ("visit.exposure_time_s < :x", np.float64(25.0), [1, 2]),
@@ -335,6 +383,7 @@ def test_where_takes_bound_values(catalog: SqlCatalog, commit: Commit) -> None:
             ":x is a Timespan, and this version of quantumio knows no overlaps",
         ),
         ("visit > :x", {"x": Region.make("CIRCLE 1 2 3")}, 9, ":x is a Region"),
+        ("visit.timespan.begin > :x", {"x": Time(["2025-06-24", "2025-06-25"])}, 24, ":x: "),
     ],
 )
 def test_wrong_where_points_at_the_character(
