@@ -4,13 +4,8 @@ import errno
 
 import pytest
 
-from quantumio.butler._context import DataContext
-from quantumio.engine import PlanScope
-from quantumio.engine._journal_entry import JournalEntry
 from quantumio.engine._way_back import WayBack
 from quantumio.errors import DestinationError, ErrorKind
-from quantumio.model import CommitUnknown
-from quantumio.registry._catalog import SqlCatalog
 from quantumio.system import failpoints
 
 AWAY = DestinationError("the registry is away", kind=ErrorKind.REGISTRY)
@@ -54,14 +49,6 @@ def away():
     raise AWAY
 
 
-@pytest.mark.parametrize("name", ["note", "manifest"])
-def test_what_somebody_drops_while_it_is_looked_at_is_not_told(butler, monkeypatch, name):
-    txid, other = lose(butler, 1), lose(butler, 2)
-    once_before(monkeypatch, JournalEntry, name, lambda: butler.recover(drop=[txid]))
-    assert [one.txid for one in butler.set_aside()] == [other]
-    assert [one.txid for one in butler.set_aside()] == [other]
-
-
 def test_reason_that_is_damaged_is_told_where_all_that_is_unfinished_is(butler):
     lose(butler)
     (one,) = butler.set_aside()
@@ -100,45 +87,6 @@ def test_entry_is_free_again_where_dropping_it_fails(butler, monkeypatch):
     assert butler.set_aside() == []
 
 
-def test_retry_that_committed_without_an_answer_is_found_to_be_committed(butler, monkeypatch):
-    """Asked again, the registry says so: it is taken in once."""
-    txid = lose(butler)
-    way_back = butler._session.repositories[0].runtime._recovery.way_back
-    carry = way_back._carry
-
-    async def without_an_answer(*arguments):
-        outcome = await carry(*arguments)
-        return CommitUnknown(txid=outcome.txid, reason="no answer")
-
-    monkeypatch.setattr(way_back, "_carry", without_an_answer)
-    assert told(butler.recover(retry=[txid], as_next=True)) == [(txid, "committed")]
-    assert butler.get("stats", visit=1) == {"late": True}
-    assert butler.set_aside() == []
-
-
-def test_what_needs_one_that_is_visible_still_needs_it(butler):
-    plan = PlanScope()
-
-    def open_context():
-        repository, context = butler._open_context("r", None, "journaled", plan=plan)
-        return DataContext(butler._session, repository, context)
-
-    first, second = open_context(), open_context()
-    first.put({"n": 1}, "stats", visit=1)
-    first.commit()
-    assert second.get("stats", visit=1) == {"n": 1}
-    with butler.context() as winner:
-        winner.put({"late": False}, "stats", visit=2)
-    second.put({"late": True}, "stats", visit=2, expect="create")
-    second.commit("journaled")
-    with pytest.raises(ExceptionGroup):
-        butler.drain()
-    (one,) = butler.set_aside()
-    assert told(butler.recover(retry=[one.txid], as_next=True)) == [(one.txid, "committed")]
-    assert butler.get("stats", visit=2) == {"late": True}
-    butler.errors(acknowledge=True)
-
-
 def die_before_it_is_closed(butler, txid):
     """Take one in again, and break off when that has just committed."""
     left = [OSError(errno.EIO, "the disk is broken")]
@@ -171,11 +119,3 @@ def test_what_was_taken_in_and_cannot_be_closed_now_is_closed_later(butler, monk
     butler.errors(acknowledge=True)
     assert told(butler.recover()) == [(txid, "committed")]
     assert butler.set_aside() == butler.unfinished() == []
-
-
-def test_registry_that_is_away_while_one_is_looked_for_is_told(butler, monkeypatch):
-    txid = lose(butler)
-    once_before(monkeypatch, SqlCatalog, "transaction", away)
-    assert told(butler.recover(retry=[txid], as_next=True)) == [(txid, "left")]
-    butler.errors(acknowledge=True)
-    assert told(butler.recover(retry=[txid], as_next=True)) == [(txid, "committed")]
