@@ -79,9 +79,13 @@ test: $(STAMP_TEST) ## Run all tests (ARGS=...: arguments for pytest; ARGS=-n0: 
 COVERAGE_TESTS := tests/unit/system tests/unit/registry tests/unit/destinations tests/unit/engine \
                   tests/conformance tests/acceptance
 
+# It has an audit hook, during which threads change: a thread that begins while another one installs its
+# tracer ends at once (Python 3.11), and who waits for it waits for ever.
+COVERAGE_WITHOUT := --ignore=tests/acceptance/test_event_loops.py
+
 .PHONY: coverage
 coverage: $(STAMP_TEST) ## Hold that quick tests take every branch of what may lose an output
-	@$(BIN)/python -m coverage run -m pytest -q $(COVERAGE_TESTS) $(ARGS)
+	@$(BIN)/python -m coverage run -m pytest -q $(COVERAGE_TESTS) $(COVERAGE_WITHOUT) $(ARGS)
 	@$(BIN)/python -m coverage report
 
 .PHONY: campaign
