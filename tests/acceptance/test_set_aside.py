@@ -1,6 +1,7 @@
 """What was set aside has a way back: it can be looked at, taken in once, and dropped."""
 
 import json
+import shutil
 import sqlite3
 import threading
 import uuid
@@ -8,9 +9,18 @@ import uuid
 import anyio.to_thread
 import pytest
 
-from quantumio import AsyncButler, Butler, CommitParkedError, InvalidInputError, NotFoundError, StateError
+from quantumio import (
+    AsyncButler,
+    Butler,
+    CommitParkedError,
+    CommitUnknown,
+    InvalidInputError,
+    NotFoundError,
+    StateError,
+)
 from quantumio.engine import PlanScope
 from quantumio.engine._carrier import Carrier
+from quantumio.engine._journal_entry import JournalEntry
 from quantumio.engine._standing import last_retry, retry_of
 from quantumio.engine._way_back import WayBack
 from quantumio.errors import DestinationError, ErrorKind
@@ -117,7 +127,9 @@ def test_it_is_dropped_for_good(butler):
     assert told(butler.recover(drop=[txid], dry_run=True)) == [(txid, "dropped")]
 
 
-def test_what_needs_another_is_taken_in_after_it(make_butler, monkeypatch):
+@pytest.fixture
+def dependent(make_butler, monkeypatch):
+    """Have two contexts in the journal, of which one read the other's output, and let others be first."""
     archive = {"kind": "files", "root": "archive/disk"}
     butler = make_butler(config={"destinations": {"archive": archive}, "rules": [{"to": "archive"}]}, run="r")
     in_the_way = butler._session.repositories[0].root / "archive"
@@ -128,28 +140,43 @@ def test_what_needs_another_is_taken_in_after_it(make_butler, monkeypatch):
         await anyio.to_thread.run_sync(read.wait, 20)
         return await park(self, context, failed)
 
-    monkeypatch.setattr(Carrier, "_park", park_later)
-    first, second = butler.context(), butler.context()
-    first._context._plan = second._context._plan = PlanScope()
-    first.put({"late": True}, "stats", visit=1, expect="create")
-    first.commit("buffered")
-    assert second.get("stats", visit=1) == {"late": True}
-    read.set()
-    second.put({"derived": True}, "stats", visit=2)
-    with pytest.raises(CommitParkedError):
-        second.commit()
-    with butler.context() as winner:
-        winner.put({"late": False}, "stats", visit=1, to="local")
-    in_the_way.unlink()
-    report = butler.recover()
-    assert told(report) == [(first.txid, "conflict"), (second.txid, "failed")]
-    assert told(butler.recover(retry=[second.txid], as_next=True)) == [(second.txid, "failed")]
-    both = butler.recover(retry=[second.txid, first.txid], as_next=True)
-    assert told(both) == [(first.txid, "committed"), (second.txid, "committed")]
+    def recover(visit):
+        monkeypatch.setattr(Carrier, "_park", park_later)
+        first, second = butler.context(), butler.context()
+        first._context._plan = second._context._plan = PlanScope()
+        first.put({"late": True}, "stats", visit=1, expect="create")
+        first.commit("buffered")
+        assert second.get("stats", visit=1) == {"late": True}
+        read.set()
+        second.put({"derived": True}, "stats", visit=2, expect="create")
+        with pytest.raises(CommitParkedError):
+            second.commit()
+        with butler.context() as winner:
+            winner.put({"late": False}, "stats", visit=visit, to="local")
+        in_the_way.unlink()
+        return butler, first.txid, second.txid, told(butler.recover())
+
+    return recover
+
+
+def test_what_needs_another_is_taken_in_after_it(dependent):
+    butler, first, second, recovered = dependent(1)
+    assert recovered == [(first, "conflict"), (second, "failed")]
+    assert told(butler.recover(retry=[second], as_next=True)) == [(second, "failed")]
+    both = butler.recover(retry=[second, first], as_next=True)
+    assert told(both) == [(first, "committed"), (second, "committed")]
     stored = catalog_of(butler).stored([ref.id for ref in butler.query("stats")])
     seqs = {one.ref.data_id["visit"]: one.commit_seq for one in stored.values()}
     assert seqs[1] < seqs[2]
     assert butler.set_aside() == []
+    butler.errors(acknowledge=True)
+
+
+def test_what_needs_something_visible_is_taken_in(dependent):
+    butler, first, second, recovered = dependent(2)
+    assert recovered == [(first, "committed"), (second, "conflict")]
+    assert told(butler.recover(retry=[second], as_next=True)) == [(second, "committed")]
+    assert butler.get("stats", visit=2) == {"derived": True}
     butler.errors(acknowledge=True)
 
 
@@ -242,12 +269,74 @@ def test_what_is_damaged_is_told_and_can_be_dropped(butler):
     (damaged,) = butler.set_aside()
     assert (damaged.txid, damaged.outputs, damaged.reason) == (txid, (), "it is not known why")
     assert "manifest.json is damaged" in damaged.damage
+    assert "reason.json is damaged" in butler.unfinished()[0].detail
     report = butler.recover(retry=[txid], as_next=True)
     assert told(report) == [(txid, "left")]
     assert "damaged" in report.items[0].detail
     assert one.path.exists()
     assert told(butler.recover(drop=[txid])) == [(txid, "dropped")]
     assert not one.path.exists()
+    butler.errors(acknowledge=True)
+
+
+def test_what_somebody_has_just_decided_about_is_not_told(butler, monkeypatch):
+    txid = lose(butler, 1)
+    runtime = butler._session.repositories[0].runtime
+    listed, note = runtime.journal.entries(), JournalEntry.note
+
+    def note_and_lose(self):
+        told = note(self)
+        shutil.rmtree(self.path)
+        return told
+
+    with monkeypatch.context() as patched:
+        patched.setattr(JournalEntry, "note", note_and_lose)
+        assert butler.set_aside() == []
+    monkeypatch.setattr(runtime.journal, "entries", lambda: listed)
+    assert butler.set_aside() == []
+    assert told(butler.recover(drop=[txid])) == [(txid, "left")]
+    butler.errors(acknowledge=True)
+
+
+def test_commit_without_an_answer_is_found_by_asking(butler, monkeypatch):
+    txid = lose(butler, 1)
+    way_back = butler._session.repositories[0].runtime._recovery.way_back
+    carry = way_back._carry
+
+    async def no_answer(manifest, *others):
+        await carry(manifest, *others)
+        return CommitUnknown(txid=manifest.transaction.txid, reason="no answer")
+
+    monkeypatch.setattr(way_back, "_carry", no_answer)
+    assert told(butler.recover(retry=[txid], as_next=True)) == [(txid, "committed")]
+    assert butler.set_aside() == []
+
+
+def test_what_cannot_be_decided_now_is_left_whole(butler, monkeypatch):
+    """The registry does not answer at one step or another: nothing is removed."""
+    txid, gone = lose(butler, 1), lose(butler, 2)
+    butler.recover(drop=[gone])
+
+    def away(self, *arguments):
+        raise DestinationError("the registry is away", kind=ErrorKind.REGISTRY)
+
+    for step, options in (
+        ("_settle", {"drop": [txid]}),
+        ("_settle", {"retry": [txid]}),
+        ("_drop_row", {"drop": [txid]}),
+        ("_close", {"retry": [txid], "as_next": True}),
+        ("_close", {"drop": [txid]}),
+        ("_close", {}),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(WayBack, step, away)
+            assert told(butler.recover(**options)) == [(txid, "left")]
+        assert [one.damage for one in butler.set_aside()] == [None]
+    with monkeypatch.context() as patched:
+        patched.setattr(WayBack, "_without_bytes", away)
+        assert told(butler.recover(retry=[gone])) == [(gone, "left")]
+    assert told(butler.recover(drop=[txid])) == [(txid, "committed")], "it was taken in meanwhile"
+    assert butler.set_aside() == []
     butler.errors(acknowledge=True)
 
 

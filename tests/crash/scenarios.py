@@ -334,8 +334,18 @@ def recover(repository):
 
 
 def with_conflict(repository):
-    """Leave a context that was promised, and that another was quicker than: its bytes, and rows, are kept."""
+    """Leave what was promised and lost, of which there are rows, too."""
     level3(repository)
+    lose(repository)
+
+
+def with_conflict_of_files(repository):
+    local(repository)
+    lose(repository)
+
+
+def lose(repository):
+    """Commit a context that was promised, and that another was quicker than: its bytes are kept."""
     with opened(repository) as butler:
         context = butler.context(ack="journaled")
         for dataset_type, visit in sorted(MANIFESTS["late"]):
@@ -568,11 +578,10 @@ def look_at_set_aside(butler):
 
 def check_drop(repository, crash):
     """What was set aside is there whole, or gone; and is never visible."""
-    has_bytes = (repository / "level3.db").exists()
     with opened(repository, readonly=True) as butler:
         seen = look(butler, repository, crash.acknowledged)
         assert seen == {"before"}
-        if butler.set_aside() and has_bytes:
+        if any(one.path is not None for one in butler.set_aside()):
             look_at_set_aside(butler)
         assert not (crash.acknowledged and butler.set_aside()), "it was dropped, and is there"
     with opened(repository) as butler:

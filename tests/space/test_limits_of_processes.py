@@ -33,7 +33,7 @@ def run(mode, repository, *arguments):
 
 
 @pytest.mark.parametrize("ack", ["buffered", "journaled", "committed"])
-@pytest.mark.parametrize(("type_", "room"), [("array", 2), ("array", 10), ("tree", 10)])
+@pytest.mark.parametrize(("type_", "room"), [("array", 2), ("array", 10), ("tree", 4)])
 def test_memory_that_runs_out_is_told_and_what_was_acknowledged_is_there(tmp_path, type_, room, ack):
     told = run("memory", tmp_path / "repository", type_, ack, room)
     for step in ("put", "commit", "drain"):

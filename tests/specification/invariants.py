@@ -80,6 +80,8 @@ def I6_promises_are_kept(s):
             continue  # somebody has said so
         if tx in s.promised and (kept is None or kept.state == DONE):
             return f"t{tx} was promised, is not visible, and not in the journal"
+        if s.registry.plans[tx].retries is not None:
+            continue  # what it retries is promised, and keeps the bytes
         if told == "parked" and tx not in s.promised:
             return f"t{tx} was told to be parked, and nobody keeps it"
     return None

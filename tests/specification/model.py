@@ -158,7 +158,7 @@ def begin_again(s):
 def keep(s, p):
     """What is parked is in the journal: else nobody would have its bytes any more."""
     me = s.processes[p]
-    if s.journal[me.tx] is not None:
+    if s.journal[me.tx] is not None or plan(s, me).retries is not None:  # what is set aside keeps its bytes
         return go(s, p, "decided", process={"seen": None})
     journal = put(s.journal, me.tx, Kept(TMP, p, me.epoch, me.gen))
     return go(s, p, "parking", process={"seen": None}, journal=journal)

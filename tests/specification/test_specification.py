@@ -39,18 +39,18 @@ CASES = {
 }
 SET_ASIDE = {
     "a way back: death": (set_aside(decisions=2, recoveries=1, deaths=1), 4674),
-    "a way back: silence": (set_aside(decisions=1, recoveries=1, pauses=1), 2755),
-    "a way back: a lost answer, death": (set_aside(recoverers=0, decisions=2, deaths=1, losses=1), 2981),
+    "a way back: silence": (set_aside(decisions=1, recoveries=1, pauses=1), 2737),
+    "a way back: a lost answer, death": (set_aside(recoverers=0, decisions=2, deaths=1, losses=1), 2973),
     "a way back: a lost answer, in conflict again": (
         set_aside(expects=(0, None), recoverers=0, decisions=2, losses=1),
-        1988,
+        1978,
     ),
 }
 WIDE = {
-    "a way back: silence, two decisions": (set_aside(decisions=2, recoveries=1, pauses=1), 23423),
+    "a way back: silence, two decisions": (set_aside(decisions=2, recoveries=1, pauses=1), 23295),
     "a way back: a lost answer, two people": (
         set_aside(people=2, decisions=2, deaths=1, losses=1),
-        23767,
+        23647,
     ),
     "all faults, garbage": (begin(ONE, recoveries=1, deaths=1, pauses=1, losses=1, **GC), 222983),
     "death, silence, two recoveries": (

@@ -79,6 +79,10 @@ def recover(
         hint = "look after what its detail names, and recover again"
         if retry and not as_next:
             hint += "; --as-next commits it whatever was committed meanwhile"
+        elif any(item.action in ("conflict", "failed") for item in report.items):
+            hint += (
+                "; what is in conflict is set aside: `quantumio pending --show` it, then --retry or --drop it"
+            )
         raise DestinationError(
             "something is left that could not be finished", hint=hint, kind=ErrorKind.UNREACHABLE
         )

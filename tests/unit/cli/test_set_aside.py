@@ -69,6 +69,15 @@ def test_it_is_taken_in_or_dropped(quantumio, aside):
     assert quantumio("query", "stats", "--json").document["count"] == 2
 
 
+def test_recovery_that_sets_aside_says_what_to_do(quantumio, aside, repository):
+    directory = repository / "journal" / f"{aside}.conflict"
+    directory.rename(directory.with_suffix(".ready"))  # as who died before it was set aside has left it
+    done = quantumio("recover", fails=True)
+    assert "conflict" in done.lines[1].split()
+    assert "quantumio pending --show" in done.stderr
+    assert directory.is_dir()
+
+
 def test_what_was_placed_of_a_backup_is_shown(quantumio, repository, aside):
     quantumio("recover", "--drop", aside)
     with Butler(repository, run="u/ada", instrument="ST8") as butler:

@@ -222,3 +222,10 @@ def raises(error):
         raise error
 
     return work
+
+
+def test_who_waits_long_for_a_thread_is_told_why_once(caplog):
+    pauses = list(threads._pauses(3.0))
+    assert pauses[0] == 0
+    assert pauses[1:] == sorted(pauses[1:])
+    assert [record.getMessage()[:25] for record in caplog.records] == ["no thread can be started "]
