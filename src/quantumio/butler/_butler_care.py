@@ -23,6 +23,7 @@ from quantumio.engine import (
     RecoveryItem,
     RecoveryReport,
     SetAside,
+    all_set_aside,
 )
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, QuantumioError, StateError
 from quantumio.ports import DatasetQuery
@@ -134,7 +135,8 @@ class Care(ButlerBase):
             again = [txid for txid in retry if places[txid] is repository]
             gone = [txid for txid in drop if places[txid] is repository]
             if dry_run:
-                report.items += runtime.look_at_set_aside(again, gone)
+                report.items += [runtime.way_back.look(txid, "retry") for txid in again]
+                report.items += [runtime.way_back.look(txid, "drop") for txid in gone]
                 continue
             if again:
                 report.items += runtime.retry_set_aside(again, as_next=as_next)
@@ -143,7 +145,7 @@ class Care(ButlerBase):
 
     def _where_set_aside(self, txid: UUID) -> Repository:
         for repository in self._session.repositories:
-            if repository.runtime.knows_set_aside(txid):
+            if repository.runtime.way_back.knows(txid):
                 return repository
         raise NotFoundError(
             f"transaction {txid} was not set aside here",
@@ -165,7 +167,11 @@ class Care(ButlerBase):
             The registry or the journal cannot be read.
         """
         self._session.check_open()
-        return [one for repository in self._session.repositories for one in repository.runtime.set_aside()]
+        return [
+            one
+            for repository in self._session.repositories
+            for one in all_set_aside(repository.catalog, repository.runtime.journal)
+        ]
 
     def unfinished(self) -> list[RecoveryItem]:
         """Return all that is on its way, in this and in other processes.

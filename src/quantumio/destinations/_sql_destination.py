@@ -10,7 +10,7 @@ from uuid import UUID
 import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.dialects import postgresql, sqlite
 
 from quantumio.destinations._failures import read_only
 from quantumio.destinations._row_checksum import RowChecksum
@@ -264,25 +264,17 @@ class DatabaseDestination:
     ) -> tuple[str, int]:
         """Note the load, or find it noted; return its state and the size of its chunks."""
         with self._database.write(f"loading {table}") as connection:
-            query = sa.select(LOADS).where(LOADS.c.qio_load == load_id)
-            found = connection.execute(query).one_or_none()
-            if found is None:
-                values = {
-                    "qio_load": load_id,
-                    "table_name": table,
-                    "row_count": rows.num_rows,
-                    "chunk_rows": chunk_rows,
-                    "arrow_schema": rows.schema.serialize().to_pybytes(),
-                    "checksum": checksum,
-                    "state": _LOADING,
-                }
-                try:
-                    with connection.begin_nested():
-                        connection.execute(sa.insert(LOADS).values(values))
-                except IntegrityError:  # another attempt was first
-                    found = connection.execute(query).one()
-                else:
-                    return _LOADING, chunk_rows
+            note = self._insert_new(LOADS).values(
+                qio_load=load_id,
+                table_name=table,
+                row_count=rows.num_rows,
+                chunk_rows=chunk_rows,
+                arrow_schema=rows.schema.serialize().to_pybytes(),
+                checksum=checksum,
+                state=_LOADING,
+            )
+            connection.execute(note)  # another attempt may have been first
+            found = connection.execute(sa.select(LOADS).where(LOADS.c.qio_load == load_id)).one()
             if (found.table_name, found.row_count, found.checksum) != (table, rows.num_rows, checksum):
                 raise DestinationError(
                     f"destination {self._name!r}: the load {load_id} is there with other rows",
@@ -290,6 +282,11 @@ class DatabaseDestination:
                     kind=ErrorKind.CORRUPT,
                 )
             return found.state, found.chunk_rows
+
+    def _insert_new(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+        """Return the insertion of a row unless its key is there."""
+        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
+        return insert(table).on_conflict_do_nothing()
 
     def _finished_chunks(self, load_id: UUID) -> set[int]:
         with self._database.read("reading chunks") as connection:
@@ -308,11 +305,9 @@ class DatabaseDestination:
     ) -> None:
         """Write a chunk and its key in one transaction; a chunk that is there is left alone."""
         with self._database.write(f"loading {table}") as connection:
-            try:
-                with connection.begin_nested():
-                    connection.execute(sa.insert(CHUNKS).values(qio_load=load_id, chunk=number))
-            except IntegrityError:
-                return
+            chunk = self._insert_new(CHUNKS).values(qio_load=load_id, chunk=number)
+            if connection.execute(chunk.returning(CHUNKS.c.chunk)).first() is None:
+                return  # another attempt was faster
             row_numbers = range(first_row, first_row + len(values[0]))
             raw = connection.connection.driver_connection
             if self._database.is_sqlite:

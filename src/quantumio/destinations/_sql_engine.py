@@ -202,6 +202,10 @@ class Database:
             raise self._failure(doing, getattr(error, "orig", None) or error) from None
         except OSError as error:
             raise local_failure(self.name, doing, error) from error
+        except Exception as error:  # rows are handed to the drivers themselves
+            if type(error).__module__.partition(".")[0] not in ("sqlite3", "psycopg"):
+                raise
+            raise self._failure(doing, error) from None
 
     def _failure(self, doing: str, error: BaseException) -> DestinationError:
         kind = _kind(error)

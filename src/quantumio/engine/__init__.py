@@ -32,7 +32,13 @@ from quantumio.engine._progress import Progress
 from quantumio.engine._recovery_report import RecoveryItem, RecoveryReport
 from quantumio.engine._runtime import Runtime
 from quantumio.engine._runtime_settings import RuntimeSettings, RuntimeStatus
-from quantumio.engine._set_aside import SetAside, SetAsideFile, SetAsideOutput, SetAsidePlace
+from quantumio.engine._set_aside import (
+    SetAside,
+    SetAsideFile,
+    SetAsideOutput,
+    SetAsidePlace,
+    all_set_aside,
+)
 
 __all__ = [
     "GIVEN_UP",
@@ -73,6 +79,7 @@ __all__ = [
     "SetAsideOutput",
     "SetAsidePlace",
     "StoreGarbage",
+    "all_set_aside",
     "as_targets",
     "known_outcome",
     "outcome_error",

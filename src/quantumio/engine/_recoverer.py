@@ -12,7 +12,6 @@ from quantumio.engine._owner import Owner
 from quantumio.engine._recovery import Recovery
 from quantumio.engine._recovery_report import RecoveryItem, RecoveryReport
 from quantumio.engine._unexpected import unexpected
-from quantumio.engine._waiting import Reply
 from quantumio.errors import QuantumioError
 from quantumio.ports import Catalog
 from quantumio.system import threads
@@ -57,18 +56,18 @@ class Recoverer:
             if self._ledger.has_unsaved:
                 await threads.run(self._ledger.save)
 
-    async def recover(self, done: Reply[RecoveryReport]) -> None:
-        """Recover all for somebody who asks; the report tells also what was done in the background before."""
-        try:
-            await threads.run(self._catalog.hasten_follow_ups)  # who asks does not mean later
-            await self._recover_alone(end_dead=True)
-            done.give(self._untold)
-            self._untold = RecoveryReport()
-        except QuantumioError as error:
-            done.fail(error)
-        except BaseException as error:
-            done.fail(unexpected(error))
-            raise
+    async def recover(self) -> RecoveryReport:
+        """Recover all for somebody who asks; the report tells also what was done in the background before.
+
+        Raises
+        ------
+        QuantumioError
+            The registry cannot be reached.
+        """
+        await threads.run(self._catalog.hasten_follow_ups)  # who asks does not mean later
+        await self._recover_alone(end_dead=True)
+        report, self._untold = self._untold, RecoveryReport()
+        return report
 
     async def recover_left(self) -> None:
         """Recover in the background; what goes wrong is told by the ledger, and tried again."""

@@ -6,7 +6,7 @@ import functools
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 import anyio
@@ -35,7 +35,6 @@ from quantumio.engine._recovery_report import RecoveryItem, RecoveryReport
 from quantumio.engine._restored import restored
 from quantumio.engine._runtime_settings import RuntimeSettings, RuntimeStatus
 from quantumio.engine._sessions import StoreSessions
-from quantumio.engine._set_aside import SetAside, all_set_aside
 from quantumio.engine._spill import Spill
 from quantumio.engine._temporaries import Temporaries
 from quantumio.engine._unexpected import outcome_after, unexpected
@@ -51,7 +50,6 @@ from quantumio.model import (
     CommitUnknown,
     FollowUp,
     Transaction,
-    TransactionRecord,
 )
 from quantumio.ports import Catalog, Destinations, Formats
 from quantumio.system import environment, threads
@@ -73,6 +71,8 @@ _IDLE_SHARE: Final = 4
 
 _RENEWALS: Final = 4
 """How often the lease is renewed while it lasts."""
+
+_T = TypeVar("_T")
 
 _CLOSED: Final = "the Butler is closed"
 _LEFT_BEHIND: Final = "the Butler was closed while a call for it had not returned; it is not in the journal"
@@ -138,6 +138,7 @@ class Runtime:
             ledger=self.ledger,
             carry=self._carry_entry,
         )
+        self.way_back = self._recovery.way_back
         self._endings = Endings(self._end_prepared)
         self._recoverer = Recoverer(self._recovery, catalog, self._owner, self.ledger, self._endings)
         # By context, not by transaction: while one that was parked is concluded, recovery may carry it again.
@@ -224,6 +225,25 @@ class Runtime:
     def _soon(self, work: Callable[[], Awaitable[None]], refuse: Callable[[], None]) -> None:
         """Have the loop do work, from any thread; where it has ended, refuse it."""
         self._loop.hand_over(Job(functools.partial(self._guarded, work), refuse))
+
+    def _ask(self, work: Callable[[], Awaitable[_T]]) -> Reply[_T]:
+        """Have the loop do work, from any thread; the reply is what comes of it.
+
+        An interrupt of the caller only ends the waiting. Where the loop has ended it is a `StateError`.
+        """
+        reply: Reply[_T] = Reply()
+
+        async def answer() -> None:
+            try:
+                reply.give(await work())
+            except QuantumioError as error:
+                reply.fail(error)
+            except BaseException as error:
+                reply.fail(unexpected(error))
+                raise
+
+        self._soon(answer, lambda: reply.fail(StateError(_CLOSED, hint="open another one")))
+        return reply
 
     # -- contexts
     def open(
@@ -423,23 +443,7 @@ class Runtime:
             It did not arrive.
         """
         self.check_may_wait()
-        done: Reply[None] = Reply()
-        self._soon(
-            functools.partial(self._place_now, context, output, done),
-            lambda: done.fail(StateError(_CLOSED, hint="open another one")),
-        )
-        done.result()
-
-    async def _place_now(self, context: Context, output: Output, done: Reply[None]) -> None:
-        try:
-            await self._carrier.place_now(context, output)
-        except QuantumioError as error:
-            done.fail(error)
-        except BaseException as error:
-            done.fail(unexpected(error))
-            raise
-        else:
-            done.give(None)
+        self._ask(lambda: self._carrier.place_now(context, output)).result()  # the loop makes the carrier
 
     def prepare_now(self, transaction: Transaction) -> None:
         """Write the intent of a transaction whose artifacts the caller will place.
@@ -451,18 +455,9 @@ class Runtime:
         """
         self.check_usable()
         self.check_may_wait()
-        done: Reply[TransactionRecord | QuantumioError] = Reply()
-        refused = StateError(_CLOSED, hint="open another one")
-        self._soon(functools.partial(self._prepare_now, transaction, done), lambda: done.give(refused))
-        answer = done.result()
+        answer = self._ask(lambda: _shielded(self._committer.prepare(transaction))).result()
         if isinstance(answer, QuantumioError):
             raise answer
-
-    async def _prepare_now(
-        self, transaction: Transaction, done: Reply[TransactionRecord | QuantumioError]
-    ) -> None:
-        with anyio.CancelScope(shield=True):
-            done.give(await self._committer.prepare(transaction))
 
     def commit_now(self, transaction: Transaction) -> Reply[CommitOutcome]:
         """Make a transaction visible whose artifacts are placed already; the reply is its outcome.
@@ -471,14 +466,7 @@ class Runtime:
         """
         self.check_usable()
         self.check_may_wait()
-        done: Reply[CommitOutcome] = Reply()
-        refused = CommitFailed(txid=transaction.txid, kind=ErrorKind.CLOSED, message=_CLOSED)
-        self._soon(functools.partial(self._commit_now, transaction, done), lambda: done.give(refused))
-        return done
-
-    async def _commit_now(self, transaction: Transaction, done: Reply[CommitOutcome]) -> None:
-        with anyio.CancelScope(shield=True):
-            done.give(await self._committer.flip(transaction))
+        return self._ask(lambda: _shielded(self._committer.flip(transaction)))
 
     def follow_soon(self, txid: UUID) -> None:
         """Do in the background what follows a transaction of `commit_now`; `drain` waits for it."""
@@ -593,9 +581,7 @@ class Runtime:
         """
         self.check_usable()
         self.check_may_wait()
-        done: Reply[RecoveryReport] = Reply()
-        refused = StateError(_CLOSED, hint="open another one")
-        self._soon(functools.partial(self._recoverer.recover, done), lambda: done.fail(refused))
+        done = self._ask(self._recoverer.recover)
         if not done.wait(timeout_s):
             return RecoveryReport()
         report = done.result()
@@ -643,19 +629,6 @@ class Runtime:
         return self._recovery.quarantine()
 
     # -- what was set aside
-    def set_aside(self) -> list[SetAside]:
-        """Return what nobody goes on with until somebody decides."""
-        return all_set_aside(self.catalog, self.journal)
-
-    def knows_set_aside(self, txid: UUID) -> bool:
-        """Whether a transaction is set aside here, or was and somebody has decided about it."""
-        return self._recovery.way_back.knows(txid)
-
-    def look_at_set_aside(self, retry: Sequence[UUID], drop: Sequence[UUID]) -> list[RecoveryItem]:
-        """Tell what taking in again and dropping would do, and do nothing."""
-        look = self._recovery.way_back.look
-        return [*(look(txid, "retry") for txid in retry), *(look(txid, "drop") for txid in drop)]
-
     def retry_set_aside(self, txids: Sequence[UUID], *, as_next: bool) -> list[RecoveryItem]:
         """Take in again what was set aside, and wait until that is decided; see `WayBack`.
 
@@ -666,28 +639,14 @@ class Runtime:
         """
         self.check_usable()
         self.check_may_wait()
-        done: Reply[list[RecoveryItem]] = Reply()
-        refused = StateError(_CLOSED, hint="open another one")
-        self._soon(functools.partial(self._retry_set_aside, txids, as_next, done), lambda: done.fail(refused))
-        items = done.result()
+        items = self._ask(lambda: self.way_back.retry(txids, as_next=as_next)).result()
         self._deliver(items)
         return items
-
-    async def _retry_set_aside(
-        self, txids: Sequence[UUID], as_next: bool, done: Reply[list[RecoveryItem]]
-    ) -> None:
-        try:
-            done.give(await self._recovery.way_back.retry(txids, as_next=as_next))
-        except QuantumioError as error:
-            done.fail(error)
-        except BaseException as error:
-            done.fail(unexpected(error))
-            raise
 
     def drop_set_aside(self, txids: Sequence[UUID]) -> list[RecoveryItem]:
         """Give up what was set aside, for good."""
         self.check_usable()
-        items = [self._recovery.way_back.drop(txid) for txid in txids]
+        items = [self.way_back.drop(txid) for txid in txids]
         self._deliver(items)
         return items
 
@@ -814,6 +773,13 @@ class Runtime:
         if context.outcome is outcome:
             self._remember(context.txid, outcome)
             self._carrier.note_outcome(context, outcome)
+
+
+async def _shielded(work: Awaitable[_T]) -> _T:
+    """Do work to its end, also where the loop is being ended."""
+    with anyio.CancelScope(shield=True):
+        result = await work
+    return result  # noqa: RET504  a scope may end without
 
 
 def _nothing() -> None:

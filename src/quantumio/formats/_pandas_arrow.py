@@ -125,7 +125,7 @@ def arrow_to_pandas(table: pa.Table) -> pd.DataFrame:
             if name in columns:
                 frame[name] = frame[name].astype(pd.CategoricalDtype(categories, frame[name].cat.ordered))
         frame = _in_seconds(frame, table.schema, described)
-    except (pa.ArrowException, KeyError, TypeError, ValueError, NotImplementedError) as error:
+    except (pa.ArrowException, KeyError, TypeError, ValueError, RuntimeError) as error:
         if described:
             raise FormatError(
                 f"the pandas metadata of the schema do not fit its columns: {error}",

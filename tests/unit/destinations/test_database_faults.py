@@ -209,6 +209,45 @@ def test_rows_that_somebody_changes_while_they_are_loaded_are_noticed(opened, tm
         destination.read("stars", load_id)
 
 
+def test_rows_that_are_there_without_their_chunk_are_the_destinations_error(
+    opened, tmp_path, postgresql_database
+):
+    def on_postgresql(statement):
+        with psycopg.connect(postgresql_database.replace("+psycopg", "")) as connection:
+            connection.execute(statement)
+
+    for destination, run in (
+        (opened(), lambda statement: sql(tmp_path / "level3.db", statement)),
+        (opened(postgresql_database), on_postgresql),
+    ):
+        load_id = environment.uuid7()
+        destination.load("stars", stars(5), load_id)
+        run("UPDATE qio_loads SET state = 'loading'")
+        run("DELETE FROM qio_chunks")
+        with pytest.raises(DestinationError, match="loading stars failed") as caught:
+            destination.load("stars", stars(5), load_id)
+        assert caught.value.kind is ErrorKind.UNSPECIFIED
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_load_that_another_attempt_finishes_meanwhile_is_there_once(opened, tmp_path, at):
+    one, other, load_id = opened(), opened(), environment.uuid7()
+    one.load("stars", stars(1), environment.uuid7())
+    turns = []
+
+    def meanwhile(point):
+        if point == "files.lock.before":  # 1: the load is noted  2: its rows are written  3: it is complete
+            turns.append(point)
+            if len(turns) == at:
+                other.load("stars", stars(5), load_id)
+
+    with failpoints.watched(meanwhile):
+        one.load("stars", stars(5), load_id)
+    assert len(turns) >= at
+    assert one.read("stars", load_id).equals(stars(5))
+    assert sql(tmp_path / "level3.db", "SELECT count(*) FROM stars_rows") == [(6,)]
+
+
 def test_dimensions_that_another_process_adds_meanwhile_are_added_once(opened):
     one, other, first, second = opened(), opened(), environment.uuid7(), environment.uuid7()
     one.load("stars", stars(1), first)

@@ -8,8 +8,7 @@ from quantumio.engine import _recoverer
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._recoverer import Recoverer
 from quantumio.engine._restored import _name_of
-from quantumio.engine._waiting import Reply
-from quantumio.errors import DestinationError, ErrorKind, InternalError
+from quantumio.errors import DestinationError, ErrorKind
 from tests.unit.engine.conftest import WrappedCatalog
 from tests.unit.engine.journals import OTHER, TXID, artifact, output, transaction
 
@@ -104,18 +103,11 @@ async def test_failures_are_saved_where_nothing_is_left_to_recover(place, tmp_pa
 @pytest.mark.anyio
 async def test_who_asks_for_recovery_is_told_why_there_is_none(place, tmp_path):
     recoverer, _ = recoverer_of(place, tmp_path, hasten_follow_ups=failing(AWAY, KeyError("a bug")))
-    asked = Reply()
-    await recoverer.recover(asked)
     with pytest.raises(DestinationError, match="the registry is away"):
-        asked.result()
-    again = Reply()
+        await recoverer.recover()
     with pytest.raises(KeyError):
-        await recoverer.recover(again)
-    with pytest.raises(InternalError, match="KeyError"):
-        again.result()
-    at_last = Reply()
-    await recoverer.recover(at_last)
-    assert at_last.result().is_clean
+        await recoverer.recover()
+    assert (await recoverer.recover()).is_clean
 
 
 def test_output_that_went_as_rows_alone_has_the_name_of_its_place():
