@@ -27,7 +27,7 @@ from quantumio.errors import DestinationError
 HOLDER = """
     import sys
     from pathlib import Path
-    from quantumio.system.files import FileLock
+    from quantumio.system.locks import FileLock
     with FileLock(Path(sys.argv[1])):
         print("held", flush=True)
         sys.stdin.readline()

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from quantumio import Butler, CommitParkedError, DatasetType
-from quantumio.system import environment, files
+from quantumio.system import environment, files, locks
 from quantumio.testing import SimulationFaults, simulate
 
 NO_FAULTS = SimulationFaults(pauses=0, store=0, commits=0)
@@ -35,11 +35,11 @@ def test_a_lock_excludes_and_is_freed_by_death(tmp_path):
     seen = []
 
     def hold(process):
-        with files.FileLock(process.simulation.root / "lock"):
+        with locks.FileLock(process.simulation.root / "lock"):
             process.simulation.sleep(100)
 
     def wait(process):
-        with files.FileLock(process.simulation.root / "lock", timeout_s=1000):
+        with locks.FileLock(process.simulation.root / "lock", timeout_s=1000):
             seen.append(process.simulation.now())
 
     def scenario(simulation):

@@ -26,7 +26,7 @@ from quantumio.model import (
     check_identifier,
     parse_bytes,
 )
-from quantumio.system import environment, files
+from quantumio.system import environment, files, locks
 
 __all__ = ["Settings", "load_toml", "merge", "operator_layer", "parse_settings"]
 
@@ -218,7 +218,7 @@ def _runtime(table: Mapping[str, object], origin: str) -> RuntimeSettings:
         lease_s=_seconds(table, "lease_s", where, default=600.0, least=1.0),
         journaled_lease_s=_seconds(table, "journaled_lease_s", where, default=7 * 86400.0, least=1.0),
         registry_lock_timeout_s=_seconds(
-            table, "registry_lock_timeout_s", where, default=files.LOCK_TIMEOUT_S, least=1.0
+            table, "registry_lock_timeout_s", where, default=locks.LOCK_TIMEOUT_S, least=1.0
         ),
         journal_max_bytes=(
             parse_bytes(table["journal_max_bytes"], f"{where}: journal_max_bytes")

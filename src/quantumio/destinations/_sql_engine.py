@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from quantumio.destinations._failures import local_failure
 from quantumio.destinations._secrets import Credentials, Secret, scrub
 from quantumio.errors import DestinationError, ErrorKind, MissingExtraError
-from quantumio.system import files, sqlite_files
+from quantumio.system import files, locks, sqlite_files
 from quantumio.system.deadlines import ending_connection
 from quantumio.system.failpoints import reach
 
@@ -215,8 +215,8 @@ class Database:
         )
 
 
-def _file_lock(database: Path, lock: Path | None) -> files.FileLock:
-    return files.FileLock(lock or database.with_name(f"{database.name}.lock"))
+def _file_lock(database: Path, lock: Path | None) -> locks.FileLock:
+    return locks.FileLock(lock or database.with_name(f"{database.name}.lock"))
 
 
 def _kind(error: BaseException) -> ErrorKind:

@@ -34,7 +34,7 @@ from quantumio.engine._journal_manifest import (
 from quantumio.engine._output import Encoded
 from quantumio.errors import BufferFull, InvalidInputError, StateError
 from quantumio.model import FormatChoice, Transaction
-from quantumio.system import environment, files
+from quantumio.system import environment, files, locks
 from quantumio.system.file_systems import mount_table, volatile_file_system
 
 __all__ = ["MIN_FREE_BYTES", "Encoding", "Journal", "upstream_first"]
@@ -73,7 +73,7 @@ class Journal:
         self._allow_volatile = allow_volatile
         self._min_free_bytes = min_free_bytes
         self._max_bytes = max_bytes
-        self._lock = files.FileLock(self.root / LOCK, follow_symlinks=False)
+        self._lock = locks.FileLock(self.root / LOCK, follow_symlinks=False)
 
     def volatile_file_system(self) -> str | None:
         """Tell on which file system it is, in words, if that forgets everything when the power fails."""

@@ -25,7 +25,7 @@ from quantumio.errors import (
     QuantumioError,
     StateError,
 )
-from quantumio.system import environment, files
+from quantumio.system import environment, files, locks
 from quantumio.system.os_errors import HINTS, os_error_kind
 
 __all__ = [
@@ -79,12 +79,12 @@ class JournalEntry:
         Of its transaction.
     """
 
-    def __init__(self, root: Path, txid: UUID, state: JournalState, journal_lock: files.FileLock) -> None:
+    def __init__(self, root: Path, txid: UUID, state: JournalState, journal_lock: locks.FileLock) -> None:
         self.txid = txid
         self._root = root
         self._state = state
         self._journal_lock = journal_lock
-        self._lock: files.FileLock | None = None
+        self._lock: locks.FileLock | None = None
 
     def __repr__(self) -> str:
         return f"<JournalEntry {self.path.name}>"
@@ -109,7 +109,7 @@ class JournalEntry:
 
     def held_by(self) -> str | None:
         """Tell for people which living process works on it; None where none does, or nobody knows."""
-        pid = files.FileLock(self.path / LOCK, follow_symlinks=False).holder()
+        pid = locks.FileLock(self.path / LOCK, follow_symlinks=False).holder()
         if pid is None:
             return None
         return f"held by process {pid}" if pid else "held by a process outside of this container"
@@ -135,7 +135,7 @@ class JournalEntry:
         return False  # it was renamed, or the journal removed, between two steps
 
     def _take_lock(self) -> bool:
-        self._lock = files.FileLock(self.path / LOCK, follow_symlinks=False)
+        self._lock = locks.FileLock(self.path / LOCK, follow_symlinks=False)
         if not self._lock.try_acquire():
             return False
         if self._lock.is_in_place():

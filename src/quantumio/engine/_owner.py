@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from quantumio.engine._journal_entry import telling
-from quantumio.system import environment, files
+from quantumio.system import environment, files, locks
 
 if TYPE_CHECKING:
     from quantumio.ports import Catalog
@@ -33,7 +33,7 @@ class Owner:
         self.id: UUID = environment.uuid7()
         self._directory = directory
         self._lock = threading.Lock()
-        self._held: files.FileLock | None = None
+        self._held: locks.FileLock | None = None
 
     @property
     def is_registered(self) -> bool:
@@ -45,7 +45,7 @@ class Owner:
         with self._lock:
             if self._held is not None:
                 return
-            held = files.FileLock(_lock_path(self._directory, self.id))
+            held = locks.FileLock(_lock_path(self._directory, self.id))
             with telling(f"making the lock of this process in {self._directory}"):
                 files.make_directories(self._directory)
                 held.acquire()
@@ -88,7 +88,7 @@ def is_dead_here(directory: Path, owner: UUID, host: str | None, boot_id: str | 
     path = _lock_path(directory, owner)
     if not files.exists(path):
         return True  # it ended in good order
-    lock = files.FileLock(path)
+    lock = locks.FileLock(path)
     try:
         if not lock.try_acquire():
             return False

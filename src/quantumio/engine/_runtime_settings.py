@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from quantumio.engine._journal import MIN_FREE_BYTES
-from quantumio.system import files
+from quantumio.system import locks
 
 __all__ = ["RuntimeSettings", "RuntimeStatus"]
 
@@ -46,7 +46,7 @@ class RuntimeSettings:
     verify_borrowed: bool = True
     lease_s: float = 600.0
     journaled_lease_s: float = 7 * 86400.0
-    registry_lock_timeout_s: float = files.LOCK_TIMEOUT_S
+    registry_lock_timeout_s: float = locks.LOCK_TIMEOUT_S
     journal_max_bytes: int | None = None
     journal_min_free_bytes: int = MIN_FREE_BYTES
     allow_volatile_journal: bool = False

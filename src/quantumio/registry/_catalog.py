@@ -48,7 +48,7 @@ from quantumio.registry._uninterrupted import after_abandoned, uninterrupted
 from quantumio.registry._universe import make_universe, universe_from_wire, universe_to_wire
 from quantumio.registry._universe_schema import Tables
 from quantumio.registry._workspaces import Workspaces
-from quantumio.system import environment, files
+from quantumio.system import environment, locks
 
 __all__ = ["SqlCatalog", "create_registry", "open_registry", "upgrade"]
 
@@ -471,7 +471,7 @@ def _fill(connection: sa.Connection, identity: UUID, universe: str) -> None:
 
 
 def open_registry(
-    url: str, *, lock_path: Path, readonly: bool = False, lock_timeout_s: float = files.LOCK_TIMEOUT_S
+    url: str, *, lock_path: Path, readonly: bool = False, lock_timeout_s: float = locks.LOCK_TIMEOUT_S
 ) -> SqlCatalog:
     """Open a registry that is there.
 

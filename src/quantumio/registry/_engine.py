@@ -29,9 +29,9 @@ from quantumio.registry._reader_pool import ReaderPool
 from quantumio.registry._sqlite import WalFiles, checkpoint, connect_reader, connect_writer, sqlite_engine
 from quantumio.registry._uninterrupted import uninterrupted
 from quantumio.registry._url import checked_url, place_of
-from quantumio.system import environment, files, sqlite_files
+from quantumio.system import environment, files, locks, sqlite_files
 from quantumio.system.failpoints import reach
-from quantumio.system.files import FileLock
+from quantumio.system.locks import FileLock
 
 __all__ = ["Database"]
 
@@ -73,7 +73,7 @@ class Database:
         *,
         readonly: bool,
         create: bool = False,
-        lock_timeout_s: float = files.LOCK_TIMEOUT_S,
+        lock_timeout_s: float = locks.LOCK_TIMEOUT_S,
     ) -> None:
         self._url = checked_url(url)
         self.readonly = readonly

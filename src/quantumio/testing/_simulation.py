@@ -27,7 +27,7 @@ import anyio.to_thread
 import trio
 from attrs import define, field, frozen
 
-from quantumio.system import environment, failpoints, files
+from quantumio.system import environment, failpoints, files, locks
 from quantumio.testing._simulated_clock import SimulatedClock, sleep
 from quantumio.testing._simulated_disk import SimulatedDisk
 from quantumio.testing._simulated_registry import connection_class
@@ -456,7 +456,7 @@ class Simulation:
     def release_files(self, process: SimulatedProcess | None) -> None:
         """Do what the kernel does at the end of a process (None: of all): close its files."""
         held = {descriptor for descriptor, owner in self._locked.values() if process in (None, owner)}
-        for one in tuple(files._lock_files):  # noqa: SLF001  as the kernel knows them
+        for one in tuple(locks._lock_files):  # noqa: SLF001  as the kernel knows them
             if one.descriptor in held:
                 one.close()
         for each in self.processes if process is None else [process]:
@@ -579,8 +579,8 @@ class Simulation:
             (_thread, "start_new_thread", lambda function, arguments: function(*arguments)),
             (concurrent.futures.ThreadPoolExecutor, "submit", run_now),
             (fcntl, "flock", self.flock),
-            (files, "_LOOKS", 2),  # who waits for a lock looks more rarely: waiting costs nothing here
-            (files, "_LONGEST_PAUSE_S", 5.0),
+            (locks, "_LOOKS", 2),  # who waits for a lock looks more rarely: waiting costs nothing here
+            (locks, "_LONGEST_PAUSE_S", 5.0),
             (files, "_durable", _OfProcess()),
             (sqlite3, "connect", connect),
             (anyio, "CancelScope", scope),

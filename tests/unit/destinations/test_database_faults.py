@@ -25,7 +25,7 @@ from quantumio.errors import (
     StateError,
 )
 from quantumio.model import DataId, DatasetRef, DatasetType, DestinationSettings
-from quantumio.system import environment, failpoints, files
+from quantumio.system import environment, failpoints, locks
 
 STARS = DatasetType("stars", dimensions=("instrument", "visit"), storage_class="ArrowTable")
 
@@ -132,7 +132,7 @@ def test_closing_does_not_wait_for_ever_for_its_turn(opened, tmp_path, monkeypat
     destination, load_id = opened(), environment.uuid7()
     destination.load("stars", stars(10), load_id)
     clock = iter(range(0, 10**6, 100))
-    with files.FileLock(tmp_path / "level3.db.lock"), monkeypatch.context() as patch:
+    with locks.FileLock(tmp_path / "level3.db.lock"), monkeypatch.context() as patch:
         patch.setattr(environment, "monotonic", lambda: next(clock))
         with caplog.at_level(logging.WARNING):
             destination.close()

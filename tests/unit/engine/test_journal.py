@@ -41,7 +41,7 @@ from quantumio.model import (
     Resolution,
     Target,
 )
-from quantumio.system import failpoints, files
+from quantumio.system import failpoints, files, locks
 from quantumio.testing import crash_everywhere
 from tests.house import source
 from tests.unit.engine import journals
@@ -349,8 +349,8 @@ def test_entry_without_its_lock_file_can_be_locked(journal, ready):
 
 
 def test_entry_whose_lock_cannot_be_had_while_it_is_made_is_refused(journal, root, monkeypatch):
-    real = files.FileLock.try_acquire
-    monkeypatch.setattr(files.FileLock, "try_acquire", lambda self: self is journal._lock and real(self))
+    real = locks.FileLock.try_acquire
+    monkeypatch.setattr(locks.FileLock, "try_acquire", lambda self: self is journal._lock and real(self))
     with pytest.raises(ConflictError):
         journals.write(journal)
     assert names(root) == []
@@ -371,7 +371,7 @@ def test_entry_without_its_lock_file_is_seen_by_nobody(journal, root):
 
     def hook(name):
         if name in ("files.mkdir.after", "files.rmdir.before"):
-            seen.append((name, files.FileLock(root / "LOCK").try_acquire()))
+            seen.append((name, locks.FileLock(root / "LOCK").try_acquire()))
 
     root.mkdir(parents=True)
     with failpoints.watched(hook):

@@ -7,7 +7,7 @@ import pytest
 
 from quantumio.engine import _owner
 from quantumio.errors import DestinationError
-from quantumio.system import environment
+from quantumio.system import environment, locks
 
 
 class Registry:
@@ -114,7 +114,7 @@ def test_who_may_not_lock_cannot_tell_of_a_death(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patched:
-        patched.setattr(_owner.files.FileLock, "try_acquire", refuse)
+        patched.setattr(locks.FileLock, "try_acquire", refuse)
         assert not is_dead(tmp_path, owner.id)
     assert is_dead(tmp_path, owner.id)
     assert list(tmp_path.iterdir()) == []

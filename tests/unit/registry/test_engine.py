@@ -19,7 +19,7 @@ from quantumio.registry._file_systems import check_local
 from quantumio.registry._migrations import check_revision
 from quantumio.registry._reader_pool import ReaderPool
 from quantumio.registry._sqlite import checkpoint, connect_writer
-from quantumio.system import environment, failpoints, files
+from quantumio.system import environment, failpoints, locks
 from tests.unit.registry.conftest import Place
 
 BROKEN = sqlite3.OperationalError("disk I/O error")
@@ -98,7 +98,7 @@ def test_writer_that_does_not_get_its_turn_has_stored_nothing(database: Database
 
 
 def test_process_that_holds_the_lock_is_named(embedded: Database, sqlite_place: Place) -> None:
-    with files.FileLock(sqlite_place.lock_path), pytest.raises(DestinationError) as error:
+    with locks.FileLock(sqlite_place.lock_path), pytest.raises(DestinationError) as error:
         note(embedded, "ada")
     assert f"process {os.getpid()} (this one) has held the lock" in str(error.value)
     assert error.value.kind is ErrorKind.LOCKED
@@ -222,7 +222,7 @@ def test_closing_does_not_wait_for_ever_for_its_turn(
     embedded: Database, open_database: Open, sqlite_place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     note(embedded, "ada")
-    with files.FileLock(sqlite_place.lock_path), caplog.at_level(logging.WARNING):
+    with locks.FileLock(sqlite_place.lock_path), caplog.at_level(logging.WARNING):
         embedded.close()
     assert "was left out" in caplog.text
     assert names(open_database(sqlite_place)) == ["ada"]

@@ -9,13 +9,13 @@ import threading
 
 import pytest
 
-from quantumio.system import failpoints, files
-from quantumio.system.files import FileLock
+from quantumio.system import failpoints, locks
+from quantumio.system.locks import FileLock
 
 HOLDER = """
     import sys
     from pathlib import Path
-    from quantumio.system.files import FileLock
+    from quantumio.system.locks import FileLock
     with FileLock(Path(sys.argv[1])):
         print("held", flush=True)
         sys.stdin.readline()
@@ -122,7 +122,7 @@ def test_who_waits_gives_up_in_time_and_names_the_holder(tmp_path):
 
 
 def test_holder_is_not_known_where_the_system_does_not_tell(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_LOCKS", tmp_path / "no such file")
+    monkeypatch.setattr(locks, "_LOCKS", tmp_path / "no such file")
     with FileLock(tmp_path / "lock"), pytest.raises(TimeoutError, match="some process has held the lock"):
         FileLock(tmp_path / "lock").acquire(timeout_s=0)
 
@@ -192,7 +192,7 @@ def test_symbolic_link_is_followed_unless_it_is_not_wanted(tmp_path):
 FORKING = """
     import os, sys
     from pathlib import Path
-    from quantumio.system.files import FileLock
+    from quantumio.system.locks import FileLock
     path = Path(sys.argv[1])
     lock = FileLock(path)
     lock.acquire()

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from quantumio.errors import ErrorKind
-from quantumio.system import environment, files
+from quantumio.system import environment, files, locks
 from quantumio.system.deadlines import ending_connection
-from quantumio.system.files import FileLock, IrregularFileError
+from quantumio.system.files import IrregularFileError
+from quantumio.system.locks import FileLock
 from quantumio.system.os_errors import os_error_kind
 
 
@@ -55,12 +56,12 @@ def test_failed_fsync_of_somebody_elses_file_is_told_and_leaves_no_descriptor(tm
 
 def test_lock_of_a_parent_is_neither_kept_nor_freed_by_what_a_child_does_first(tmp_path, monkeypatch):
     """The steps of a forked child, beside a copy of the descriptor that stands for its parent."""
-    monkeypatch.setattr(files, "_lock_files", set())
+    monkeypatch.setattr(locks, "_lock_files", set())
     lock = FileLock(tmp_path / "lock")
     lock.acquire()
     parents = os.dup(lock._held[0].descriptor)
-    files._forking.acquire()
-    files._close_in_child()
+    locks._forking.acquire()
+    locks._close_in_child()
     assert not lock.is_held
     lock.release()
     assert not FileLock(tmp_path / "lock").try_acquire(), "the child has freed the lock of its parent"
