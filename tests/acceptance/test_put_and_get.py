@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from astropy.nddata import CCDData
 
 import quantumio
 from quantumio import (
@@ -304,3 +305,14 @@ def test_bad_ends_of_waiting(butler):
         ctx.ticket.wait()
     with pytest.raises(quantumio.InvalidInputError):
         ctx.ticket.wait("sometime")
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_what_was_read_can_be_put_again(butler, readonly):
+    with butler.context() as ctx:
+        ctx.put(image(), "calexp", visit=33, detector=0)
+        first = ctx.get("calexp", visit=33, detector=0, readonly=readonly)
+        assert type(first) is CCDData
+        ctx.put(first, "calexp", visit=34, detector=0)
+        assert_same_image(ctx.get("calexp", visit=34, detector=0), image())
+    assert_same_image(butler.get("calexp", visit=34, detector=0), image())

@@ -133,7 +133,7 @@ def take_snapshot(
     else:
         copy_array = _Watcher(watched if verify_borrowed else None, None)
     try:
-        canonical = delegate.canonical(value, copy_array)
+        canonical = getattr(delegate, "snapshot", delegate.canonical)(value, copy_array)
     except BaseException:
         if copies is not None:
             copies.release()

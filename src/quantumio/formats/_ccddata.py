@@ -39,6 +39,7 @@ __all__ = [
     "image_of",
     "parse_unit",
     "parts_of",
+    "snapshot_ccddata",
 ]
 
 UNCERTAINTIES: dict[str, type[NDUncertainty]] = {
@@ -164,8 +165,9 @@ class _Unassembled(CCDData):  # type: ignore[misc]  # astropy's classes have no 
 def _assembled(parts: Parts, wcs: WCS | None) -> CCDData:
     if wcs is None:
         return parts.assemble()
-    canonical, added = canonical_wcs(wcs, parts.meta, parts.data.shape)
-    return parts.assemble_with(without_wcs(parts.meta) + added, canonical)
+    meta = without_wcs(parts.meta)  # a header may have kept cards of the WCS that it had before
+    canonical, added = canonical_wcs(wcs, meta, parts.data.shape)
+    return parts.assemble_with(meta + added, canonical)
 
 
 def _unassembled(value: object) -> tuple[Parts, WCS | None] | None:
@@ -266,16 +268,32 @@ def _refused(part: str, what: str, hint: str) -> InvalidInputError:
 def canonical_ccddata(value: object, copy_array: CopyArray) -> CCDData:
     """Return the CCDData that every lossless format gives back.
 
-    Of a value that nobody has looked at since it was made here, a plain CCDData.
+    Raises
+    ------
+    InvalidInputError
+        A part cannot be held; the message names it, or the keyword of the header.
+    """
+    parts, wcs = _unassembled(value) or _taken_apart(value, _as_is)
+    return _assembled(parts.with_arrays(copy_array), wcs)
+
+
+def snapshot_ccddata(value: object, copy_array: CopyArray) -> CCDData:
+    """Return what becomes `canonical_ccddata` at the first look, with the arrays as they are now.
 
     Raises
     ------
     InvalidInputError
         A part cannot be held; the message names it, or the keyword of the header.
     """
-    if (unassembled := _unassembled(value)) is not None:
-        parts, wcs = unassembled
-        return _assembled(parts.with_arrays(copy_array), wcs)
+    return _Unassembled.of(*_taken_apart(value, copy_array))
+
+
+def _as_is(array: PixelArray) -> PixelArray:
+    return array
+
+
+def _taken_apart(value: object, copy_array: CopyArray) -> tuple[Parts, WCS | None]:
+    """Return the parts of a CCDData of somebody else, and its WCS as `snapshot_wcs` gives it."""
     ccd = check_ccddata(value)
     wcs = None if ccd.wcs is None else snapshot_wcs(ccd.wcs)
     uncertainty = ccd.uncertainty
@@ -290,7 +308,7 @@ def canonical_ccddata(value: object, copy_array: CopyArray) -> CCDData:
         psf=None if ccd.psf is None else bulk(ccd.psf, copy_array),
         data=bulk(ccd.data, copy_array),  # last: copying drives the interpreter out of the processor's caches
     )
-    return _Unassembled.of(parts, wcs)
+    return parts, wcs
 
 
 def _own_unit(uncertainty: NDUncertainty | None, unit: units.UnitBase) -> str | None:

@@ -58,9 +58,9 @@ def snapshot_wcs(wcs: WCS) -> WCS:
 def canonical_wcs(snapshot: WCS, meta: Cards, shape: tuple[int, ...]) -> tuple[WCS, Cards]:
     """Return the WCS that a file gives back, and the cards that it adds to the header.
 
-    It is the only WCS of the value (an alternate one becomes the primary one), its pixel shape that of the
-    data. Date and place of the observation belong to the header: it keeps its own where it has them, and gets
-    those of the WCS where it has none.
+    ``meta`` has no cards of another WCS. The WCS is the only one of the value (an alternate one becomes the
+    primary one), its pixel shape that of the data. Date and place of the observation belong to the header: it
+    keeps its own where it has them, and gets those of the WCS where it has none.
     """
     copy = snapshot.deepcopy()
     positional, others = _cards(copy)
@@ -181,7 +181,11 @@ def split_wcs(cards: Cards, shape: tuple[int, ...]) -> tuple[Cards, WCS | None]:
 
 def without_wcs(cards: Cards) -> Cards:
     """Return the cards that no WCS is made of, or that it brings by itself."""
-    return [card for card in cards if not _POSITIONAL.fullmatch(card[0]) and not _is_origin(*card)]
+    return [card for card in cards if not (_is_positional(card[0]) or _is_origin(*card))]
+
+
+def _is_positional(keyword: str) -> bool:
+    return _POSITIONAL.fullmatch(keyword) is not None or _TABLES.match(keyword) is not None
 
 
 def _read(cards: Cards) -> WCS:

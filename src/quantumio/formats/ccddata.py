@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from astropy.nddata import CCDData
 
-from quantumio.formats._ccddata import canonical_ccddata, check_ccddata
+from quantumio.formats._ccddata import canonical_ccddata, check_ccddata, snapshot_ccddata
 from quantumio.formats._delegates import WholeValueDelegate
 from quantumio.formats._guards import refuse_component
 from quantumio.ports import CopyArray
@@ -57,6 +57,16 @@ class CCDDataDelegate(WholeValueDelegate):
             A part cannot be held; the message names it, or the keyword of the header.
         """
         return canonical_ccddata(value, copy_array)
+
+    def snapshot(self, value: object, copy_array: CopyArray) -> CCDData:
+        """Return what becomes the canonical CCDData when somebody looks at it; see `canonical`.
+
+        Raises
+        ------
+        InvalidInputError
+            A part cannot be held; the message names it, or the keyword of the header.
+        """
+        return snapshot_ccddata(value, copy_array)
 
     def arrays(self, value: object) -> Sequence[np.ndarray[Any, Any]]:
         """Return data, mask, uncertainty, flags and psf, as far as they are there."""

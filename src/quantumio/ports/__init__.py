@@ -21,6 +21,7 @@ from quantumio.ports._format import (
     CopyArray,
     Format,
     Formats,
+    SnapshotDelegate,
     StorageClassDelegate,
     TableDelegate,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "ObjectRecord",
     "Placement",
     "RegistryTables",
+    "SnapshotDelegate",
     "StorageClassDelegate",
     "StoredObject",
     "TableDelegate",

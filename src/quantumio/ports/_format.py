@@ -10,7 +10,16 @@ if TYPE_CHECKING:
 
     from quantumio.model import StorageClass
 
-__all__ = ["Buffer", "Chunks", "CopyArray", "Format", "Formats", "StorageClassDelegate", "TableDelegate"]
+__all__ = [
+    "Buffer",
+    "Chunks",
+    "CopyArray",
+    "Format",
+    "Formats",
+    "SnapshotDelegate",
+    "StorageClassDelegate",
+    "TableDelegate",
+]
 
 Buffer = bytes | bytearray | memoryview
 Chunks = Sequence[Buffer]
@@ -154,6 +163,21 @@ class StorageClassDelegate(Protocol):
         ------
         InvalidInputError
             It is no table, or has no such column.
+        """
+
+
+class SnapshotDelegate(StorageClassDelegate, Protocol):
+    """A delegate whose canonical value takes time to make, which nobody who puts one wants to wait for."""
+
+    def snapshot(self, value: object, copy_array: CopyArray) -> object:
+        """Return what put keeps in place of `canonical`: the other methods and the formats take both.
+
+        It refuses the same, shares as little with ``value``, and reads the same for all time.
+
+        Raises
+        ------
+        InvalidInputError
+            A part has no canonical form; the message names it.
         """
 
 

@@ -227,6 +227,41 @@ def test_world_coordinates_are_given_back(round_trip, format_name, name):
     assert list(back.meta) == ["DATE-OBS"]
 
 
+def of(name, *entries):
+    """Cards of a WCS of another kind, and some more."""
+    return [*WCSES[name]().to_header(relax=True).items(), *entries]
+
+
+STALE = {
+    "a value": [("CRVAL1", 77.0)],
+    "a value, a time": [("CRVAL1", 77.0), ("DATE-OBS", "2020-01-01T00:00:00")],
+    "a value, a place": [("CRVAL1", 77.0), ("OBSGEO-X", 1.0), ("OBSGEO-Y", 1.0), ("OBSGEO-Z", 6e6)],
+    "a part of a matrix": [("CD1_1", 5.0), ("DATE-OBS", "2020-01-01")],
+    "a matrix without determinant": [("PC1_1", 0.0), ("CDELT1", 0.0), ("MJD-OBS", 58849.0)],
+    "a rotation": [("CROTA2", 40.0), ("DATE-OBS", "2020-01-01")],
+    "a pole": [("LONPOLE", 12.0), ("DATE-OBS", "2020-01-01")],
+    "sip": of("sip", ("DATE-OBS", "2020-01-01T00:00:00")),
+    "tpv": of("tpv", ("DATE-OBS", "2020-01-01T00:00:00")),
+    "tan": of("tan", ("DATE-OBS", "2020-01-01T00:00:00")),
+    "cd": of("cd", ("DATE-OBS", "2020-01-01T00:00:00")),
+    "tables": [("CPDIS1", "LOOKUP"), ("D2IMDIS1", "LOOKUP"), ("DP1", "EXTVER: 1"), ("DQ1", "NAXES: 2")],
+}
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+@pytest.mark.parametrize("name", ["tan", "sip", "tpv", "cd", "alternate"])
+@pytest.mark.parametrize("stale", STALE)
+def test_cards_of_another_wcs_in_the_header_count_for_nothing(round_trip, format_name, name, stale):
+    wcs = WCSES[name]()
+    value = CCDData(np.zeros((40, 30), "f4"), unit="adu", wcs=wcs, meta=fits.Header(STALE[stale]))
+    canonical, back = round_trip(value, "CCDData", format_name)
+    same(canonical, back)
+    pixels = [np.array([0.0, 7.0, 29.0]), np.array([0.0, 3.0, 19.0])]
+    for one, other in zip(wcs.all_pix2world(*pixels, 0), back.wcs.all_pix2world(*pixels, 0), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-9)
+    assert not {card for card in back.meta if card.startswith(("CRVAL", "CD", "PC", "CPDIS", "D2IM", "DP1"))}
+
+
 def test_time_of_the_wcs_goes_to_a_header_without(round_trip):
     wcs = tan()
     wcs.wcs.dateobs, wcs.wcs.mjdobs = "2025-06-24T03:16:00", 60850.136111111

@@ -12,7 +12,7 @@ from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.wcs import WCS
 
 from quantumio.formats import _ccddata
-from quantumio.formats._ccddata import canonical_ccddata, image_of, parts_of
+from quantumio.formats._ccddata import canonical_ccddata, image_of, parts_of, snapshot_ccddata
 
 
 def tan() -> WCS:
@@ -30,7 +30,7 @@ def image(**parts: object) -> CCDData:
 
 
 def kept(**parts: object) -> CCDData:
-    return canonical_ccddata(image(**parts), np.copy)
+    return snapshot_ccddata(image(**parts), np.copy)
 
 
 def is_image(value: CCDData) -> bool:
@@ -88,9 +88,13 @@ def test_copy_of_it_is_plain_and_shares_nothing() -> None:
     assert is_image(value)
 
 
+def test_canonical_value_is_plain_at_once() -> None:
+    assert type(canonical_ccddata(image(wcs=tan()), np.copy)) is CCDData
+
+
 def test_what_the_caller_changes_later_does_not_show() -> None:
     given = image(wcs=tan())
-    value = canonical_ccddata(given, np.copy)
+    value = snapshot_ccddata(given, np.copy)
     given.meta["OBJECT"] = "M31"
     given.wcs.wcs.crval = [1, 2]
     given.data[:] = 0
@@ -110,7 +114,7 @@ def test_world_coordinates_are_read_at_the_first_look(given_as: str, monkeypatch
         monkeypatch.setattr(
             _ccddata, name, lambda *arguments, does=does, name=name: slow.append(name) or does(*arguments)
         )
-    value = canonical_ccddata(given, np.copy)
+    value = snapshot_ccddata(given, np.copy)
     assert slow == []
     assert [keyword for keyword, _ in parts_of(value).meta if keyword.startswith("CTYPE")] == []
     assert slow == ["canonical_wcs" if given_as == "object" else "split_wcs"]
