@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-from quantumio import Butler, ErrorKind, InvalidInputError, StateError
+from quantumio import AsyncButler, Butler, ErrorKind, InvalidInputError, StateError
 from tests.acceptance.night import image
 
 
@@ -89,6 +89,40 @@ def test_background_failure_reaches_the_user_at_exit(make_butler, tmp_path):
         tmp_path / "night",
     )
     assert "stats" in done.stderr
+
+
+def test_exception_of_a_block_is_not_hidden_by_what_failed_in_the_background(make_butler):
+    butler = make_butler(run="r")
+    with pytest.raises(KeyError, match="mine") as caught, butler:
+        ctx = butler.context()
+        ctx.put({}, "stats", visit=1, expect=7)
+        ctx.commit("buffered")
+        raise KeyError("mine")
+    (note,) = caught.value.__notes__
+    assert "besides, in the background" in note
+    assert "stats" in note
+
+
+@pytest.mark.anyio
+async def test_exception_of_an_async_block_is_not_hidden_either(make_butler, tmp_path):
+    make_butler().close()
+    with pytest.raises(KeyError, match="mine") as caught:
+        async with AsyncButler(tmp_path / "night", run="r", instrument="ST8") as butler:
+            ctx = butler.context()
+            await ctx.put({}, "stats", visit=1, expect=7)
+            await ctx.commit("buffered")
+            raise KeyError("mine")
+    assert "stats" in caught.value.__notes__[0]
+
+
+@pytest.mark.anyio
+async def test_failure_in_the_background_is_raised_by_the_end_of_an_async_block(make_butler, tmp_path):
+    make_butler().close()
+    with pytest.raises(ExceptionGroup, match="fail"):
+        async with AsyncButler(tmp_path / "night", run="r", instrument="ST8") as butler:
+            ctx = butler.context()
+            await ctx.put({}, "stats", visit=1, expect=7)
+            await ctx.commit("buffered")
 
 
 def test_killed_process_leaves_all_or_nothing(make_butler, tmp_path):

@@ -63,3 +63,24 @@ def test_a_copy_of_a_file_that_was_ingested_has_its_very_bytes(butler, archive, 
     hdu.writeto(tmp_path / "frame.fits")
     butler.ingest(tmp_path / "frame.fits", "exposure", visit=1)
     assert archived(butler, archive).read_bytes() == (tmp_path / "frame.fits").read_bytes()
+
+
+def test_copy_that_fails_in_a_recovery_that_commits_is_told(tmp_path):
+    config = {**CONFIG, "rules": [{"to": ["required", "archive?"]}]}
+    config["destinations"] = {**CONFIG["destinations"], "required": {"kind": "files", "root": "required"}}
+    with Butler.create(tmp_path / "repo2", config) as butler:
+        butler.register_dataset_type(DatasetType("stats", dimensions=["visit"], storage_class="Mapping"))
+    required, away = tmp_path / "repo2" / "required", tmp_path / "repo2" / "archive"
+    required.write_text("no directory")
+    away.write_text("no directory")
+    butler = Butler(tmp_path / "repo2", run="u/a", instrument="ST8")
+    context = butler.context(ack="journaled")
+    context.put({}, "stats", visit=1)
+    context.commit()
+    with pytest.raises(ExceptionGroup):
+        butler.drain()
+    required.unlink()
+    assert [item.action for item in butler.recover().items] == ["committed"]
+    with pytest.raises(ExceptionGroup) as caught:
+        butler.close()
+    assert all("archive" in str(error) for error in caught.value.exceptions)

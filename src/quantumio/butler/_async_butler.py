@@ -16,7 +16,7 @@ from quantumio.butler._async_butler_care import AsyncCare
 from quantumio.butler._async_butler_definitions import AsyncDefinitions
 from quantumio.butler._async_butler_reads import AsyncReads
 from quantumio.butler._async_context import PUTS_AT_ONCE, AsyncDataContext
-from quantumio.butler._butler import Butler, Root
+from quantumio.butler._butler import Butler, Root, note_beside
 from quantumio.butler._context import DataContext
 from quantumio.butler._deferred import DeferredDataset
 from quantumio.butler._handles import AsyncTicket, Ticket, as_async_ticket
@@ -139,7 +139,12 @@ class AsyncButler(AsyncDefinitions, AsyncReads, AsyncCare):
         traceback: TracebackType | None,
     ) -> None:
         with anyio.CancelScope(shield=True):
-            await self.close()
+            try:
+                await self.close()
+            except ExceptionGroup as failures:
+                if error is None:
+                    raise
+                note_beside(error, failures)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._butler!r}>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -42,6 +43,8 @@ from quantumio.model import (
 )
 
 __all__ = ["Butler"]
+
+_logger = logging.getLogger(__name__)
 
 Root = str | PathLike[str]
 _T = TypeVar("_T")
@@ -193,7 +196,12 @@ class Butler(Definitions, Reads, Care):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except ExceptionGroup as failures:
+            if error is None:
+                raise
+            note_beside(error, failures)
 
     # -- contexts
     def context(
@@ -464,7 +472,8 @@ class Butler(Definitions, Reads, Care):
 
         Again it does nothing, or goes on where an interrupt broke it off.
 
-        Open contexts are aborted when the last Butler of the repository closes.
+        Open contexts are aborted when the last Butler of the repository closes. Where an exception leaves the
+        ``with`` block of the Butler, that one goes on, with a note for each failure of the background.
 
         Parameters
         ----------
@@ -481,6 +490,13 @@ class Butler(Definitions, Reads, Care):
 
 def _reopen(roots: list[str], options: dict[str, object], defaults: dict[str, object]) -> Butler:
     return Butler(roots, **options, **defaults)  # type: ignore[arg-type]  # what __init__ was given
+
+
+def note_beside(error: BaseException, failures: ExceptionGroup[Exception]) -> None:
+    """Tell of background failures beside the error that left a block: that one must not be hidden."""
+    for failure in failures.exceptions:
+        error.add_note(f"besides, in the background: {failure}")
+        _logger.error("%s, while a Butler was left by an exception", failure)
 
 
 def as_path(value: object, what: str) -> Path:

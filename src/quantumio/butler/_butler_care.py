@@ -464,7 +464,7 @@ def _check_flags(**flags: object) -> None:
 
 
 def _transactions(given: Transactions | None) -> list[UUID]:
-    many = (given,) if isinstance(given, UUID | str) else given or ()
+    many = () if given is None else (given,) if isinstance(given, UUID | str) else given
     try:
         return list(dict.fromkeys(map(dataset_id_of, many)))
     except TypeError:

@@ -306,10 +306,10 @@ class Carrier:
             self._note(context, failures)
             return {failure.destination or "" for failure in failures}
         except QuantumioError as error:
-            self._ledger.add(error.kind, str(error), txid=context.txid)
+            self._ledger.add(error.kind, str(error), txid=context.known_as)
         except Exception as error:  # noqa: BLE001  it is visible; what is left must not undo that
             problem = unexpected(error)
-            self._ledger.add(problem.kind, str(problem), txid=context.txid)
+            self._ledger.add(problem.kind, str(problem), txid=context.known_as)
         else:
             return set()
         return {""}
@@ -388,7 +388,9 @@ class Carrier:
         try:
             return self._committer.abort_here(context.txid, reason, clean)
         except QuantumioError as error:
-            self._ledger.add(error.kind, f"what was placed was left for later: {error}", txid=context.txid)
+            self._ledger.add(
+                error.kind, f"what was placed was left for later: {error}", txid=context.known_as
+            )
             self._endings.end_later(context.txid, reason, clean)
             return False
 
@@ -404,14 +406,14 @@ class Carrier:
             self._ledger.add(
                 failure.error.kind,
                 str(failure.error),
-                txid=context.txid,
+                txid=context.known_as,
                 ref=failure.ref,
                 destination=failure.destination,
             )
 
     def note_left(self, failures: Sequence[FlushFailure], context: Context | None = None) -> None:
         """Note what could not be removed."""
-        told = self._ledger.of(context.txid) if context is not None else []
+        told = self._ledger.of(context.known_as) if context is not None else []
         known = {entry.destination for entry in told}
         for failure in failures:
             if failure.destination not in known:  # else its first failure says why
@@ -427,11 +429,11 @@ class Carrier:
             self._note(context, context.failures)
             return
         if isinstance(outcome, CommitParked):
-            self._ledger.add(ErrorKind.TIMEOUT, outcome.reason, txid=context.txid)
+            self._ledger.add(ErrorKind.TIMEOUT, outcome.reason, txid=context.known_as)
         elif isinstance(outcome, CommitUnknown):
-            self._ledger.add(ErrorKind.REGISTRY, outcome.reason, txid=context.txid)
+            self._ledger.add(ErrorKind.REGISTRY, outcome.reason, txid=context.known_as)
         else:
-            self._ledger.add(outcome.kind, outcome.message, txid=context.txid, ref=outcome.ref)
+            self._ledger.add(outcome.kind, outcome.message, txid=context.known_as, ref=outcome.ref)
 
 
 def _close_entry(entry: JournalEntry, outcome: CommitOutcome) -> None:

@@ -339,6 +339,11 @@ class Context:
             self._runtime.discard([replaced])
 
     @property
+    def known_as(self) -> UUID:
+        """Transaction that people know it as: if it takes in again what was set aside, that one."""
+        return self.txid if self.entry is None else self.entry.txid
+
+    @property
     def spillable_bytes(self) -> int:
         """Bytes in memory that `spill` could move to a file."""
         if self.state is not ContextState.OPEN:

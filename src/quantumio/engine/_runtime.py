@@ -362,7 +362,7 @@ class Runtime:
                 await self._conclude_bug(context, outcome, error)
             else:
                 problem = unexpected(error)
-                self.ledger.add(problem.kind, str(problem), txid=context.txid)
+                self.ledger.add(problem.kind, str(problem), txid=context.known_as)
         finally:
             del self._scopes[context]
             self._parked.discard(context)
@@ -382,7 +382,7 @@ class Runtime:
     async def _conclude_bug(self, context: Context, known: CommitOutcome | None, error: Exception) -> None:
         """Tell what is known of a context that a bug, or want of memory, has kept from going on."""
         problem = unexpected(error)
-        self.ledger.add(problem.kind, str(problem), txid=context.txid)
+        self.ledger.add(problem.kind, str(problem), txid=context.known_as)
         outcome = known or outcome_after(context, problem)
         try:
             if known is None:
@@ -390,7 +390,7 @@ class Runtime:
                     await self._conclude(context, outcome, is_noted=True)
         except Exception as again:  # noqa: BLE001  what is told is true all the same
             problem = unexpected(again)
-            self.ledger.add(problem.kind, str(problem), txid=context.txid)
+            self.ledger.add(problem.kind, str(problem), txid=context.known_as)
         finally:
             if context.outcome is None:
                 self._remember(context.txid, outcome)
@@ -400,7 +400,7 @@ class Runtime:
         """Tell the outcome, and do what follows from it."""
         if isinstance(outcome, Committed):
             if context.is_restored:  # why it was parked before is over
-                await threads.run(self.ledger.withdraw, context.txid)
+                await threads.run(self.ledger.withdraw, context.known_as)
             if outcome.reused:
                 await self._carrier.end(context, "reused")
             self.temporaries.keep(context.outputs)
@@ -414,7 +414,7 @@ class Runtime:
             await self._carrier.close_entry(context, outcome)
         except (QuantumioError, OSError) as error:  # recovery closes it; the outcome is what it is
             kind = error.kind if isinstance(error, QuantumioError) else ErrorKind.UNREACHABLE
-            self.ledger.add(kind, f"its journal entry was not closed: {error}", txid=context.txid)
+            self.ledger.add(kind, f"its journal entry was not closed: {error}", txid=context.known_as)
         await self._save_errors()
         reach("decide.before")
         context.decide(outcome)
@@ -589,8 +589,9 @@ class Runtime:
         return report
 
     def _deliver(self, items: Sequence[RecoveryItem]) -> None:
-        for txid in {item.txid for item in items if item.txid is not None}:
-            self.ledger.deliver(txid)  # the report tells it
+        """Note that a report tells why these are not visible; of copies of what is, it tells nothing."""
+        for txid in {item.txid for item in items if item.txid is not None and item.action != "committed"}:
+            self.ledger.deliver(txid)
 
     def flush(self, timeout_s: float | None) -> None:
         """Carry now what is pending, parked or postponed, and wait for that at most until the timeout.

@@ -157,7 +157,6 @@ class WayBack:
             reach("retry.before")
             outcome = await self._carry(evolve(manifest, transaction=transaction), entry, 0, 0)
             reach("retry.after")
-            self._ledger.deliver(again)  # the report tells it
             if not is_taken_in(outcome):
                 # Nobody carries it on, or nobody knows: asked again, the registry may have an answer.
                 again, is_committed = await threads.run(self._settle, entry.txid)
@@ -252,6 +251,7 @@ class WayBack:
         """Remove the entry of one whose retry is committed."""
         self._drop_row(entry.txid)
         entry.finish()
+        self._ledger.withdraw(entry.txid)  # why it was set aside is over
         return self._told_taken_in(entry.txid, again)
 
     def _drop_row(self, txid: UUID) -> str | None:
