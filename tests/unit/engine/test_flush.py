@@ -1,5 +1,7 @@
 """Carrying outputs: what fails is told of that output at that destination, and of nothing else."""
 
+import threading
+import time
 from hashlib import sha256
 
 import numpy as np
@@ -59,6 +61,41 @@ def test_small_copies_that_cannot_travel_together_travel_one_by_one(make_place):
     assert copies(place.butler, ctx) == {0, 2}
     assert len(place.objects("b")) == 2
     assert not ctx.ticket.reached("settled")
+
+
+class RefusesPoisonAfter(RefusesPoison):
+    """Waits with its first write until the gate is open."""
+
+    def __init__(self, name):
+        super().__init__(name)
+        self.opened, self.reached = threading.Event(), threading.Event()
+
+    def place(self, placements):
+        self.reached.set()
+        assert self.opened.wait(60)
+        return super().place(placements)
+
+
+def test_contexts_that_cannot_travel_together_travel_alone(make_place):
+    place = make_place({"rules": [{"to": ["a"]}]})
+    destination = place.install(RefusesPoisonAfter("a"))
+    tickets = []
+    for visit, text in enumerate(["first", "poison", "third"]):
+        ctx = place.butler.context()
+        ctx.put(text, "log", visit=visit)
+        tickets.append(ctx.commit("buffered"))
+        assert destination.reached.wait(60)  # the first is under way, and the others wait for its return
+    (trips,) = place.runtime._flusher._place_trips.values()
+    deadline = time.monotonic() + 60
+    while len(trips._waiting) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    destination.opened.set()
+    for ticket in tickets[::2]:
+        ticket.wait("committed", timeout=60)
+    with pytest.raises(CommitFailedError, match="'a' is full"):
+        tickets[1].wait("committed", timeout=60)
+    assert {ref.data_id["visit"] for ref in place.butler.query("log")} == {0, 2}
 
 
 def test_small_copies_that_arrive_one_by_one_have_arrived(make_place):
