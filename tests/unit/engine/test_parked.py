@@ -216,6 +216,7 @@ def test_context_that_is_closed_upon_while_it_is_parked_is_journaled_once(make_p
             pass
         go_on.set()
         assert place.runtime.wait_idle(60)
+    assert not second.is_set()  # it waited for the first one, and found the entry
     assert isinstance(ctx.ticket.outcome, CommitParked)
     place.butler.recover()
     assert place.butler.get("stats", visit=1) == {"n": 1}
