@@ -1,6 +1,8 @@
 """How long put blocks the task: beside a copy into warmed memory, a digest, and the loop's lag.
 
-Each figure is the median of interleaved rounds of one run; brackets are the 10th and 90th percentile.
+Each figure is the median of interleaved rounds of several processes: which pages of memory an array gets,
+and so how fast they are, differs between processes more than between rounds. Brackets are the 10th and 90th
+percentile.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -141,13 +145,29 @@ def loop_lag(rounds: int) -> list[float]:
     return late
 
 
+def measure_in_processes(processes: int, rounds: int) -> tuple[dict[str, list[float]], list[float]]:
+    """Return what `measure` and `loop_lag` find in several processes, one after the other."""
+    seconds: defaultdict[str, list[float]] = defaultdict(list)
+    late: list[float] = []
+    for _ in range(processes):
+        command = [sys.executable, __file__, "--json", "--processes", "1", "--rounds", str(rounds)]
+        found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        for name, values in found["seconds"].items():
+            seconds[name] += values
+        late += found["loop_lag_s"]
+    return seconds, late
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--rounds", type=int, default=25, help="of each process")
+    parser.add_argument("--processes", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    seconds = measure(options.rounds)
-    late = loop_lag(options.rounds)
+    if options.processes == 1:
+        seconds, late = measure(options.rounds), loop_lag(options.rounds)
+    else:
+        seconds, late = measure_in_processes(options.processes, options.rounds)
     bounds = {}
     for pause in ("", PAUSE):
         copy, digest = (statistics.median(seconds[name + pause]) for name in (COPY, DIGEST))
@@ -162,7 +182,10 @@ def main() -> None:
     if options.json:
         print(json.dumps({"seconds": seconds, "bounds_s": bounds, "loop_lag_s": late}))
         return
-    print(f"16 MiB, {options.rounds} rounds, {os.cpu_count()} cores, {platform.machine()}")
+    print(
+        f"16 MiB, {options.processes} processes of {options.rounds} rounds, "
+        f"{os.cpu_count()} cores, {platform.machine()}"
+    )
     print(f"{'':48} {'median':>9}  {'10 % - 90 %':>19} {'bound':>9}")
     for name, values in seconds.items():
         low, high = np.percentile(values, [10, 90])

@@ -1,15 +1,19 @@
 """A small night that the acceptance tests put and get."""
 
 from pathlib import Path
+from uuid import UUID
 
 import astropy.units as u
 import numpy as np
+import pytest
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.table import QTable
 from astropy.time import Time
 
 from quantumio import Butler
+from quantumio.engine import RecoveryReport
+from quantumio.testing import Fault, FaultyDestination
 
 
 def image(seed: int = 0, shape: tuple[int, int] = (40, 30)) -> CCDData:
@@ -55,3 +59,40 @@ def files_of(butler: Butler) -> list[Path]:
     """Return every data file below a repository."""
     root = Path(repr(butler).split()[1].rstrip(">"))
     return [path for path in (root / "data").rglob("*") if path.is_file() and "_qio" not in path.parts]
+
+
+def lose(butler: Butler, visit: int = 1, *, with_blob: bool = True, **options: object) -> UUID:
+    """Commit a context at the level journaled that another is quicker than; return its transaction."""
+    with butler.context() as winner:
+        winner.put({"late": False}, "stats", visit=visit)
+    context = butler.context(ack="journaled", **options)
+    context.put({"late": True}, "stats", visit=visit, expect="create")
+    if with_blob:
+        context.put(b"late", "blob", visit=visit)
+    context.commit()
+    with pytest.raises(ExceptionGroup):
+        butler.drain()
+    butler.errors(acknowledge=True)
+    return context.txid
+
+
+def told(report: RecoveryReport) -> list[tuple[UUID | None, str]]:
+    """Return what a report says of each transaction."""
+    return [(item.txid, item.action) for item in report.items]
+
+
+def with_failed_copy(make_butler):
+    """Return a Butler, its destinations, the second of them, and a context whose copy there has failed."""
+    config = {
+        "destinations": {"second": {"kind": "files", "root": "second"}},
+        "rules": [{"to": ["local", "second?"]}],
+    }
+    butler = make_butler(config=config, run="r")
+    opened = butler._session.repositories[0].destinations
+    whole = opened.get("second")
+    opened._open["second"] = FaultyDestination(whole, Fault(at=1, forever=True))
+    with butler.context() as ctx:
+        ctx.put({"a": 1}, "stats", visit=1)
+    with pytest.raises(ExceptionGroup):
+        butler.drain()
+    return butler, opened, whole, ctx

@@ -5,7 +5,7 @@ import pytest
 from quantumio import Butler
 from quantumio.errors import DestinationError, ErrorKind
 from quantumio.system import files
-from quantumio.testing import Fault, FaultyDestination
+from tests.acceptance.night import with_failed_copy
 
 
 @pytest.fixture
@@ -60,16 +60,7 @@ def test_journal_that_cannot_be_read_for_another_reason_is_no_other_users(foreig
 
 
 def test_dry_run_tells_copies_that_were_postponed(make_butler):
-    second = {"kind": "files", "root": "second"}
-    config = {"destinations": {"second": second}, "rules": [{"to": ["local", "second?"]}]}
-    butler = make_butler(config=config, run="r")
-    opened = butler._session.repositories[0].destinations
-    whole = opened.get("second")
-    opened._open["second"] = FaultyDestination(whole, Fault(at=1, forever=True))
-    with butler.context() as ctx:
-        ctx.put({"a": 1}, "stats", visit=1)
-    with pytest.raises(ExceptionGroup):
-        butler.drain()
+    butler, opened, whole, _ = with_failed_copy(make_butler)
     butler.flush()  # who asks makes an attempt; it is postponed again, for longer
     assert [item.action for item in butler.unfinished()] == ["postponed"]
     for _ in range(2):

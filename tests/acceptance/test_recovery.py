@@ -31,6 +31,7 @@ from quantumio.model import ArtifactState, TransactionState
 from quantumio.ports import LEASE_OVER
 from quantumio.registry import _outbox
 from quantumio.testing import Fault, FaultyDestination
+from tests.acceptance.night import with_failed_copy
 from tests.acceptance.processes import leave_placed_outputs, run
 
 AWAY = {"destinations": {"archive": {"kind": "files", "root": "archive/disk"}}, "rules": [{"to": "archive"}]}
@@ -38,23 +39,6 @@ AWAY = {"destinations": {"archive": {"kind": "files", "root": "archive/disk"}}, 
 
 def journal(root):
     return [entry.state for entry in Journal(root / "journal").entries()]
-
-
-def with_failed_copy(make_butler):
-    """Return a Butler, its destinations, the second of them, and a context whose copy there has failed."""
-    config = {
-        "destinations": {"second": {"kind": "files", "root": "second"}},
-        "rules": [{"to": ["local", "second?"]}],
-    }
-    butler = make_butler(config=config, run="r")
-    opened = butler._session.repositories[0].destinations
-    whole = opened.get("second")
-    opened._open["second"] = FaultyDestination(whole, Fault(at=1, forever=True))
-    with butler.context() as ctx:
-        ctx.put({"a": 1}, "stats", visit=1)
-    with pytest.raises(ExceptionGroup):
-        butler.drain()
-    return butler, opened, whole, ctx
 
 
 def catalog_of(butler):

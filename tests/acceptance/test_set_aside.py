@@ -26,28 +26,11 @@ from quantumio.engine._way_back import WayBack
 from quantumio.errors import DestinationError, ErrorKind
 from quantumio.model import TransactionState
 from quantumio.testing import Fault, FaultyDestination, collect_garbage_at_once
+from tests.acceptance.night import lose, told
 
 
 def catalog_of(butler):
     return butler._session.repositories[0].catalog
-
-
-def lose(butler, visit, **options):
-    """Commit a context at the level journaled that another is quicker than; return its transaction."""
-    with butler.context() as winner:
-        winner.put({"late": False}, "stats", visit=visit)
-    context = butler.context(ack="journaled", **options)
-    context.put({"late": True}, "stats", visit=visit, expect="create")
-    context.put(b"late", "blob", visit=visit)
-    context.commit()
-    with pytest.raises(ExceptionGroup):
-        butler.drain()
-    butler.errors(acknowledge=True)
-    return context.txid
-
-
-def told(report):
-    return [(item.txid, item.action) for item in report.items]
 
 
 def files_of(one):

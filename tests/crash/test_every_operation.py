@@ -36,7 +36,6 @@ KILLED_AGAIN = {
     scenarios.with_rows: scenarios.recover,
     scenarios.journaled_commits: scenarios.recover,
     scenarios.journaled_rows: scenarios.recover,
-    scenarios.journaled_pack: scenarios.recover,
     scenarios.collects: scenarios.collect_again,
     scenarios.retries: scenarios.retry_again,
 }

@@ -11,33 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantumio.destinations import OpenedDestinations
 from quantumio.destinations._row_checksum import RowChecksum
 from quantumio.destinations._sql_columns import check_width, stored_columns
 from quantumio.destinations._sql_destination import DatabaseDestination
 from quantumio.destinations._sql_values import decode, encode
 from quantumio.errors import DestinationError, ErrorKind, InvalidInputError, NotFoundError
-from quantumio.model import DestinationSettings
 from quantumio.system import environment
 
 CANARY = "c4n4ry-s3cret"
-
-
-@pytest.fixture
-def opened(tmp_path):
-    all_opened = []
-
-    def open_one(readonly=False, **options):
-        settings = {"level3": DestinationSettings(name="level3", kind="database", options=options)}
-        destinations = OpenedDestinations(
-            settings, repository_root=tmp_path, repository_id=uuid.UUID(int=1), readonly=readonly
-        )
-        all_opened.append(destinations)
-        return destinations.get("level3")
-
-    yield open_one
-    for destinations in all_opened:
-        destinations.close()
 
 
 def stars(rows):

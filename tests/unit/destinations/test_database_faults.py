@@ -4,7 +4,6 @@ import logging
 import mmap
 import sqlite3
 import sys
-import uuid
 
 import numpy as np
 import psycopg
@@ -12,7 +11,6 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from quantumio.destinations import OpenedDestinations
 from quantumio.destinations._sql_columns import stored_columns
 from quantumio.destinations._sql_engine import _kind
 from quantumio.destinations._sql_values import check_values, decode, encode
@@ -24,30 +22,10 @@ from quantumio.errors import (
     NotFoundError,
     StateError,
 )
-from quantumio.model import DataId, DatasetRef, DatasetType, DestinationSettings
+from quantumio.model import DataId, DatasetRef, DatasetType
 from quantumio.system import environment, failpoints, locks
 
 STARS = DatasetType("stars", dimensions=("instrument", "visit"), storage_class="ArrowTable")
-
-
-@pytest.fixture
-def opened(tmp_path):
-    all_opened = []
-
-    def open_one(url="sqlite:///level3.db", readonly=False, **options):
-        settings = DestinationSettings(name="level3", kind="database", options={"url": url, **options})
-        destinations = OpenedDestinations(
-            {"level3": settings},
-            repository_root=tmp_path,
-            repository_id=uuid.UUID(int=1),
-            readonly=readonly,
-        )
-        all_opened.append(destinations)
-        return destinations.get("level3")
-
-    yield open_one
-    for destinations in all_opened:
-        destinations.close()
 
 
 def stars(rows):

@@ -7,6 +7,7 @@ import pytest
 from quantumio.engine._way_back import WayBack
 from quantumio.errors import DestinationError, ErrorKind
 from quantumio.system import failpoints
+from tests.acceptance.night import lose, told
 
 AWAY = DestinationError("the registry is away", kind=ErrorKind.REGISTRY)
 
@@ -14,23 +15,6 @@ AWAY = DestinationError("the registry is away", kind=ErrorKind.REGISTRY)
 @pytest.fixture
 def butler(make_place):
     return make_place({"rules": [{"to": ["a"]}]}).butler
-
-
-def lose(butler, visit=1):
-    """Commit a context at the level journaled that another is quicker than; return its transaction."""
-    with butler.context() as winner:
-        winner.put({"late": False}, "stats", visit=visit)
-    context = butler.context(ack="journaled")
-    context.put({"late": True}, "stats", visit=visit, expect="create")
-    context.commit()
-    with pytest.raises(ExceptionGroup):
-        butler.drain()
-    butler.errors(acknowledge=True)
-    return context.txid
-
-
-def told(report):
-    return [(item.txid, item.action) for item in report.items]
 
 
 def once_before(monkeypatch, owner, name, happens):
@@ -50,7 +34,7 @@ def away():
 
 
 def test_reason_that_is_damaged_is_told_where_all_that_is_unfinished_is(butler):
-    lose(butler)
+    lose(butler, with_blob=False)
     (one,) = butler.set_aside()
     (one.path / "reason.json").write_text("{")
     (item,) = butler.unfinished()
@@ -60,7 +44,7 @@ def test_reason_that_is_damaged_is_told_where_all_that_is_unfinished_is(butler):
 
 def test_what_the_registry_does_not_answer_is_left_and_can_be_asked_again(butler, monkeypatch):
     """Also of one that has no bytes here."""
-    txid = lose(butler)
+    txid = lose(butler, with_blob=False)
     (entry,) = butler._session.repositories[0].runtime.journal.entries()
     assert entry.lock()
     entry.finish()
@@ -78,7 +62,7 @@ def test_what_the_registry_does_not_answer_is_left_and_can_be_asked_again(butler
 
 
 def test_entry_is_free_again_where_dropping_it_fails(butler, monkeypatch):
-    txid = lose(butler)
+    txid = lose(butler, with_blob=False)
     with monkeypatch.context() as patched:
         once_before(patched, WayBack, "_settle", away)
         assert told(butler.recover(drop=[txid])) == [(txid, "left")]
@@ -103,7 +87,7 @@ def die_before_it_is_closed(butler, txid):
 
 
 def test_what_was_taken_in_and_not_closed_is_not_dropped_but_closed(butler):
-    txid = lose(butler)
+    txid = lose(butler, with_blob=False)
     die_before_it_is_closed(butler, txid)
     assert told(butler.recover(drop=[txid])) == [(txid, "committed")]
     assert butler.set_aside() == []
@@ -111,7 +95,7 @@ def test_what_was_taken_in_and_not_closed_is_not_dropped_but_closed(butler):
 
 
 def test_what_was_taken_in_and_cannot_be_closed_now_is_closed_later(butler, monkeypatch):
-    txid = lose(butler)
+    txid = lose(butler, with_blob=False)
     die_before_it_is_closed(butler, txid)
     with monkeypatch.context() as patched:
         once_before(patched, WayBack, "_close", away)
