@@ -103,6 +103,20 @@ def test_exception_of_a_block_is_not_hidden_by_what_failed_in_the_background(mak
     assert "stats" in note
 
 
+def test_exception_of_a_block_that_takes_no_notes_is_not_hidden(make_butler, caplog):
+    class Mute(Exception):
+        def add_note(self, note):
+            raise TypeError("no notes here")
+
+    butler = make_butler(run="r")
+    with pytest.raises(Mute), butler:
+        ctx = butler.context()
+        ctx.put({}, "stats", visit=1, expect=7)
+        ctx.commit("buffered")
+        raise Mute
+    assert "stats" in caplog.text
+
+
 @pytest.mark.anyio
 async def test_exception_of_an_async_block_is_not_hidden_either(make_butler, tmp_path):
     make_butler().close()

@@ -456,3 +456,19 @@ def test_what_is_no_transaction_is_refused(butler, given):
     for arguments in ({"retry": given}, {"drop": given}):
         with pytest.raises(InvalidInputError):
             butler.recover(**arguments)
+
+
+def test_failed_copy_of_what_is_taken_in_is_told(make_butler):
+    config = {
+        "destinations": {"second": {"kind": "files", "root": "second"}},
+        "rules": [{"to": ["local", "second?"]}],
+    }
+    butler = make_butler(config=config, run="r")
+    txid = lose(butler, 1)
+    opened = butler._session.repositories[0].destinations
+    opened._open["second"] = FaultyDestination(opened.get("second"), Fault(at=1, forever=True))
+    assert told(butler.recover(retry=txid, as_next=True)) == [(txid, "committed")]
+    with pytest.raises(ExceptionGroup) as raised:
+        butler.drain()
+    assert all("'second'" in str(one) for one in raised.value.exceptions)
+    assert {one.txid for one in butler.errors()} == {txid}

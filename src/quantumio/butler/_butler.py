@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -495,8 +496,10 @@ def _reopen(roots: list[str], options: dict[str, object], defaults: dict[str, ob
 def note_beside(error: BaseException, failures: ExceptionGroup[Exception]) -> None:
     """Tell of background failures beside the error that left a block: that one must not be hidden."""
     for failure in failures.exceptions:
-        error.add_note(f"besides, in the background: {failure}")
-        _logger.error("%s, while a Butler was left by an exception", failure)
+        told = "; ".join((str(failure), *getattr(failure, "__notes__", ())))
+        _logger.error("%s, while a Butler was left by an exception", told)
+        with contextlib.suppress(Exception):  # some exceptions take no note
+            error.add_note(f"besides, in the background: {told}")
 
 
 def as_path(value: object, what: str) -> Path:

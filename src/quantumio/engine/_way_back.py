@@ -251,7 +251,6 @@ class WayBack:
         """Remove the entry of one whose retry is committed."""
         self._drop_row(entry.txid)
         entry.finish()
-        self._ledger.withdraw(entry.txid)  # why it was set aside is over
         return self._told_taken_in(entry.txid, again)
 
     def _drop_row(self, txid: UUID) -> str | None:

@@ -29,7 +29,7 @@ _OBSERVATION = re.compile(
 
 _TIME = re.compile(r"DATE-|MJD|TIMESYS|TREF|PLEPHEM|TSTART|TSTOP|[JB]EPOCH|XPOSURE|TELAPSE")
 _INSTANTS = {"MJD-OBS": "mjdobs", "MJD-BEG": "mjdbeg", "MJD-AVG": "mjdavg", "MJD-END": "mjdend"}
-_TABLES = re.compile(r"(?:CPDIS|CQDIS|D2IMDIS|DP|DQ|D2IM|DVERR)\d")
+_TABLES = re.compile(r"(?:CPDIS|CQDIS|D2IMDIS|DP|DQ|D2IM|DVERR)\d+(?:\..+)?")
 _CARD = 80
 _MOST_AXES = 16
 _HIGHEST_ORDER = 20
@@ -102,11 +102,11 @@ def _cards(wcs: WCS) -> tuple[Cards, Cards]:
     text = wcs.wcs.to_header(relax=True) if wcs.sip is None else wcs.to_header(relax=True).tostring()
     positional: Cards = []
     others: Cards = []
-    has_cd = wcs.wcs.has_cd()
+    has_cd = wcs.wcs.has_cd() and not wcs.wcs.has_pc()  # with both, wcslib computes by PCi_j
     for start in range(0, len(text), _CARD):
         card = text[start : start + _CARD]
         keyword = card[:8].strip()
-        if _TABLES.match(keyword):
+        if _TABLES.fullmatch(keyword):
             raise _refused("a distortion by look-up table", "fit it with SIP or TPV")
         if keyword in ("", "COMMENT", "HISTORY", "END") or (has_cd and keyword[:2] in ("PC", "CD")):
             continue
@@ -185,7 +185,7 @@ def without_wcs(cards: Cards) -> Cards:
 
 
 def _is_positional(keyword: str) -> bool:
-    return _POSITIONAL.fullmatch(keyword) is not None or _TABLES.match(keyword) is not None
+    return _POSITIONAL.fullmatch(keyword) is not None or _TABLES.fullmatch(keyword) is not None
 
 
 def _read(cards: Cards) -> WCS:
@@ -200,7 +200,7 @@ def _read(cards: Cards) -> WCS:
 def _check_sizes(cards: Cards) -> None:
     """Refuse numbers of axes and orders for which libraries would allocate without bound."""
     for keyword, text in cards:
-        if _TABLES.match(keyword):
+        if _TABLES.fullmatch(keyword):
             raise ValueError(f"{keyword}: distortion tables are not read")
         if _POSITIONAL.fullmatch(keyword):
             _check_size(keyword, text)

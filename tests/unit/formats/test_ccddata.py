@@ -83,6 +83,16 @@ def cd():
     return WCS(header)
 
 
+def pc_and_cd():
+    """Make a WCS with both matrices, of which the libraries compute by the PC one."""
+    wcs = tan()
+    wcs.wcs.pc = [[0.8, -0.6], [0.6, 0.8]]
+    wcs.wcs.cd = [[5.0, 0.0], [0.0, 5.0]]
+    assert wcs.wcs.has_pc()
+    assert wcs.wcs.has_cd()
+    return wcs
+
+
 def cube():
     wcs = WCS(naxis=3)
     wcs.wcs.ctype = ["RA---SIN", "DEC--SIN", "FREQ"]
@@ -111,6 +121,7 @@ WCSES = {
     "sip": sip,
     "tpv": tpv,
     "cd": cd,
+    "pc and cd": pc_and_cd,
     "cube": cube,
     "alternate": alternate,
     "fk4": old_equinox,
@@ -260,6 +271,15 @@ def test_cards_of_another_wcs_in_the_header_count_for_nothing(round_trip, format
     for one, other in zip(wcs.all_pix2world(*pixels, 0), back.wcs.all_pix2world(*pixels, 0), strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-9)
     assert not {card for card in back.meta if card.startswith(("CRVAL", "CD", "PC", "CPDIS", "D2IM", "DP1"))}
+
+
+def test_cards_that_only_begin_like_those_of_a_wcs_stay(round_trip):
+    meta = fits.Header([("DQ1MEAN", 4.5), ("DP2TEMP", -90.25), ("D2IMAGE", "flat"), ("DP1", "EXTVER: 1")])
+    canonical, back = round_trip(
+        CCDData(np.zeros((4, 4)), unit="adu", wcs=tan(), meta=meta), "CCDData", "fits"
+    )
+    same(canonical, back)
+    assert list(back.meta.items()) == [("DQ1MEAN", 4.5), ("DP2TEMP", -90.25), ("D2IMAGE", "flat")]
 
 
 def test_time_of_the_wcs_goes_to_a_header_without(round_trip):
