@@ -26,7 +26,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "reference" / "campaign.md"
 
 
 def crashes(counts, round_):
-    for name, scenario, prepare, check in test_every_operation.CASES:
+    for name, scenario, prepare, check in test_every_operation.CASES + test_every_operation.IN_TURN:
         if prepare is scenarios.remote:
             continue  # the tests have a server for it
         with room() as directory:

@@ -82,8 +82,9 @@ def label_of(dataset_type, found):
 # ---------------------------------------------------------------------------- repositories
 
 
-def make(repository: Path, **config) -> None:
-    with Butler.create(repository, config) as butler:
+def make(repository: Path, runtime=None, **config) -> None:
+    in_memory = {"allow_volatile_journal": True}  # nobody cuts the power
+    with Butler.create(repository, {**config, "runtime": {**in_memory, **(runtime or {})}}) as butler:
         for name, storage_class in TYPES.items():
             butler.register_dataset_type(DatasetType(name, dimensions=["visit"], storage_class=storage_class))
     with opened(repository) as butler:

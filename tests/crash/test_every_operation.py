@@ -1,16 +1,26 @@
-"""A process that is killed at any point leaves what was promised: each point of each scenario is tried."""
+"""A process that is killed at any point leaves what was promised.
+
+Every point of the scenarios in `CASES` is tried in every run, and of those in `IN_TURN` a third, another one
+each day. A campaign tries them all, and so does whoever looks for a planted bug.
+"""
+
+import datetime as dt
+import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from quantumio.errors import InvalidInputError
 from quantumio.testing import crash_everywhere
 from tests.crash import scenarios
+from tests.planted import bugs
 
 pytestmark = pytest.mark.timeout(900)  # long, and longer beside other work
 
 CASES = [
     ("local", scenarios.two_commits, scenarios.local, scenarios.check),
-    ("second", scenarios.with_second_copy, scenarios.second, scenarios.check),
     ("level3", scenarios.with_rows, scenarios.level3, scenarios.check),
     ("level3 in the registry's database", scenarios.with_rows, scenarios.level3_in_registry, scenarios.check),
     ("journaled", scenarios.journaled_commits, scenarios.local, scenarios.check),
@@ -19,17 +29,26 @@ CASES = [
     ("spilled", scenarios.small_outputs, scenarios.little_memory, scenarios.check),
     ("depends", scenarios.depends, scenarios.local, scenarios.check),
     ("conflict", scenarios.conflict_in_a_group, scenarios.local, scenarios.check),
-    ("small outputs", scenarios.small_outputs, scenarios.local, scenarios.check),
     ("pack", scenarios.small_outputs, scenarios.packs, scenarios.check),
+    ("garbage", scenarios.collects, scenarios.with_garbage, scenarios.check_garbage),
+    ("retry", scenarios.retries, scenarios.with_conflict, scenarios.check_retry),
+]
+IN_TURN = [
+    ("second", scenarios.with_second_copy, scenarios.second, scenarios.check),
+    ("small outputs", scenarios.small_outputs, scenarios.local, scenarios.check),
     ("journaled pack", scenarios.journaled_pack, scenarios.packs, scenarios.check),
     ("reads", scenarios.reads_the_first, scenarios.local, scenarios.check),
     ("immediate", scenarios.one_commit, scenarios.immediate, scenarios.check),
     ("key", scenarios.keyed, scenarios.local, scenarios.check_key),
     ("replace", scenarios.replaces, scenarios.local, scenarios.check),
-    ("garbage", scenarios.collects, scenarios.with_garbage, scenarios.check_garbage),
     ("replace at once", scenarios.replaces, scenarios.immediate, scenarios.check),
-    ("retry", scenarios.retries, scenarios.with_conflict, scenarios.check_retry),
+    ("drop of a conflict", scenarios.drops, scenarios.with_conflict, scenarios.check_drop),
+    ("drop of what is in quarantine", scenarios.drops, scenarios.with_quarantine, scenarios.check_drop),
 ]
+TURNS = 3
+
+ROOM = 2**30
+"""Bytes that are free where repositories are made in memory."""
 
 # Where recovery has most to do, each is killed once more in recovering from each of its crashes.
 KILLED_AGAIN = {
@@ -53,14 +72,29 @@ def crash_bucket(s3_server, s3_bucket, monkeypatch):
     monkeypatch.setenv("QUANTUMIO_CRASH_ENDPOINT", s3_server.endpoint_url)
 
 
+@pytest.fixture
+def room(tmp_path):
+    """Return a directory for repositories: in memory, where there is enough; what a failure leaves is kept.
+
+    A process that is killed leaves the page cache, so that there is nothing that a disk would do otherwise.
+    """
+    in_memory = Path("/dev/shm")
+    if not in_memory.is_dir() or shutil.disk_usage(in_memory).free < ROOM:
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=in_memory, prefix="quantumio-crash-") as directory:
+        yield Path(directory)
+        shutil.copytree(directory, tmp_path, dirs_exist_ok=True)
+
+
 @pytest.mark.parametrize(
     ("scenario", "prepare", "check"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
-def test_killed_anywhere_it_leaves_what_was_promised(tmp_path, request, scenario, prepare, check):
+def test_killed_anywhere_it_leaves_what_was_promised(room, request, scenario, prepare, check):
     if prepare is scenarios.remote:
         request.getfixturevalue("crash_bucket")
     again = KILLED_AGAIN.get(scenario)
-    report = crash_everywhere(scenario, prepare=prepare, check=check, recover=again, directory=tmp_path)
+    report = crash_everywhere(scenario, prepare=prepare, check=check, recover=again, directory=room)
     print(report)
     assert [(one.crash, one.message) for one in report.violations] == []
     assert set(report.names) >= CERTAIN
@@ -69,20 +103,23 @@ def test_killed_anywhere_it_leaves_what_was_promised(tmp_path, request, scenario
     assert report.kills >= 0.8 * report.points  # threads: contexts share more trips or fewer
 
 
-@pytest.mark.parametrize("prepare", [scenarios.with_conflict, scenarios.with_quarantine])
-def test_killed_anywhere_a_drop_leaves_all_or_nothing(tmp_path, prepare):
+@pytest.mark.parametrize(
+    ("scenario", "prepare", "check"), [case[1:] for case in IN_TURN], ids=[case[0] for case in IN_TURN]
+)
+def test_killed_at_some_points_it_leaves_what_was_promised(room, scenario, prepare, check):
+    turns = 1 if os.environ.get(bugs.VARIABLE) else TURNS
+    turn = dt.datetime.now(dt.UTC).date().toordinal() % turns
     report = crash_everywhere(
-        scenarios.drops,
+        scenario,
         prepare=prepare,
-        check=scenarios.check_drop,
-        recover=scenarios.drop_again,
-        directory=tmp_path,
+        check=check,
+        recover=scenarios.drop_again if scenario is scenarios.drops else None,
+        part=(turn, turns),
+        directory=room,
     )
     print(report)
     assert [(one.crash, one.message) for one in report.violations] == []
-    certain = "files.rename" if prepare is scenarios.with_conflict else "drop.before"
-    assert any(name.startswith(certain) for name in report.names), report.names
-    assert report.kills >= 0.8 * report.points
+    assert report.kills >= max(1, 0.8 * report.points)
 
 
 def test_there_are_enough_that_are_killed_again():
@@ -90,14 +127,14 @@ def test_there_are_enough_that_are_killed_again():
     assert set(KILLED_AGAIN) <= {case[1] for case in CASES}
 
 
-def test_many_threads_killed_at_any_moment_leave_what_was_promised(tmp_path):
+def test_many_threads_killed_at_any_moment_leave_what_was_promised(room):
     report = crash_everywhere(
         scenarios.busy,
         prepare=scenarios.local,
         check=scenarios.check,
         random_kills=100,
         points=False,
-        directory=tmp_path,
+        directory=room,
     )
     print(report)
     assert [(one.crash, one.message) for one in report.violations] == []
@@ -113,9 +150,9 @@ def test_many_threads_killed_at_any_moment_leave_what_was_promised(tmp_path):
         (scenarios.forgets_the_key, scenarios.check_key, "a context became visible twice"),
     ],
 )
-def test_planted_bug_is_found(tmp_path, scenario, check, said):
+def test_planted_bug_is_found(room, scenario, check, said):
     report = crash_everywhere(
-        scenario, prepare=scenarios.local, check=check, directory=tmp_path, stop_at_first=True
+        scenario, prepare=scenarios.local, check=check, directory=room, stop_at_first=True
     )
     killed = [one for one in report.violations if one.crash.name is not None]
     assert any(said in one.message for one in killed), [one.message for one in report.violations][:3]
@@ -128,5 +165,16 @@ def test_function_that_no_other_process_can_import_is_refused(tmp_path):
             lambda repository, acknowledge: None,
             prepare=scenarios.local,
             check=scenarios.check,
+            directory=tmp_path,
+        )
+
+
+def test_part_that_there_is_not_is_refused(tmp_path):
+    with pytest.raises(InvalidInputError, match="no part 3 of 3"):
+        crash_everywhere(
+            scenarios.one_commit,
+            prepare=scenarios.local,
+            check=scenarios.check,
+            part=(3, 3),
             directory=tmp_path,
         )

@@ -448,7 +448,7 @@ def recovery_leaves_what_is_taken_in():
     WayBack.close_taken_in = lambda self, kept: []
 
 
-@bug(CRASH, "-k", "drop_leaves")
+@bug(CRASH, "-k", "promised and drop")
 def drop_removes_the_bytes_before_the_entry_is_done():
     from quantumio.engine._journal_entry import JournalEntry
 

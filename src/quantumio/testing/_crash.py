@@ -68,7 +68,7 @@ class CrashReport:
     Attributes
     ----------
     points
-        How many the scenario reaches, a point that it reaches twice being two.
+        How many the scenario reaches, a point that it reaches twice being two, of the part that is tried.
     kills
         How many of them it was killed at; less than all where its threads came by fewer in a run.
     random_kills
@@ -101,6 +101,7 @@ def crash_everywhere(
     recover: Callable[[Path], None] | None = None,
     recoveries: int = 1,
     points: bool = True,
+    part: tuple[int, int] = (0, 1),
     random_kills: int = 0,
     processes: int = 2,
     timeout_s: int = 60,
@@ -129,6 +130,9 @@ def crash_everywhere(
         How many recoveries of each crash are killed, at points that are the same in every run.
     points
         Whether it is killed at its points; else at random times alone.
+    part
+        Which part of them is tried, counted from 0, and of how many: those of ``(0, 3)`` are the first, the
+        fourth, and so on.
     random_kills
         How many runs are killed at a random time, in the midst of whatever they do.
     directory
@@ -143,7 +147,7 @@ def crash_everywhere(
     Raises
     ------
     InvalidInputError
-        A function cannot be imported by its name, in another process.
+        A function cannot be imported by its name, in another process; or there is no such part.
     InternalError
         The repository could not be prepared.
 
@@ -155,6 +159,11 @@ def crash_everywhere(
 
     SIGKILL leaves the page cache: a missing fsync is not found.
     """
+    which, parts = part
+    if not 0 <= which < parts:
+        raise InvalidInputError(
+            f"there is no part {which} of {parts}", hint="parts are counted from 0: (0, 3), (1, 3), (2, 3)"
+        )
     task = {
         "scenario": _importable(scenario),
         "prepare": _importable(prepare),
@@ -162,6 +171,7 @@ def crash_everywhere(
         "recover": None if recover is None else _importable(recover),
         "recoveries": recoveries,
         "points": points,
+        "part": part,
         "random_kills": random_kills,
         "processes": processes,
         "timeout_s": timeout_s,

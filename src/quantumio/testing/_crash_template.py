@@ -246,7 +246,8 @@ def _main(task: Mapping[str, Any]) -> int:
             whole = [template.run(number, None) for number in range(_WHOLE_RUNS)]
             places: list[_Place | float] = []
             if task["points"]:
-                places += _places(run["reached"] for run in whole)
+                which, parts = task["part"]
+                places += _places(run["reached"] for run in whole)[which::parts]
             places += _moments(task["random_kills"], max(run["seconds"] for run in whole))
             plan = list(enumerate(places, start=_WHOLE_RUNS))
             processes = task["processes"]
