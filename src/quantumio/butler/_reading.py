@@ -18,7 +18,13 @@ from quantumio.errors import (
     QuantumioError,
 )
 from quantumio.model import Artifact, ArtifactState, StoredDataset
-from quantumio.ports import Formats, ObjectDestination, StorageClassDelegate, TableDelegate, TableDestination
+from quantumio.ports import (
+    Formats,
+    ObjectDestination,
+    StorageClassDelegate,
+    TableDelegate,
+    is_table,
+)
 
 __all__ = ["ReadRequest", "read_output", "read_stored"]
 
@@ -178,7 +184,7 @@ def _read_artifact(
     repository: Repository, storage_class: str, artifact: Artifact, columns: Sequence[str] | None
 ) -> object:
     destination = repository.destinations.get(artifact.destination)
-    if isinstance(destination, TableDestination):
+    if is_table(destination):
         assert artifact.load_id is not None
         rows = destination.read(artifact.path, artifact.load_id)
         return _from_rows(repository.formats.delegate(storage_class), rows, columns)

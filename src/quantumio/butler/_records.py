@@ -23,7 +23,7 @@ from quantumio.model import (
     Timespan,
     human_path,
 )
-from quantumio.ports import ExportingDestination
+from quantumio.ports import is_exporting
 
 __all__ = ["DatasetVersion", "Location", "dataset_version", "locations", "records_of"]
 
@@ -100,7 +100,7 @@ def locations(repository: Repository, stored: StoredDataset) -> list[Location]:
         path = artifact.path
         try:
             destination = repository.destinations.get(artifact.destination)
-            if isinstance(destination, ExportingDestination):
+            if is_exporting(destination):
                 ending = repository.formats.format(artifact.format).extension
                 return destination.export_url(human_path(stored.ref, ending))
             member = "" if artifact.member is None else f"#{quote(artifact.member)}"

@@ -11,7 +11,7 @@ from attrs import define, field
 
 from quantumio.system import threads
 
-__all__ = ["Batches"]
+__all__ = ["Batches", "Waiting"]
 
 _MOST: Final = 64
 """Members of a trip at most: bounds how long the registry's write lock is held."""
@@ -21,10 +21,22 @@ _Result = TypeVar("_Result")
 
 
 @define(eq=False)
-class _Waiting(Generic[_Item, _Result]):
+class Waiting(Generic[_Item, _Result]):
+    """An item that was sent, and its result once there is one."""
+
     item: _Item
     done: anyio.Event = field(factory=anyio.Event)
-    result: _Result | None = None
+    _result: _Result | None = None
+
+    async def result(self) -> _Result:
+        """Wait for the result."""
+        await self.done.wait()
+        return self._result  # type: ignore[return-value]  # set before the event
+
+    def give(self, result: _Result) -> None:
+        """Give the result to whoever waits for it."""
+        self._result = result
+        self.done.set()
 
 
 class Batches(Generic[_Item, _Result]):
@@ -39,15 +51,18 @@ class Batches(Generic[_Item, _Result]):
 
     def __init__(self, work: Callable[[Sequence[_Item]], Sequence[_Result]]) -> None:
         self._work = work
-        self._send, self._receive = anyio.create_memory_object_stream[_Waiting[_Item, _Result]](math.inf)
+        self._send, self._receive = anyio.create_memory_object_stream[Waiting[_Item, _Result]](math.inf)
         self._limiter = anyio.CapacityLimiter(1)
+
+    def send(self, item: _Item) -> Waiting[_Item, _Result]:
+        """Send an item; nobody takes it back."""
+        waiting: Waiting[_Item, _Result] = Waiting(item)
+        self._send.send_nowait(waiting)
+        return waiting
 
     async def call(self, item: _Item) -> _Result:
         """Wait for the result of one item. A caller that is cancelled does not take the item back."""
-        waiting: _Waiting[_Item, _Result] = _Waiting(item)
-        self._send.send_nowait(waiting)
-        await waiting.done.wait()
-        return waiting.result  # type: ignore[return-value]  # set before the event
+        return await self.send(item).result()
 
     async def run(self) -> None:
         """Serve until cancelled; a group that is under way is finished."""
@@ -60,5 +75,4 @@ class Batches(Generic[_Item, _Result]):
                     items = [waiting.item for waiting in group]
                     results = await threads.run(self._work, items, limiter=self._limiter)
                 for waiting, result in zip(group, results, strict=True):
-                    waiting.result = result
-                    waiting.done.set()
+                    waiting.give(result)

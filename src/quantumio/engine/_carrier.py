@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 import anyio
-from attrs import define, evolve, field
+from attrs import evolve
 
 from quantumio.engine._committer import Committer
 from quantumio.engine._context import Context
@@ -56,19 +56,6 @@ is closed does not wait without end for what is carried in the background."""
 
 _CAN_BE_MENDED: Final = frozenset({ErrorKind.DISK_FULL, ErrorKind.PERMISSION, ErrorKind.CLOSED})
 """Failures that last until somebody does something (opens it again): a promise waits for that."""
-
-
-@define(eq=False)
-class _Intent:
-    """What the registry says to the intent of a context, once it has answered."""
-
-    answered: anyio.Event = field(factory=anyio.Event)
-    answer: TransactionRecord | QuantumioError | None = None
-    is_ours: bool = False
-
-    async def may_place(self) -> bool:
-        await self.answered.wait()
-        return self.is_ours
 
 
 class Carrier:
@@ -193,36 +180,43 @@ class Carrier:
             intent = await self._place(context, context.persistent_outputs)
         except ExceptionGroup as group:
             return await self._park_if_it_may_pass(context, _failed(context, group))
-        if isinstance(intent.answer, QuantumioError):
-            failed = CommitFailed(txid=context.txid, kind=intent.answer.kind, message=str(intent.answer))
+        if isinstance(intent, QuantumioError):
+            failed = CommitFailed(txid=context.txid, kind=intent.kind, message=str(intent))
             return await self._park_if_it_may_pass(context, failed)
-        if not intent.is_ours:
-            assert intent.answer is not None
-            return await threads.run(outcome_of_another, intent.answer, self._catalog.outcome)
+        if not self._committer.is_ours(intent, context.epoch):
+            return await threads.run(outcome_of_another, intent, self._catalog.outcome)
         outcome = await self._flip(context)
         if isinstance(outcome, CommitFailed):
             return await self._park_if_it_may_pass(context, outcome)
         return outcome
 
-    async def _place(self, context: Context, outputs: Sequence[Output], *more: Output) -> _Intent:
+    async def _place(
+        self, context: Context, outputs: Sequence[Output], *more: Output
+    ) -> TransactionRecord | QuantumioError:
         """Place outputs as soon as the registry has their intent, and meanwhile encode them.
+
+        Returns
+        -------
+        TransactionRecord or QuantumioError
+            What the registry has, or why nothing is known of it; then nothing was placed.
 
         Raises
         ------
         ExceptionGroup
             Of `FlushFailure`.
         """
-        intent = _Intent()
-        failures: list[ExceptionGroup[Exception]] = []
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._prepare, context, intent, *more)
-            try:
-                await self._flusher.flush([*outputs, *more], required=True, may_place=intent.may_place)
-            except ExceptionGroup as group:  # not out of the task group, which would put it into another one
-                failures.append(group)
-        if failures:
-            raise failures[0]
-        return intent
+        asked = self._committer.prepare_soon(context.intent(*more))
+
+        async def may_place() -> bool:
+            answer = await asked.result()
+            return isinstance(answer, TransactionRecord) and self._committer.is_ours(answer, context.epoch)
+
+        try:
+            await self._flusher.flush([*outputs, *more], required=True, may_place=may_place)
+        finally:
+            with anyio.CancelScope(shield=True):  # or the intent could come after the end of its context
+                answer = await asked.result()
+        return answer
 
     async def _park_if_it_may_pass(self, context: Context, failed: CommitFailed) -> CommitOutcome:
         """Keep in the journal what failed only for now: a destination, or the registry, cannot be reached.
@@ -237,17 +231,6 @@ class Carrier:
         """Keep a context in the journal; it fails where the journal cannot take it either."""
         not_journaled = await self.journal(context)
         return failed if not_journaled else CommitParked(txid=context.txid, reason=failed.message)
-
-    async def _prepare(self, context: Context, intent: _Intent, *more: Output) -> None:
-        """Ask for leave to place the outputs: the intent is in the registry before the first byte goes."""
-        transaction = context.intent(*more)
-        try:
-            with anyio.CancelScope(shield=True):  # or the intent could come after the end of its context
-                intent.answer = answer = await self._committer.prepare(transaction)
-            if isinstance(answer, TransactionRecord):
-                intent.is_ours = self._committer.is_ours(answer, transaction)
-        finally:
-            intent.answered.set()
 
     async def _reopen(self, context: Context) -> bool:
         """Own a transaction again that was ended over our silence; its outputs get other names."""
@@ -348,9 +331,9 @@ class Carrier:
             intent = await self._place(context, (), output)
         except ExceptionGroup as group:
             raise flush_failures(group)[0].error from None
-        if isinstance(intent.answer, QuantumioError):
-            raise intent.answer
-        if not intent.is_ours:
+        if isinstance(intent, QuantumioError):
+            raise intent
+        if not self._committer.is_ours(intent, context.epoch):
             raise StateError(
                 f"transaction {context.txid} is not this process's any more", hint="open another context"
             )

@@ -9,7 +9,7 @@ from uuid import UUID
 import anyio
 from attrs import evolve
 
-from quantumio.engine._batches import Batches
+from quantumio.engine._batches import Batches, Waiting
 from quantumio.engine._owner import Owner
 from quantumio.engine._standing import (
     Ending,
@@ -68,9 +68,15 @@ class Committer:
                 tasks.start_soon(batches.run)
 
     # -- intents
+    def prepare_soon(
+        self, transaction: Transaction
+    ) -> Waiting[Transaction, TransactionRecord | QuantumioError]:
+        """Write an intent; its result is what the registry has then, or why nothing is known of it."""
+        return self._intents.send(transaction)
+
     async def prepare(self, transaction: Transaction) -> TransactionRecord | QuantumioError:
-        """Write an intent; returns what the registry has then, or why nothing is known of it."""
-        return await self._intents.call(transaction)
+        """Write an intent, and wait for its result."""
+        return await self.prepare_soon(transaction).result()
 
     def _prepare(self, group: Sequence[Transaction]) -> Sequence[TransactionRecord | QuantumioError]:
         try:
@@ -120,9 +126,9 @@ class Committer:
         again = self._catalog.reopen(txid, self._owner.id, record.epoch)
         return again if again is not None and is_carried_by(again, self._owner.id) else None
 
-    def is_ours(self, record: TransactionRecord, transaction: Transaction) -> bool:
-        """Whether the registry took an intent: the bytes of the transaction may be placed."""
-        return may_place(record, self._owner.id, transaction.epoch)
+    def is_ours(self, record: TransactionRecord, epoch: int) -> bool:
+        """Whether the registry took an intent of an epoch: the bytes of its transaction may be placed."""
+        return may_place(record, self._owner.id, epoch)
 
     def abort_here(self, txid: UUID, reason: str, clean: Sequence[FollowUp]) -> bool:
         """End a transaction that this process carries, in this thread.

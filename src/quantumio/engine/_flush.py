@@ -9,7 +9,6 @@ from typing import Final, TypeVar
 
 import anyio
 import anyio.lowlevel
-from typing_extensions import TypeIs
 
 from quantumio.engine._output import Encoded, Output
 from quantumio.engine._packs import pack
@@ -27,6 +26,8 @@ from quantumio.ports import (
     Placement,
     RegistryTables,
     TableDestination,
+    is_exporting,
+    is_table,
 )
 from quantumio.system import threads
 from quantumio.system.failpoints import reach
@@ -141,7 +142,7 @@ class Flusher:
     async def _place_at(self, name: str, outputs: Sequence[Output], required: bool) -> None:
         destination = await self._destination(name, outputs[0])
         limiter = self._place_limiters[name]
-        if _is_table(destination):
+        if is_table(destination):
             await _together(
                 partial(self._in_thread, limiter, self._load, destination, output) for output in outputs
             )
@@ -182,13 +183,13 @@ class Flusher:
         destination = self._destinations.get(name)
         self._sessions.note(destination)
         parallelism = destination.parallelism
-        alone = _is_table(destination) or destination.is_local
+        alone = is_table(destination) or destination.is_local
         return destination, parallelism, 1 if alone else parallelism
 
     def _place_groups(self, name: str, groups: Sequence[Sequence[Output]]) -> list[FlushFailure | None]:
         """Place what several contexts need; where that fails, each for itself."""
         destination = self._destinations.get(name)
-        assert not _is_table(destination)
+        assert not is_table(destination)
         together = [output for group in groups for output in group]
         failure = _failure(self._place, destination, together)
         if failure is None or len(groups) == 1:
@@ -286,7 +287,7 @@ class Flusher:
 
     def _reveal(self, name: str, output: Output) -> None:
         destination = self._destinations.get(name)
-        assert _is_table(destination)
+        assert is_table(destination)
         table, load_id = output.ref.dataset_type.name, output.load_ids[name]
         reach("flush.reveal.before")
         _attempt(output, name, destination.reveal, table, load_id, output.ref)
@@ -314,11 +315,11 @@ class Flusher:
         )
 
     def _has_names_for_people(self, name: str) -> bool:
-        return _is_exporting(self._destinations.get(name))
+        return is_exporting(self._destinations.get(name))
 
     def _export(self, name: str, outputs: Sequence[Output]) -> None:
         destination = self._destinations.get(name)
-        assert _is_exporting(destination)
+        assert is_exporting(destination)
         failures = [_failure(self._export_one, destination, name, output) for output in outputs]
         if failed := [failure for failure in failures if failure is not None]:
             raise ExceptionGroup("outputs were not shown", failed)
@@ -351,7 +352,7 @@ class Flusher:
     def _remove_at(self, name: str, outputs: Sequence[Output]) -> None:
         destination = _attempt(outputs[0], name, self._destinations.get, name)
         reach("flush.remove.before")
-        if _is_table(destination):
+        if is_table(destination):
             for output in outputs:
                 _attempt(output, name, destination.remove_load, output.attempts[name], output.load_ids[name])
         else:
@@ -405,23 +406,6 @@ def _blamed(outputs: Sequence[Output], destination: str, failure: FlushFailure) 
             if "/".join(parts[:cut]) in text:
                 return output
     return outputs[0]
-
-
-_are_tables: dict[type, bool] = {}
-_are_exporting: dict[type, bool] = {}
-
-
-def _is_table(destination: ObjectDestination | TableDestination) -> TypeIs[TableDestination]:
-    """Tell what kind of destination it is; asking a protocol takes as long as encoding a small output."""
-    if (known := _are_tables.get(type(destination))) is None:
-        known = _are_tables[type(destination)] = isinstance(destination, TableDestination)
-    return known
-
-
-def _is_exporting(destination: object) -> TypeIs[ExportingDestination]:
-    if (known := _are_exporting.get(type(destination))) is None:
-        known = _are_exporting[type(destination)] = isinstance(destination, ExportingDestination)
-    return known
 
 
 def _missing(output: Output, required: bool) -> Iterator[Target]:

@@ -29,12 +29,13 @@ from quantumio.model import (
 from quantumio.ports import (
     Catalog,
     Destinations,
-    ExportingDestination,
     Formats,
     ObjectDestination,
     Placement,
     TableDelegate,
     TableDestination,
+    is_exporting,
+    is_table,
 )
 from quantumio.system.failpoints import reach
 
@@ -65,7 +66,7 @@ def what_follows(resolutions: Iterable[Resolution], destinations: Destinations) 
             elif resolution.formats[name] is ROWS:
                 if not destinations.is_in_registry(name):  # there the flip itself reveals them
                     found[FollowUp(kind=FollowUpKind.FLIP_TABLE, destination=name)] = None
-            elif isinstance(destinations.get(name), ExportingDestination):
+            elif is_exporting(destinations.get(name)):
                 found[FollowUp(kind=FollowUpKind.EXPORT, destination=name)] = None
     return tuple(found)
 
@@ -161,10 +162,10 @@ class FollowUps:
     def _show(self, stored: StoredDataset, artifact: Artifact) -> None:
         """Reveal the rows of an artifact, or show its object under a name for people."""
         destination = self._destinations.get(artifact.destination)
-        if isinstance(destination, TableDestination):
+        if is_table(destination):
             assert artifact.load_id is not None
             destination.reveal(artifact.path, artifact.load_id, stored.ref)
-        elif isinstance(destination, ExportingDestination):
+        elif is_exporting(destination):
             ending = self._formats.format(artifact.format).extension
             destination.export(artifact.path, human_path(stored.ref, ending))
 
@@ -174,7 +175,7 @@ class FollowUps:
             return wanted
         destination = self._destinations.get(wanted.destination)
         source, data = self._healthy(stored)
-        if isinstance(destination, TableDestination):
+        if is_table(destination):
             made = self._load(destination, stored, wanted, source, data)
         else:
             made = self._place(destination, stored, wanted, source, data, known)
@@ -290,7 +291,7 @@ class FollowUps:
         known.check(destination)  # where the registry is a copy, the original may have committed it
         planned = [a for output in record.transaction.outputs for a in output.artifacts]
         here = [artifact for artifact in planned if artifact.destination == name]
-        if isinstance(destination, TableDestination):
+        if is_table(destination):
             for artifact in here:
                 assert artifact.load_id is not None
                 destination.remove_load(artifact.path, artifact.load_id)

@@ -33,10 +33,10 @@ from quantumio.ports import (
     Catalog,
     DatasetQuery,
     Destinations,
-    ExportingDestination,
     Formats,
     ObjectDestination,
     Placement,
+    is_exporting,
 )
 from quantumio.system import environment, threads
 
@@ -311,7 +311,7 @@ class Fsck:
 
     def _show(self, destination: ObjectDestination, ref: DatasetRef, artifact: Artifact) -> str:
         """Show a repaired object under its name for people, too; returns what is in the way, if anything."""
-        if not isinstance(destination, ExportingDestination):
+        if not is_exporting(destination):
             return ""
         ending = self._formats.format(artifact.format).extension
         try:

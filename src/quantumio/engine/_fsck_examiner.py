@@ -9,7 +9,14 @@ from typing import Final
 from quantumio.engine._fsck_report import FsckTrouble
 from quantumio.errors import DestinationError, ErrorKind, FormatError, NotFoundError, QuantumioError
 from quantumio.model import DIRECT, Artifact, StoredDataset
-from quantumio.ports import Destinations, Formats, ObjectDestination, TableDelegate, TableDestination
+from quantumio.ports import (
+    Destinations,
+    Formats,
+    ObjectDestination,
+    TableDelegate,
+    TableDestination,
+    is_table,
+)
 
 __all__ = ["DECODE", "DIGEST", "Broken", "Examiner"]
 
@@ -62,7 +69,7 @@ class Examiner:
         """
         destination = self.open(artifact.destination)
         try:
-            if isinstance(destination, TableDestination):
+            if is_table(destination):
                 return self._examine_rows(destination, stored, artifact, level)
             self._stat(destination, artifact)
             if level >= DIGEST:

@@ -36,6 +36,8 @@ from quantumio.ports import (
     ObjectRecord,
     StoredObject,
     TableDestination,
+    is_managed,
+    is_table,
 )
 from quantumio.system import environment
 from quantumio.system.failpoints import reach
@@ -175,9 +177,9 @@ class GarbageCollector:
             self._tally.begin(name)
             with self._reachable(name):
                 destination = self._destinations.get(name)
-                if isinstance(destination, TableDestination):
+                if is_table(destination):
                     tables[name] = destination
-                elif isinstance(destination, ManagedDestination):
+                elif is_managed(destination):
                     identity = destination.identity()
                     if identity is not None:  # else nobody has ever written there
                         identities[name] = identity

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from quantumio.engine._owner import Owner
 from quantumio.errors import ErrorKind, StateError
-from quantumio.ports import Catalog, ManagedDestination, ObjectDestination, TableDestination
+from quantumio.ports import Catalog, ManagedDestination, ObjectDestination, TableDestination, is_managed
 
 __all__ = ["KnownStores", "StoreSessions", "unknown_session", "unknown_sessions"]
 
@@ -51,7 +51,7 @@ class KnownStores:
         DestinationError
             The store cannot be asked.
         """
-        if not isinstance(destination, ManagedDestination):
+        if not is_managed(destination):
             return
         name = destination.name
         if name not in self._found:
@@ -79,7 +79,7 @@ class StoreSessions:
             The registry or the store cannot be reached: nothing may be placed.
         """
         name = destination.name
-        if self.is_noted(destination) or not isinstance(destination, ManagedDestination):
+        if self.is_noted(destination) or not is_managed(destination):
             return
         with self._lock:
             turn = self._turns.setdefault(name, threading.Lock())
@@ -92,6 +92,6 @@ class StoreSessions:
     def is_noted(self, destination: ObjectDestination | TableDestination) -> bool:
         """Whether `note` has nothing to do. Does not block."""
         noted = self._noted.get(destination.name)
-        if not isinstance(destination, ManagedDestination):
+        if not is_managed(destination):
             return True
         return noted is not None and noted == destination.store_id

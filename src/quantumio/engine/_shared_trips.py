@@ -68,8 +68,9 @@ class SharedTrips(Generic[_T]):
             if parcel.has_left:
                 with anyio.CancelScope(shield=True):  # others may travel with it
                     await parcel.woken.wait()
-                    if parcel.trip:
-                        await self._drive(parcel.trip)
+                    if trip := parcel.trip:
+                        parcel.trip = ()  # it is one of them: what it carries would wait for the collector
+                        await self._drive(trip)
             else:
                 self._waiting.remove(parcel)
         await anyio.lowlevel.checkpoint_if_cancelled()

@@ -48,16 +48,19 @@ class Ack(IntEnum):
         InvalidInputError
             It is neither.
         """
-        for ack in cls:
-            if value is ack or value == str(ack):
-                return ack
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str) and value in _ACKS:
+            return _ACKS[value]
         raise InvalidInputError(
-            f"{value!r} is no acknowledgement level",
-            hint=f"use one of {', '.join(repr(str(ack)) for ack in cls)}",
+            f"{value!r} is no acknowledgement level", hint=f"use one of {', '.join(map(repr, _ACKS))}"
         )
 
     def __str__(self) -> str:
         return self.name.lower()
+
+
+_ACKS: Final = {str(ack): ack for ack in Ack}
 
 
 class Moment(StrEnum):

@@ -26,6 +26,7 @@ from quantumio.ports._format import (
     TableDelegate,
 )
 from quantumio.ports._garbage import GarbageCatalog, ObjectRecord
+from quantumio.ports._kinds import is_exporting, is_managed, is_table
 
 __all__ = [
     "LEASE_OVER",
@@ -55,4 +56,7 @@ __all__ = [
     "TableDelegate",
     "TableDestination",
     "Workspaces",
+    "is_exporting",
+    "is_managed",
+    "is_table",
 ]

@@ -96,7 +96,7 @@ async def test_bug_while_intents_are_written_fails_those_and_nothing_else(place)
         assert isinstance(answer, InternalError)
         broken.append(False)
         good = transaction(place, 2)
-        assert committer.is_ours(await committer.prepare(good), good)
+        assert committer.is_ours(await committer.prepare(good), good.epoch)
 
 
 async def test_commit_without_an_answer_is_fenced_and_tried_again(place):

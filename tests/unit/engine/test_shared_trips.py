@@ -1,6 +1,8 @@
 """Trips that several senders share: nobody is left behind, and nobody's failure is another's."""
 
+import gc
 import threading
+import weakref
 
 import anyio
 import pytest
@@ -146,3 +148,22 @@ async def test_who_is_cancelled_under_way_waits_for_the_end_and_takes_nobody_alo
         assert events == []
         carrier.let(1)
     assert sorted(events) == ["carried", "returned"]
+
+
+async def test_what_has_arrived_does_not_wait_for_the_garbage_collector():
+    class Content:
+        pass
+
+    carrier = Carrier()
+    carrier.let(2)
+    trips = SharedTrips(lambda contents: carrier([0] * len(contents)), at_once=1, capacity=4)
+    content = Content()
+    gone = weakref.ref(content)
+    gc.disable()
+    try:
+        await trips.send(content, 1)
+        del content
+        await trips.send(Content(), 1)  # the thread that carried the first has forgotten it, too
+        assert gone() is None
+    finally:
+        gc.enable()
