@@ -1,0 +1,187 @@
+"""What a campaign consists of: suites, each of numbered steps that take a minute or so of one processor.
+
+``python -m tests.campaign.suites crashes 17`` does one step and prints what came of it as a line of JSON. The
+number of a step decides what it does, so that a step that failed can be done again.
+"""
+
+import contextlib
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+from quantumio.testing import crash_everywhere, power_loss
+from tests.campaign import in_memory
+from tests.crash import scenarios, test_every_operation
+from tests.planted.bugs import BUGS
+from tests.planted.trials import try_bug
+from tests.power_loss import test_every_state
+
+PROJECT = Path(__file__).parents[2]
+
+CRASHES = [
+    case for case in test_every_operation.CASES if case[2] is not scenarios.remote
+]  # S3 has no server here
+RECOVERIES, MORE_RECOVERIES = 6, 18
+"""How many recoveries of each crash are killed: more where recovery has most to do."""
+POWER_CUTS = list(test_every_state.CASES.items())
+STATES_AT_ONCE = 500
+SEEDS = 200
+FIRST_SEED = 1_000_000  # those below belong to the tests
+NIGHTS = 100
+FAULTS = ("tests/network", "tests/syscalls", "tests/space")
+
+
+def crashes(step):
+    name, scenario, prepare, check = CRASHES[step % len(CRASHES)]
+    again = test_every_operation.KILLED_AGAIN.get(scenario)
+    with in_memory.room() as directory:
+        report = crash_everywhere(
+            scenario,
+            prepare=getattr(in_memory, prepare.__name__),
+            check=check,
+            recover=again or scenarios.recover,
+            recoveries=RECOVERIES if again is None else MORE_RECOVERIES,
+            random_kills=50 + step // len(CRASHES),  # at other moments each time
+            directory=Path(directory),
+            processes=1,
+        )
+    return {
+        "counts": {
+            "crashes at a point": report.kills,
+            "crashes at any moment": report.random_kills,
+            "crashes in recovery": report.double_kills,
+        },
+        "violations": [
+            {"what": f"{name}, killed at {one.crash.name} {one.crash.occurrence}", "message": one.message}
+            for one in report.violations
+        ],
+    }
+
+
+def power_cuts(step):
+    name, (scenario, prepare, check) = POWER_CUTS[step % len(POWER_CUTS)]
+    seed = step // len(POWER_CUTS)
+    with in_memory.room() as directory:
+        report = power_loss(
+            scenario,
+            prepare=getattr(in_memory, prepare.__name__),
+            check=check,
+            directory=Path(directory),
+            states_at_once=STATES_AT_ONCE,
+            seed=seed,
+        )
+    return {
+        "counts": {"states after power cuts": report.states},
+        "violations": [
+            {
+                "what": f"{name}, states_at_once={STATES_AT_ONCE}, seed={seed}, "
+                f"only=({cut.operation}, {cut.choice})",
+                "message": message,
+            }
+            for cut, message in report.violations
+        ],
+    }
+
+
+def simulated_nights(step):
+    first = FIRST_SEED + step * SEEDS
+    done = python("tests.simulation", "--seed", str(first), "--count", str(SEEDS))
+    failed = {} if done.returncode == 0 else json.loads(done.stdout)
+    return {
+        "counts": {"simulated nights": SEEDS},
+        "violations": [
+            {"what": f"python -m tests.simulation --seed {seed}", "message": "\n".join(messages)}
+            for seed, messages in failed.items()
+        ],
+    }
+
+
+def nights(step):
+    count = {"steps of random nights": 30 * NIGHTS}  # the test holds that it lives through so many
+    return pytest(count, "tests/stateful", QUANTUMIO_NIGHTS=str(NIGHTS), QUANTUMIO_NIGHTS_SEED=str(step + 1))
+
+
+def faults(step):
+    count = {"runs of failing networks, system calls and disks": 1}
+    return pytest(count, FAULTS[step % len(FAULTS)], QUANTUMIO_NETWORK_STEP="1")
+
+
+def planted(step):
+    name = sorted(BUGS)[step % len(BUGS)]
+    trial = try_bug(name)
+    missed = [] if trial.found_by else [{"what": f"{name} is not found", "message": trial.output}]
+    return {"counts": {"planted bugs tried": 1}, "planted": {name: trial.found_by}, "violations": missed}
+
+
+@attrs.frozen
+class Suite:
+    """What it counts, and how many of that a round wants."""
+
+    step: Callable[[int], dict[str, object]]
+    counts: str
+    target: int
+
+
+SUITES = {
+    "planted": Suite(planted, "planted bugs tried", len(BUGS)),
+    "crashes": Suite(crashes, "crashes in recovery", 10_000),
+    "power cuts": Suite(power_cuts, "states after power cuts", 100_000),
+    "simulation": Suite(simulated_nights, "simulated nights", 50_000),
+    "random nights": Suite(nights, "steps of random nights", 60_000),
+    "faults": Suite(faults, "runs of failing networks, system calls and disks", 2 * len(FAULTS)),
+}
+
+
+def python(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=PROJECT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def pytest(counts, *arguments, **environment):
+    done = python("pytest", "-q", "-p", "no:cacheprovider", *arguments, **environment)
+    command = " ".join([*(f"{name}={value}" for name, value in environment.items()), "pytest", *arguments])
+    failed = [] if done.returncode == 0 else [{"what": command, "message": done.stdout + done.stderr}]
+    return {"counts": counts, "violations": failed}
+
+
+def tell(suite, step):
+    """Do one step; whatever goes wrong is a violation, and names no place of this machine."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            told = SUITES[suite].step(step)
+    except Exception:  # noqa: BLE001  a step that fails by itself has found something, too
+        told = {"violations": [{"what": "the step failed", "message": traceback.format_exc()}]}
+    times = os.times()
+    told["cpu_s"] = times.user + times.system + times.children_user + times.children_system
+    for violation in told["violations"]:
+        violation["message"] = without_places(violation["message"])[-4000:]
+    return told
+
+
+def without_places(text):
+    for place, name in (
+        (PROJECT, "."),
+        (sys.prefix, "venv"),
+        (sys.base_prefix, "python"),
+        (Path.home(), "~"),
+    ):
+        text = text.replace(str(place), name) if len(str(place)) > 1 else text
+    return re.sub(r"/\S*/(?=tmp\w+/)", ".../", text)
+
+
+if __name__ == "__main__":
+    print(json.dumps(tell(sys.argv[1], int(sys.argv[2]))))
