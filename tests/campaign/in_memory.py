@@ -1,8 +1,8 @@
 """Where the steps of a campaign have their repositories: in memory, if there is a directory there with room.
 
 SIGKILL leaves what a process has written, on a disk as in memory; and what a disk forgets when the power fails
-is computed, not tried. So it proves the same there, and no step waits for a disk: on a slow one that is most of
-the time. The journal refuses a file system in memory unless it may use one, and so it is told that it may.
+is computed, not tried. So it proves the same there, and no step waits for a disk, which on a slow one is most
+of its time. The journal refuses a file system in memory unless it may use one, so it is told that it may.
 """
 
 import functools

@@ -68,7 +68,7 @@ def crashes(step):
 
 def power_cuts(step):
     name, (scenario, prepare, check) = POWER_CUTS[step % len(POWER_CUTS)]
-    seed = step // len(POWER_CUTS)
+    part = step // len(POWER_CUTS)
     with in_memory.room() as directory:
         report = power_loss(
             scenario,
@@ -76,13 +76,13 @@ def power_cuts(step):
             check=check,
             directory=Path(directory),
             states_at_once=STATES_AT_ONCE,
-            seed=seed,
+            part=part,
         )
     return {
         "counts": {"states after power cuts": report.states},
         "violations": [
             {
-                "what": f"{name}, states_at_once={STATES_AT_ONCE}, seed={seed}, "
+                "what": f"{name}, states_at_once={STATES_AT_ONCE}, part={part}, "
                 f"only=({cut.operation}, {cut.choice})",
                 "message": message,
             }
