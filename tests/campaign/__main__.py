@@ -35,8 +35,12 @@ class Campaign:
     def __init__(self, ledger, suites, *, hours=None, command, write_page=page.write, cores=CORES):
         self.ledger, self.suites, self.hours, self.command = ledger, suites, hours, command
         self.write_page, self.cores = write_page, cores
-        last = ledger.round
-        number = last + 1 if last == 0 or not self.unfinished(last) else last
+        number = ledger.round
+        if number == 0 or not self.unfinished(number):
+            number += 1
+            for name, suite in suites.items():
+                if suite.anew:
+                    ledger.steps.pop(name, None)
         self.run = Run(round=number, begin=ledgers.now(), machine=machine())
         ledger.runs.append(self.run)
         self.running = {}
@@ -51,7 +55,9 @@ class Campaign:
         return ledgers.counts(runs)[self.suites[name].counts]
 
     def share(self, name, number=None):
-        return self.done(name, number or self.run.round) / self.suites[name].target
+        suite, steps = self.suites[name], self.ledger.steps_of(name)
+        share = self.done(name, number or self.run.round) / suite.target
+        return min(share, steps.count / suite.fewest_steps) if suite.anew else share
 
     def unfinished(self, number):
         return [name for name in self.suites if self.share(name, number) < 1]

@@ -22,6 +22,10 @@ class Steps:
     below: int = 0
     beyond: list[int] = attrs.field(factory=list)
 
+    @property
+    def count(self):
+        return self.below + len(self.beyond)
+
     def next(self, running):
         """Return the first step that is neither done nor running: one that was broken off comes again."""
         number = self.below

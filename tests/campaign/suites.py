@@ -26,13 +26,35 @@ from tests.power_loss import test_every_state
 
 PROJECT = Path(__file__).parents[2]
 
-CRASHES = [
-    case for case in test_every_operation.CASES if case[2] is not scenarios.remote
-]  # S3 has no server here
-RECOVERIES, MORE_RECOVERIES = 6, 18
+RECOVERIES, MORE_RECOVERIES = 3, 8
 """How many recoveries of each crash are killed: more where recovery has most to do."""
-POWER_CUTS = list(test_every_state.CASES.items())
-STATES_AT_ONCE = 500
+CRASHES = [
+    (name, *case, test_every_operation.KILLED_AGAIN.get(case[0]))
+    for name, *case in test_every_operation.CASES
+    if case[1] is not scenarios.remote  # there is no server here; the tests have one
+]
+CRASHES += [
+    (f"drop, {prepare.__name__}", scenarios.drops, prepare, scenarios.check_drop, scenarios.drop_again)
+    for prepare in (scenarios.with_conflict, scenarios.with_quarantine)
+]
+CRASHES += [("busy", scenarios.busy, scenarios.local, scenarios.check, None)]
+CRASHES.sort(key=lambda case: case[-1] is None)
+STATES_AT_ONCE, STATES_OF_MANY_AT_ONCE = 500, 100
+"""How many states after one operation a step looks at: fewer where there are many operations."""
+POWER_CUTS = [(name, *case, STATES_AT_ONCE) for name, case in test_every_state.CASES.items()]
+POWER_CUTS += [
+    (scenario.__name__, scenario, prepare, test_every_state.check, STATES_AT_ONCE)
+    for scenario, prepare in (
+        (scenarios.conflict_in_a_group, scenarios.local),
+        (scenarios.depends, scenarios.local),
+        (scenarios.replaces, scenarios.local),
+        (scenarios.replaces, scenarios.immediate),
+    )
+]
+POWER_CUTS += [
+    (f"busy, {prepare.__name__}", scenarios.busy, prepare, test_every_state.check, STATES_OF_MANY_AT_ONCE)
+    for prepare in (scenarios.local, scenarios.second, scenarios.packs)
+]
 SEEDS = 200
 FIRST_SEED = 1_000_000  # those below belong to the tests
 NIGHTS = 100
@@ -40,8 +62,7 @@ FAULTS = ("tests/network", "tests/syscalls", "tests/space")
 
 
 def crashes(step):
-    name, scenario, prepare, check = CRASHES[step % len(CRASHES)]
-    again = test_every_operation.KILLED_AGAIN.get(scenario)
+    name, scenario, prepare, check, again = CRASHES[step % len(CRASHES)]
     with in_memory.room() as directory:
         report = crash_everywhere(
             scenario,
@@ -49,7 +70,8 @@ def crashes(step):
             check=check,
             recover=again or scenarios.recover,
             recoveries=RECOVERIES if again is None else MORE_RECOVERIES,
-            random_kills=50 + step // len(CRASHES),  # at other moments each time
+            points=scenario is not scenarios.busy,  # its threads come by others every time
+            random_kills=100 + step // len(CRASHES),  # at other moments each time
             directory=Path(directory),
             processes=1,
         )
@@ -67,25 +89,21 @@ def crashes(step):
 
 
 def power_cuts(step):
-    name, (scenario, prepare, check) = POWER_CUTS[step % len(POWER_CUTS)]
+    name, scenario, prepare, check, at_once = POWER_CUTS[step % len(POWER_CUTS)]
     part = step // len(POWER_CUTS)
     with in_memory.room() as directory:
         report = power_loss(
-            scenario,
+            in_memory.slowly(scenario, step),
             prepare=getattr(in_memory, prepare.__name__),
             check=check,
             directory=Path(directory),
-            states_at_once=STATES_AT_ONCE,
+            states_at_once=at_once,
             part=part,
         )
     return {
         "counts": {"states after power cuts": report.states},
         "violations": [
-            {
-                "what": f"{name}, states_at_once={STATES_AT_ONCE}, part={part}, "
-                f"only=({cut.operation}, {cut.choice})",
-                "message": message,
-            }
+            {"what": f"{name}, states_at_once={at_once}, part={part}, {cut}", "message": message}
             for cut, message in report.violations
         ],
     }
@@ -123,17 +141,23 @@ def planted(step):
 
 @attrs.frozen
 class Suite:
-    """What it counts, and how many of that a round wants."""
+    """What a round wants of it: so many of what it counts, and so many steps at least.
+
+    One that has an end, such as all points of all scenarios, begins anew in each round: the code is another
+    by then.
+    """
 
     step: Callable[[int], dict[str, object]]
     counts: str
     target: int
+    fewest_steps: int = 1
+    anew: bool = False
 
 
 SUITES = {
-    "planted": Suite(planted, "planted bugs tried", len(BUGS)),
-    "crashes": Suite(crashes, "crashes in recovery", 10_000),
-    "power cuts": Suite(power_cuts, "states after power cuts", 100_000),
+    "planted": Suite(planted, "planted bugs tried", len(BUGS), len(BUGS), anew=True),
+    "crashes": Suite(crashes, "crashes in recovery", 10_000, len(CRASHES), anew=True),
+    "power cuts": Suite(power_cuts, "states after power cuts", 100_000, len(POWER_CUTS), anew=True),
     "simulation": Suite(simulated_nights, "simulated nights", 50_000),
     "random nights": Suite(nights, "steps of random nights", 60_000),
     "faults": Suite(faults, "runs of failing networks, system calls and disks", 2 * len(FAULTS)),

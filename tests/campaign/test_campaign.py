@@ -69,6 +69,15 @@ def test_a_round_whose_targets_are_reached_is_followed_by_a_new_one(path):
     assert kept.steps_of("crashes") == Steps(8), "with steps that were not done before"
 
 
+def test_a_suite_that_has_an_end_is_done_whole_and_anew_in_each_round(path):
+    suite = attrs.evolve(SMALL["crashes"], target=20, fewest_steps=3, anew=True)
+    for _ in range(2):
+        campaign(path, COUNTS, suites={"crashes": suite}, cores=1).go_on()
+    kept = Ledger.read(path)
+    assert [(run.round, run.counts["crashes"]) for run in kept.runs] == [(1, 30), (2, 30)]
+    assert kept.steps_of("crashes") == Steps(3)
+
+
 def test_the_next_step_is_of_the_suite_that_is_farthest_from_its_target(path):
     one = campaign(path, COUNTS)
     one.run.counts.update({"crashes": 30, "nights": 10})
@@ -163,6 +172,7 @@ def test_all_planted_bugs_are_tried_before_one_is_tried_again(path):
     one.run.add("planted", 0, {"counts": {"planted bugs tried": 2 * len(BUGS)}, "planted": {min(BUGS): "t"}})
     assert "planted" in one.unfinished(one.run.round), "the same one, again and again"
     one.run.add("planted", 1, {"planted": dict.fromkeys(BUGS, "t")})
+    one.ledger.steps["planted"] = Steps(len(BUGS))
     assert "planted" not in one.unfinished(one.run.round)
 
 
