@@ -24,7 +24,8 @@ from tests.campaign.ledger import Ledger, Run
 from tests.campaign.suites import PROJECT, SUITES
 
 CORES = len(os.sched_getaffinity(0))
-LONGEST_STEP_S = 3600.0
+LONGEST_STEP_S = 4 * 3600.0
+"""A few minutes are usual; a machine that has much else to do is no violation."""
 PATIENCE_S = 20.0
 """How long a step that is broken off may take to end its own processes."""
 
@@ -148,7 +149,7 @@ def result(process):
     except subprocess.TimeoutExpired:
         kill(process, signal.SIGKILL)
         output, errors = process.communicate()
-        what = "the step did not end in an hour"
+        what = "the step did not end in time"
     except (ValueError, IndexError):
         what = f"the step ended with {process.returncode}"
     return {"violations": [{"what": what, "message": (output + errors)[-4000:]}]}

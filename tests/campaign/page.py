@@ -47,7 +47,7 @@ def summary(ledger, runs):
     versions = list(dict.fromkeys(version for run in runs for version in run.code))
     hours = sum(run.minutes for run in runs) / 60
     said = (
-        f"Round {ledger.round} began on {runs[0].begin[:10]}: {hours:.1f} hours in {len(runs)} runs so far, "
+        f"Round {ledger.round} began {runs[0].begin[:10]}: {hours:.1f} hours of runs ({len(runs)}) so far, "
         f"with {sum(len(run.violations) for run in runs)} violations."
     )
     if len(versions) == 1:

@@ -39,7 +39,7 @@ CRASHES += [
 ]
 CRASHES += [("busy", scenarios.busy, scenarios.local, scenarios.check, None)]
 CRASHES.sort(key=lambda case: case[-1] is None)
-STATES_AT_ONCE, STATES_OF_MANY_AT_ONCE = 500, 100
+STATES_AT_ONCE, STATES_OF_MANY_AT_ONCE = 500, 25
 """How many states after one operation a step looks at: fewer where there are many operations."""
 POWER_CUTS = [(name, *case, STATES_AT_ONCE) for name, case in test_every_state.CASES.items()]
 POWER_CUTS += [

@@ -162,7 +162,7 @@ def test_the_page_tells_counts_targets_versions_and_bugs(path):
     assert "| crashes in recovery | 11,000 | 10,000 | reached | 0.182 s |" in text
     assert f"| planted bugs tried | 3 | {len(BUGS)} | {3 / len(BUGS):.0%} |" in text
     assert f"2 of {len(BUGS)}. **Tried and not found: {page.words([bugs[1]])}.**" in text
-    assert "1.5 hours in 2 runs" in text
+    assert "1.5 hours of runs (2)" in text
     assert "span 2 versions of the code, aaa to bbb" in text
     assert text.index("2026-01-03 03:04") < text.index("2026-01-02 03:04")
 
