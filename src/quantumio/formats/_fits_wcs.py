@@ -15,11 +15,11 @@ from astropy.wcs import WCS, WCSCOMPARE_ANCILLARY, Sip, Wcsprm
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.formats._fits_cards import Cards, header_of
 from quantumio.formats._fits_wcs_cards import (
-    carries,
     check_sizes,
     field_of,
     has_wcs,
     is_read,
+    is_sip,
     wcs_cards,
     without_wcs,
 )
@@ -44,14 +44,14 @@ def given_wcs(wcs: WCS, header: Cards) -> tuple[Cards, Cards]:
     InvalidInputError
         FITS keywords alone cannot hold it, or the header says another date or place.
     """
-    _check(wcs)
     try:
+        _check(wcs)
         copy = _settled(wcs.deepcopy())
         cards, observation = wcs_cards(copy.wcs, copy.sip)
         check_sizes(cards)
-        kept = without_wcs(header)
+        kept = [card for card in without_wcs(header, cards) if not is_sip(card[0])]
         if not _is_read_back(copy.wcs, cards + kept):
-            cards, kept = _joined(copy, cards, observation, kept)
+            cards, kept = _joined(copy, cards, observation, without_wcs(header))
     except InvalidInputError:
         raise
     except Exception as error:  # wcslib's errors share no root
@@ -88,9 +88,8 @@ def split_wcs(cards: Cards, shape: tuple[int, ...]) -> tuple[Cards, WCS | None]:
         check_sizes(cards)
         wcs = _read(cards)
         written = cards_of_wcs(wcs)
-        keywords = {keyword for keyword, _ in written}
-        kept = [card for card in cards if not carries(keywords, *card)]
-        if not _is_read_back(wcs.wcs, written + kept):
+        kept = without_wcs(cards, written)
+        if any(is_sip(keyword) for keyword, _ in kept) or not _is_read_back(wcs.wcs, written + kept):
             raise ValueError("they are not read as the same when written anew")
     except Exception as error:  # noqa: BLE001  # wcslib's errors share no root; the cards are kept
         _logger.warning("the WCS keywords stay in the header, they cannot be read: %s", error)
@@ -101,16 +100,7 @@ def split_wcs(cards: Cards, shape: tuple[int, ...]) -> tuple[Cards, WCS | None]:
 
 
 def _read(cards: Cards) -> WCS:
-    # the same repairs as by fix=True, without warnings, which are no thread's own
     wcs = WCS(header_of([card for card in cards if is_read(*card)]), fix=False, _do_set=False)
-    wcs.wcs.fix()
-    wcs.wcs.set()
-    if wcs.sip is not None and _has_other_distortion(wcs):
-        # as WCS.fix decides
-        if _is_tpv(wcs):
-            wcs.sip = None
-        else:
-            wcs.wcs.set_pv([])
     if wcs.sip is not None:
         _check_sip(wcs.sip, wcs.wcs)
     return _settled(wcs)
@@ -118,34 +108,39 @@ def _read(cards: Cards) -> WCS:
 
 def _parameters(cards: Cards) -> Wcsprm:
     """Return what `_read` gives of a WCS, but for its SIP polynomials, in a tenth of the time."""
-    used = (text for keyword, text in cards if is_read(keyword, text) and keyword[:2] not in _SIP)
-    parameters = Wcsprm(header="".join(used).encode(), relax=True, warnings=False)
-    parameters.fix()
-    parameters.set()
-    return parameters
-
-
-_SIP = ("A_", "B_", "AP", "BP")
+    used = (text for keyword, text in cards if is_read(keyword, text) and not is_sip(keyword))
+    return _repaired(Wcsprm(header="".join(used).encode(), relax=True, warnings=False))
 
 
 def _settled(wcs: WCS) -> WCS:
     """Make a WCS the primary one, in the units of the standard, with the one matrix that counts."""
     parameters = wcs.wcs
-    parameters.alt = " "
     if wcs.sip is not None:
         parameters.ctype = [name if name.endswith("-SIP") else f"{name}-SIP" for name in parameters.ctype]
     if parameters.has_pc() and parameters.has_cd():
         del parameters.cd
     if parameters.has_crota() and (parameters.has_pc() or parameters.has_cd()):
         del parameters.crota
-    parameters.fix()
-    parameters.set()
+    _repaired(parameters)
     return wcs
+
+
+def _repaired(parameters: Wcsprm) -> Wcsprm:
+    """Make what is not standard standard, as ``WCS(fix=True)`` does, but without warnings."""
+    # warnings are no thread's own
+    for _ in range(2):  # what is done in the second time is done in no third one
+        parameters.alt = " "
+        parameters.fix()
+        parameters.set()
+    return parameters
 
 
 def _is_read_back(parameters: Wcsprm, cards: Cards) -> bool:
     """Whether this is what the cards are read as."""
-    back = _parameters(cards)
+    try:
+        back = _parameters(cards)
+    except Exception:  # noqa: BLE001  # wcslib's errors share no root
+        return False
     return (
         _is_same_transformation(parameters, back)
         # wcslib's own text: all the rest, in 12 digits or more
@@ -165,11 +160,14 @@ def _same(one: Wcsprm, other: Wcsprm, names: tuple[str, ...]) -> bool:
 def _missing(observation: Cards, header: Cards, seen: Cards) -> Cards:
     """Return the cards without which the header does not say the date and place of the WCS."""
     present = {keyword for keyword, _ in header}
+    has_place = any(keyword.startswith("OBSGEO-") for keyword in present)
     said = {keyword: field_of(text) for keyword, text in seen}
     return [
         (keyword, text)
         for keyword, text in observation
-        if keyword not in present and said.get(keyword) != field_of(text)
+        if keyword not in present
+        and said.get(keyword) != field_of(text)
+        and not (has_place and keyword.startswith("OBSGEO-"))  # it is said whole or not at all
     ]
 
 
@@ -177,10 +175,9 @@ def _check_observation(observation: Cards, seen: Cards) -> None:
     own, said = _dates_and_places(observation), _dates_and_places(seen)
     for keyword, value in own.items():
         if said.get(keyword) != value:
-            name = keyword.replace("-", "").lower()
             raise InvalidInputError(
                 f"the WCS has {keyword} = {value}, the header {said.get(keyword)}: FITS has one for both",
-                hint=f"set wcs.wcs.{name} to that of the header, or remove the card from the header",
+                hint=f"remove {keyword} from the header, or let the WCS say the same",
                 kind=ErrorKind.VALUE,
             )
 
@@ -190,14 +187,18 @@ def _dates_and_places(cards: Cards) -> dict[str, str]:
     fields = {keyword: field_of(text) for keyword, text in cards}
     if any(keyword.startswith(("DATE-", "MJD-")) for keyword in fields):
         fields.setdefault("TIMESYS", "UTC")
-    return {keyword: _in_12_digits(value) for keyword, value in fields.items()}
+    # longitude, latitude and height follow from X, Y and Z
+    return {keyword: _in_12_digits(value) for keyword, value in fields.items() if keyword not in _GEODETIC}
+
+
+_GEODETIC = ("OBSGEO-L", "OBSGEO-B", "OBSGEO-H")
 
 
 def _in_12_digits(value: str) -> str:
     try:
         return f"{float(value):.12G}"
     except ValueError:
-        return value
+        return value.upper()
 
 
 def _check(wcs: WCS) -> None:
@@ -213,30 +214,23 @@ def _check(wcs: WCS) -> None:
         raise _refused("units that are preserved", "make it without preserve_units")
     if wcs.pixel_bounds is not None:
         raise _refused("pixel bounds", "set wcs.pixel_bounds = None")
-    if _has_other_distortion(wcs):
-        raise _refused(
-            "PV parameters of a distortion, and SIP polynomials or the projection TAN",
-            "use SIP alone, or the projection TPV",
-        )
+    if _is_scamp(wcs.wcs):
+        raise _refused("PV parameters of a distortion with the projection TAN", "use the projection TPV")
     if wcs.sip is not None:
         _check_sip(wcs.sip, wcs.wcs)
 
 
-def _is_tpv(wcs: WCS) -> bool:
-    return [name.endswith("-TPV") for name in wcs.wcs.ctype].count(True) == 2  # both celestial axes
-
-
-def _has_other_distortion(wcs: WCS) -> bool:
-    """Whether it has polynomials in projection parameters, where SIP or the projection does not have any."""
-    if _is_tpv(wcs):
-        return wcs.sip is not None
-    highest = max((index for _, index, _ in wcs.wcs.get_pv()), default=0)
-    return highest > _HIGHEST_OF_TAN and any("-TAN" in name for name in wcs.wcs.ctype)
+def _is_scamp(parameters: Wcsprm) -> bool:
+    """Whether astropy would read it as TPV (and a header with SIP polynomials, too, without these)."""
+    highest = max((index for _, index, _ in parameters.get_pv()), default=0)
+    return highest > _HIGHEST_OF_TAN and any(name.endswith("-TAN") for name in parameters.ctype)
 
 
 def _check_sip(sip: Sip, parameters: Wcsprm) -> None:
     if parameters.naxis != 2:
         raise _refused(f"SIP polynomials and {parameters.naxis} axes", "use wcs.celestial")
+    if "-TPV" in parameters.to_header(relax=True):
+        raise _refused("SIP polynomials and those of TPV", "use one of the two")
     if not np.array_equal(sip.crpix, parameters.crpix):
         raise _refused(f"SIP polynomials around another pixel ({sip.crpix}) than CRPIX", "make a new Sip")
     for matrix in (sip.a, sip.b, sip.ap, sip.bp):

@@ -9,20 +9,21 @@ from astropy.wcs import Sip, Wcsprm
 
 from quantumio.formats._fits_cards import Cards, format_card
 
-__all__ = ["carries", "check_sizes", "field_of", "has_wcs", "is_read", "wcs_cards", "without_wcs"]
+__all__ = ["check_sizes", "field_of", "has_wcs", "is_read", "is_sip", "wcs_cards", "without_wcs"]
 
 _TEXTS = re.compile(r"WCSNAME|(?:CTYPE|CUNIT|CNAME)\d+|PS\d+_\d+|RADESYS|RADECSYS|SPECSYS|SSYSOBS|SSYSSRC")
 _NUMBERS = re.compile(
     r"WCSAXES|(?:CRPIX|CRVAL|CDELT|CROTA|CRDER|CSYER|CZPHS|CPERI|PROJP)\d+|(?:PC|CD)0*\d+_0*\d+"
     r"|(?:PC|CD)\d{6}|PV\d+_\d+|LONPOLE|LATPOLE|EQUINOX|VELOSYS|ZSOURCE|RESTFRQ|RESTFREQ|RESTWAV|VELANGL"
-    r"|(?:A|B|AP|BP)_(?:ORDER|\d+_\d+)"
 )
 """Keywords that world coordinates are made of: a value with a WCS does not have them in its header."""
+
+_SIP = re.compile(r"(?:A|B|AP|BP)_(?:ORDER|\d+_\d+)")
 
 _OBSERVATION = re.compile(
     r"(?:DATE|MJD)-(?:OBS|BEG|AVG|END)|DATEREF|MJDREF[IF]?|[JB]EPOCH|TSTART|TSTOP|TELAPSE|XPOSURE"
     r"|TIME(?:SYS|UNIT|OFFS|DEL|PIXR)|TIM[RS](?:D|Y)ER|TREF(?:POS|DIR)|PLEPHEM|OBSGEO-.|OBSORBIT|EPOCH|VELREF"
-    r"|[ABC]_RADIUS|RSUN_REF|DSUN_OBS|CRLN_OBS|HGL[NT]_OBS|BL[AO][NT]_OBS|BDIS_OBS"
+    r"|[ABC]_RADIUS|RSUN_REF|DSUN_OBS|(?:CR|HG)L[NT]_OBS|BL[AO][NT]_OBS|BDIS_OBS"
 )
 """Keywords of the header that world coordinates also read."""
 
@@ -30,6 +31,7 @@ _MATRIX = re.compile(r"(?:PC|CD)\d+(?:_\d+)?|CROTA\d+")
 _RENAMED = re.compile(r"RADECSYS|RESTFREQ|PROJP\d+")
 _TABLES = re.compile(r"(?:CPDIS|CQDIS|D2IMDIS|DP|DQ|D2IM|DVERR)\d+(?:\..+)?")
 _OF_AXIS = re.compile(r"(CRPIX|CRVAL|CRDER|CSYER|CZPHS|CPERI|CDELT|PC|PV)(\d+)(?:_(\d+))?")
+_NAMES = {"CRLT_OBS": "hglt_obs"}  # the two are the same number
 _CARD = 80
 _MOST_AXES = 16
 _HIGHEST_ORDER = 20
@@ -53,22 +55,36 @@ def is_read(keyword: str, text: str) -> bool:
 
 def _is_wcs_card(keyword: str, text: str) -> bool:
     """Whether world coordinates are made of this card: not of one with a value of another type."""
-    is_text = text[10:].lstrip().startswith("'")
-    return (_TEXTS if is_text else _NUMBERS).fullmatch(keyword) is not None and text[10:].strip()[:1] != "/"
+    if _TABLES.fullmatch(keyword):
+        return True
+    value = text[10:].lstrip()
+    if value.startswith("'"):
+        return _TEXTS.fullmatch(keyword) is not None
+    return value[:1] not in ("", "/") and (_NUMBERS.fullmatch(keyword) is not None or is_sip(keyword))
 
 
-def without_wcs(cards: Cards) -> Cards:
-    """Return the cards that no WCS is made of."""
-    return [card for card in cards if not (_is_wcs_card(*card) or _TABLES.fullmatch(card[0]))]
+def is_sip(keyword: str) -> bool:
+    """Whether it is a keyword of SIP polynomials."""
+    return _SIP.fullmatch(keyword) is not None
 
 
-def carries(written: set[str], keyword: str, text: str) -> bool:
+def without_wcs(cards: Cards, written: Cards | None = None) -> Cards:
+    """Return the cards that no WCS is made of.
+
+    Those stay, too, of which a WCS that is ``written`` so says nothing, such as RADESYS of galactic axes.
+    """
+    said = {keyword for keyword, _ in written or ()}
+    return [card for card in cards if not (_is_wcs_card(*card) and (written is None or _says(said, *card)))]
+
+
+def _says(written: set[str], keyword: str, text: str) -> bool:
     """Whether a WCS that is written as these keywords says what this card says."""
-    return _is_wcs_card(keyword, text) and (
+    return (
         keyword in written
         or _MATRIX.fullmatch(keyword) is not None
         or _RENAMED.fullmatch(keyword) is not None
-        or field_of(text) in ("", "0", "0.0")
+        or keyword.endswith("_ORDER")
+        or field_of(text).strip("-0.") == ""
     )
 
 
@@ -81,13 +97,13 @@ def check_sizes(cards: Cards) -> None:
         The message names the keyword.
     """
     for keyword, text in cards:
-        if _TABLES.fullmatch(keyword):
-            raise ValueError(f"{keyword}: distortion by look-up table")
         if _is_wcs_card(keyword, text):
             _check_size(keyword, text)
 
 
 def _check_size(keyword: str, text: str) -> None:
+    if _TABLES.fullmatch(keyword):
+        raise ValueError(f"{keyword}: distortion by look-up table")
     limit = _HIGHEST_ORDER if keyword.startswith(("A", "B")) else _MOST_AXES
     if keyword.endswith("_ORDER") or keyword == "WCSAXES":
         if not 0 <= float(field_of(text)) <= limit:
@@ -117,9 +133,25 @@ def wcs_cards(parameters: Wcsprm, sip: Sip | None) -> tuple[Cards, Cards]:
         keyword = card[:8].rstrip()
         if keyword in ("", "COMMENT") or _is_origin(keyword, card) or (matrix and keyword[:2] == "PC"):
             continue
-        of = observation if _OBSERVATION.fullmatch(keyword) else cards
+        of = cards if _is_wcs_card(keyword, card) else observation
         of.append(_with_every_digit(keyword, card, parameters))
+    observation += _geodetic(parameters)
     return cards + matrix + _sip_cards(sip), observation
+
+
+def _geodetic(parameters: Wcsprm) -> Cards:
+    """Return the place by longitude, latitude and height, where wcslib writes X, Y and Z alone."""
+    return [
+        format_card(f"OBSGEO-{axis}", float(number), f"[{unit}] observatory {name}")
+        for axis, number, unit, name in zip(
+            "LBH",
+            parameters.obsgeo[3:],
+            ("deg", "deg", "m"),
+            ("longitude", "latitude", "height"),
+            strict=True,
+        )
+        if np.isfinite(number)
+    ]
 
 
 def _is_origin(keyword: str, text: str) -> bool:
@@ -151,7 +183,7 @@ def _number(keyword: str, parameters: Wcsprm) -> float | None:
         return float(parameters.obsgeo["XYZLBH".index(keyword[-1])])
     if keyword.startswith("MJDREF") and keyword != "MJDREF":
         return float(parameters.mjdref["IF".index(keyword[-1])])
-    name = keyword.replace("-", "").lower()
+    name = _NAMES.get(keyword, keyword.replace("-", "").lower())
     number = getattr(parameters, name, getattr(parameters.aux, name, None))
     return number if isinstance(number, float) else None
 
