@@ -13,7 +13,7 @@ import numpy as np
 from astropy.wcs import WCS, WCSCOMPARE_ANCILLARY, Sip, Wcsprm
 
 from quantumio.errors import ErrorKind, InvalidInputError
-from quantumio.formats._fits_cards import Cards, header_of
+from quantumio.formats._fits_cards import Cards, cards_of, header_of
 from quantumio.formats._fits_wcs_cards import (
     check_sizes,
     field_of,
@@ -146,6 +146,7 @@ def _is_read_back(parameters: Wcsprm, cards: Cards) -> bool:
         # wcslib's own text: all the rest, in 12 digits or more
         and parameters.to_header(relax=True) == back.to_header(relax=True)
         and _same(parameters, back, ("mjdobs", "mjdbeg", "mjdavg", "mjdend", "obsgeo"))
+        and parameters.aux.hglt_obs == back.aux.hglt_obs
     )
 
 
@@ -162,13 +163,14 @@ def _missing(observation: Cards, header: Cards, seen: Cards) -> Cards:
     present = {keyword for keyword, _ in header}
     has_place = any(keyword.startswith("OBSGEO-") for keyword in present)
     said = {keyword: field_of(text) for keyword, text in seen}
-    return [
+    missing = [
         (keyword, text)
         for keyword, text in observation
         if keyword not in present
         and said.get(keyword) != field_of(text)
         and not (has_place and keyword.startswith("OBSGEO-"))  # it is said whole or not at all
     ]
+    return cards_of(header_of(missing).copy())  # written as all cards of headers are
 
 
 def _check_observation(observation: Cards, seen: Cards) -> None:

@@ -31,7 +31,8 @@ _MATRIX = re.compile(r"(?:PC|CD)\d+(?:_\d+)?|CROTA\d+")
 _RENAMED = re.compile(r"RADECSYS|RESTFREQ|PROJP\d+")
 _TABLES = re.compile(r"(?:CPDIS|CQDIS|D2IMDIS|DP|DQ|D2IM|DVERR)\d+(?:\..+)?")
 _OF_AXIS = re.compile(r"(CRPIX|CRVAL|CRDER|CSYER|CZPHS|CPERI|CDELT|PC|PV)(\d+)(?:_(\d+))?")
-_NAMES = {"CRLT_OBS": "hglt_obs"}  # the two are the same number
+_LATITUDE = "HGLT_OBS"
+_SKIPPED = ("", "COMMENT", _LATITUDE, "CRLT_OBS")  # the two latitudes are the same number
 _CARD = 80
 _MOST_AXES = 16
 _HIGHEST_ORDER = 20
@@ -81,6 +82,7 @@ def _says(written: set[str], keyword: str, text: str) -> bool:
     """Whether a WCS that is written as these keywords says what this card says."""
     return (
         keyword in written
+        or _TABLES.fullmatch(keyword) is not None
         or _MATRIX.fullmatch(keyword) is not None
         or _RENAMED.fullmatch(keyword) is not None
         or keyword.endswith("_ORDER")
@@ -131,27 +133,26 @@ def wcs_cards(parameters: Wcsprm, sip: Sip | None) -> tuple[Cards, Cards]:
     for start in range(0, len(text), _CARD):
         card = text[start : start + _CARD].ljust(_CARD)
         keyword = card[:8].rstrip()
-        if keyword in ("", "COMMENT") or _is_origin(keyword, card) or (matrix and keyword[:2] == "PC"):
+        if keyword in _SKIPPED or _is_origin(keyword, card) or (matrix and keyword[:2] == "PC"):
             continue
         of = cards if _is_wcs_card(keyword, card) else observation
         of.append(_with_every_digit(keyword, card, parameters))
-    observation += _geodetic(parameters)
+    observation += _left_out(parameters)
     return cards + matrix + _sip_cards(sip), observation
 
 
-def _geodetic(parameters: Wcsprm) -> Cards:
-    """Return the place by longitude, latitude and height, where wcslib writes X, Y and Z alone."""
-    return [
+def _left_out(parameters: Wcsprm) -> Cards:
+    """Return cards of places that wcslib does not write, or only beside others."""
+    cards = [
         format_card(f"OBSGEO-{axis}", float(number), f"[{unit}] observatory {name}")
         for axis, number, unit, name in zip(
-            "LBH",
-            parameters.obsgeo[3:],
-            ("deg", "deg", "m"),
-            ("longitude", "latitude", "height"),
-            strict=True,
+            "LBH", parameters.obsgeo[3:], ("deg", "deg", "m"), ("longitude", "latitude", "height"), strict=True
         )
         if np.isfinite(number)
     ]
+    if parameters.aux.hglt_obs is not None:
+        cards.append(format_card(_LATITUDE, parameters.aux.hglt_obs, "[deg] Heliographic latitude of observer"))
+    return cards
 
 
 def _is_origin(keyword: str, text: str) -> bool:
@@ -183,7 +184,7 @@ def _number(keyword: str, parameters: Wcsprm) -> float | None:
         return float(parameters.obsgeo["XYZLBH".index(keyword[-1])])
     if keyword.startswith("MJDREF") and keyword != "MJDREF":
         return float(parameters.mjdref["IF".index(keyword[-1])])
-    name = _NAMES.get(keyword, keyword.replace("-", "").lower())
+    name = keyword.replace("-", "").lower()
     number = getattr(parameters, name, getattr(parameters.aux, name, None))
     return number if isinstance(number, float) else None
 

@@ -1,5 +1,7 @@
 """World coordinates of a CCDData: given back as they are, or refused at the put."""
 
+import warnings
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -31,8 +33,10 @@ def header(*parts, **cards):
 
 
 def read(cards):
-    """What astropy reads, without its warnings of what it mends."""
-    wcs = WCS(cards, fix=False, _do_set=False)
+    """What astropy reads, without its warnings of what it mends or wonders at."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wcs = WCS(cards, fix=False, _do_set=False)
     wcs.wcs.fix()
     wcs.wcs.set()
     return wcs
@@ -295,7 +299,7 @@ def astropy_reads(meta):
 
 
 def texts(meta):
-    return [str(card) for card in meta.cards]
+    return [(card.keyword, repr(card.value).rstrip(" '"), card.comment) for card in meta.cards]
 
 
 @given(headers())
@@ -318,7 +322,9 @@ def test_any_wcs_is_given_back_beside_any_header_or_refused(round_trip, beside, 
     wcs = astropy_reads(source)
     if wcs is None:
         return
-    meta = {"its header": source, "no header": fits.Header()}.get(beside) or data.draw(headers())
+    meta = source if beside == "its header" else fits.Header()
+    if beside == "another header":
+        meta = data.draw(headers())
     try:
         back = put(round_trip, ccd(wcs, meta))
     except InvalidInputError as error:
