@@ -8,6 +8,7 @@ none is accepted that a file does not give back.
 from __future__ import annotations
 
 import logging
+from copy import deepcopy
 
 import numpy as np
 from astropy.wcs import WCS, WCSCOMPARE_ANCILLARY, Sip, Wcsprm
@@ -231,7 +232,7 @@ def _is_scamp(parameters: Wcsprm) -> bool:
 def _check_sip(sip: Sip, parameters: Wcsprm) -> None:
     if parameters.naxis != 2:
         raise _refused(f"SIP polynomials and {parameters.naxis} axes", "use wcs.celestial")
-    if "-TPV" in parameters.to_header(relax=True):
+    if "-TPV" in _repaired(deepcopy(parameters)).to_header(relax=True):  # its CTYPE says TAN then
         raise _refused("SIP polynomials and those of TPV", "use one of the two")
     if not np.array_equal(sip.crpix, parameters.crpix):
         raise _refused(f"SIP polynomials around another pixel ({sip.crpix}) than CRPIX", "make a new Sip")

@@ -146,12 +146,18 @@ def _left_out(parameters: Wcsprm) -> Cards:
     cards = [
         format_card(f"OBSGEO-{axis}", float(number), f"[{unit}] observatory {name}")
         for axis, number, unit, name in zip(
-            "LBH", parameters.obsgeo[3:], ("deg", "deg", "m"), ("longitude", "latitude", "height"), strict=True
+            "LBH",
+            parameters.obsgeo[3:],
+            ("deg", "deg", "m"),
+            ("longitude", "latitude", "height"),
+            strict=True,
         )
         if np.isfinite(number)
     ]
     if parameters.aux.hglt_obs is not None:
-        cards.append(format_card(_LATITUDE, parameters.aux.hglt_obs, "[deg] Heliographic latitude of observer"))
+        cards.append(
+            format_card(_LATITUDE, parameters.aux.hglt_obs, "[deg] Heliographic latitude of observer")
+        )
     return cards
 
 
