@@ -102,9 +102,10 @@ def split_wcs(cards: Cards, shape: tuple[int, ...]) -> tuple[Cards, WCS | None]:
 
 def _read(cards: Cards) -> WCS:
     wcs = WCS(header_of([card for card in cards if is_read(*card)]), fix=False, _do_set=False)
+    _settled(wcs)
     if wcs.sip is not None:
         _check_sip(wcs.sip, wcs.wcs)
-    return _settled(wcs)
+    return wcs
 
 
 def _parameters(cards: Cards) -> Wcsprm:
