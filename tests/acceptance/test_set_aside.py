@@ -1,7 +1,9 @@
 """What was set aside has a way back: it can be looked at, taken in once, and dropped."""
 
 import json
+import os
 import shutil
+import signal
 import sqlite3
 import threading
 import uuid
@@ -449,6 +451,35 @@ def test_failure_of_a_retry_that_nobody_has_waited_for_is_raised_later(butler, m
     with pytest.raises(ExceptionGroup) as caught:
         butler.drain()
     assert "the latest version is 1" in str(caught.value.exceptions[0])
+
+
+def test_retry_whose_waiting_was_interrupted_is_waited_for_by_who_asks_again(butler, monkeypatch):
+    txid = lose(butler, 1)
+    decide, retry = Carrier.decide, WayBack.retry
+    asked, go_on = [], threading.Event()
+
+    async def interrupted(self, context):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        await anyio.to_thread.run_sync(go_on.wait, 60)
+        return await decide(self, context)
+
+    async def counted(self, txids, **options):
+        asked.append(txids)
+        if len(asked) == 2:
+            go_on.set()
+        return await retry(self, txids, **options)
+
+    monkeypatch.setattr(WayBack, "retry", counted)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Carrier, "decide", interrupted)
+        butler.recover(retry=txid, as_next=True)
+    (item,) = butler.recover(drop=txid).items
+    assert item.action == "left"
+    assert f"process {os.getpid()}, this one" in item.detail
+    assert told(butler.recover(retry=txid, as_next=True)) == [(txid, "committed")]
+    assert butler.set_aside() == []
+    assert len(butler.versions("stats", visit=1)) == 2
+    butler.drain()
 
 
 @pytest.mark.parametrize("given", [0, False, 1.5, [0], "abc"])

@@ -112,6 +112,8 @@ class JournalEntry:
         pid = locks.FileLock(self.path / LOCK, follow_symlinks=False).holder()
         if pid is None:
             return None
+        if pid == environment.pid():
+            return f"held by process {pid}, this one: what was begun with it goes on in the background"
         return f"held by process {pid}" if pid else "held by a process outside of this container"
 
     # -- owning

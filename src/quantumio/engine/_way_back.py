@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Final
 from uuid import UUID
 
+import anyio
 from attrs import evolve
 
 from quantumio.engine._abandoned import end_abandoned
@@ -60,6 +61,7 @@ class WayBack:
         self._follow_ups = follow_ups
         self._ledger = ledger
         self._carry = carry
+        self._alone: anyio.Lock | None = None
 
     # -- looking
     def knows(self, txid: UUID) -> bool:
@@ -119,13 +121,16 @@ class WayBack:
             Whether that is done whatever was committed meanwhile.
         """
         items: list[RecoveryItem] = []
-        ready = await threads.run(self._lock, txids, items)
-        try:
-            for entry, manifest in upstream_first(ready):
-                items.append(await self._retry(entry, manifest, as_next=as_next))
-        finally:
-            for entry, _ in ready:
-                entry.release()
+        if self._alone is None:  # made on the loop that it belongs to
+            self._alone = anyio.Lock()
+        async with self._alone:  # who asks again while one goes on whose waiting was broken off waits for it
+            ready = await threads.run(self._lock, txids, items)
+            try:
+                for entry, manifest in upstream_first(ready):
+                    items.append(await self._retry(entry, manifest, as_next=as_next))
+            finally:
+                for entry, _ in ready:
+                    entry.release()
         return items
 
     def _lock(
