@@ -14,6 +14,7 @@ import pytest
 from quantumio import (
     AsyncButler,
     Butler,
+    CommitConflictError,
     CommitParkedError,
     CommitUnknown,
     InvalidInputError,
@@ -106,10 +107,47 @@ def test_it_is_dropped_for_good(butler):
     assert told(butler.recover(drop=[txid])) == [(txid, "dropped")]
     assert butler.set_aside() == butler.unfinished() == []
     assert butler.get("stats", visit=1) == {"late": False}
-    assert told(butler.recover(drop=[txid])) == [(txid, "dropped")], "again it is no error"
+    report = butler.recover(drop=[txid])
+    assert (told(report), report.is_clean) == ([(txid, "nothing")], True), "again it is no error"
     report = butler.recover(retry=[txid], as_next=True)
     assert (told(report), report.is_clean) == ([(txid, "left")], False)
-    assert told(butler.recover(drop=[txid], dry_run=True)) == [(txid, "dropped")]
+    assert told(butler.recover(drop=[txid], dry_run=True)) == [(txid, "nothing")]
+
+
+def test_what_was_never_set_aside_is_not_told_as_dropped(butler):
+    with butler.context() as winner:
+        winner.put({"late": False}, "stats", visit=1)
+    loser = butler.context()
+    loser.put({"late": True}, "stats", visit=1, expect="create")
+    with pytest.raises(CommitConflictError):
+        loser.commit()
+    assert butler.set_aside() == []
+    for dry_run in (True, False):
+        (item,) = butler.recover(drop=loser.txid, dry_run=dry_run).items
+        assert (item.txid, item.action) == (loser.txid, "nothing")
+        assert "conflict" in item.detail
+        (item,) = butler.recover(retry=loser.txid, dry_run=dry_run).items
+        assert item.action == "left"
+    with pytest.raises(NotFoundError):
+        butler.recover(drop=winner.txid)
+
+
+@pytest.mark.parametrize("action", ["committed", "dropped"])
+def test_entry_that_cannot_be_removed_is_told_beside_what_became_of_it(butler, action):
+    txid = lose(butler, 1)
+    (one,) = butler.set_aside()
+    (one.path / "somebody's").write_text("notes")
+    options = {"retry": txid, "as_next": True} if action == "committed" else {"drop": txid}
+    report = butler.recover(**options)
+    assert told(report) == [(txid, action), (txid, "left")]
+    assert not report.is_clean
+    assert "somebody else put" in report.items[1].detail
+    assert len(butler.versions("stats", visit=1)) == (2 if action == "committed" else 1)
+    assert butler.set_aside() == []
+    butler.drain()  # the report has told it
+    (one.path.with_suffix(".done") / "somebody's").unlink()
+    assert told(butler.recover()) == [(txid, "removed")]
+    butler.errors(acknowledge=True)
 
 
 @pytest.fixture
@@ -359,7 +397,8 @@ def test_what_is_in_quarantine_without_bytes_can_only_be_dropped(restored):
         assert told(butler.recover(retry=[txid], dry_run=dry_run)) == [(txid, "left")]
     assert told(butler.recover(drop=[txid], dry_run=True)) == [(txid, "drop")]
     assert len(placed(butler)) == 1
-    assert told(butler.recover(drop=[txid])) == [(txid, "dropped")]
+    for _ in range(2):
+        assert told(butler.recover(drop=[txid])) == [(txid, "dropped")]
     assert placed(butler) == butler.set_aside() == butler.unfinished() == []
     assert catalog_of(butler).transaction(txid).state is TransactionState.ABORTED
 

@@ -659,7 +659,7 @@ class Runtime:
     def drop_set_aside(self, txids: Sequence[UUID]) -> list[RecoveryItem]:
         """Give up what was set aside, for good."""
         self.check_usable()
-        items = [self.way_back.drop(txid) for txid in txids]
+        items = [item for txid in txids for item in self.way_back.drop(txid)]
         self.ledger.save()
         self._deliver(items)
         return items
