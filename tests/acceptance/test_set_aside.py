@@ -302,6 +302,30 @@ def test_what_is_damaged_is_told_and_can_be_dropped(butler):
     butler.errors(acknowledge=True)
 
 
+def test_file_of_an_output_that_is_gone_or_cut_is_told_before_anybody_decides(butler):
+    txid = lose(butler, 1)
+    (one,) = butler.set_aside()
+    assert one.damage is None
+    gone, cut = (file.path for output in one.outputs for file in output.files)
+    gone.unlink()
+    with cut.open("r+b") as file:
+        file.truncate(2)
+    (damaged,) = butler.set_aside()
+    assert damaged.outputs == one.outputs
+    assert f"{gone} is damaged: it is missing" in damaged.damage
+    assert f"{cut} is damaged: it has 2 bytes" in damaged.damage
+    for options in ({}, {"dry_run": True}):
+        (item,) = butler.recover(retry=txid, as_next=True, **options).items
+        assert (item.txid, item.action) == (txid, "left")
+        assert f"{gone} is damaged" in item.detail or f"{cut} is damaged" in item.detail
+    assert told(butler.recover(drop=txid, dry_run=True)) == [(txid, "drop")]
+    (one.path / "manifest.json").write_text("{")
+    (item,) = butler.recover(retry=txid, dry_run=True).items
+    assert (item.action, "manifest.json is damaged" in item.detail) == ("left", True)
+    assert told(butler.recover(drop=txid)) == [(txid, "dropped")]
+    butler.errors(acknowledge=True)
+
+
 def test_what_somebody_has_just_decided_about_is_not_told(butler, monkeypatch):
     txid = lose(butler, 1)
     runtime = butler._session.repositories[0].runtime

@@ -80,7 +80,17 @@ class WayBack:
             return self._look_without_bytes(txid, action)
         if held := entry.held_by():
             return _item(txid, "held", held)
+        if action == "retry" and (damage := self._damage(entry)):
+            return _item(txid, "left", damage)
         return _item(txid, action, f"{entry.nbytes()} bytes in {entry.path}")
+
+    @staticmethod
+    def _damage(entry: JournalEntry) -> str:
+        """Tell why one cannot be taken in, as far as that is seen without reading its bytes."""
+        try:
+            return "; ".join(entry.damages(entry.manifest()))
+        except QuantumioError as error:
+            return str(error)
 
     def look_at_all(self, kept: Iterable[JournalEntry]) -> list[RecoveryItem]:
         """Tell what recovery would do with what is set aside, and do nothing. Blocks."""
