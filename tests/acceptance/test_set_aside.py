@@ -5,6 +5,9 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
+import textwrap
 import threading
 import uuid
 
@@ -282,6 +285,31 @@ def test_what_somebody_else_decides_about_is_left(butler):
     entry.release()
     assert told(butler.recover(drop=[txid])) == [(txid, "dropped")]
     butler.errors(acknowledge=True)
+
+
+def test_what_another_process_works_on_is_left_and_names_it(butler):
+    txid = lose(butler, 1)
+    (one,) = butler.set_aside()
+    script = """
+        import sys
+        from pathlib import Path
+        from quantumio.system.locks import FileLock
+        with FileLock(Path(sys.argv[1])):
+            print("held", flush=True)
+            sys.stdin.readline()
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), str(one.path / "LOCK")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout.readline() == "held\n"
+        for dry_run, action in ((True, "held"), (False, "left")):
+            (item,) = butler.recover(drop=txid, dry_run=dry_run).items
+            assert (item.action, item.detail) == (action, f"held by process {holder.pid}")
+        holder.communicate("\n")
+    assert told(butler.recover(drop=txid)) == [(txid, "dropped")]
 
 
 def test_what_is_damaged_is_told_and_can_be_dropped(butler):
