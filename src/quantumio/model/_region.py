@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Final
 
 from attrs import field, frozen
@@ -17,6 +18,11 @@ _SHAPES: Final = {"CIRCLE": (3, 3), "POLYGON": (6, None), "RANGE": (4, 4)}
 # Words of STC-S (TAP 1.0, ObsCore) that may follow the shape.
 _FRAMES: Final = frozenset({"ICRS", "SPHERICAL2", "UNKNOWNREFPOS", "GEOCENTER", "BARYCENTER", "TOPOCENTER"})
 _HINT: Final = "write CIRCLE ra dec radius, or POLYGON ra1 dec1 ra2 dec2 ra3 dec3 ... in degrees of ICRS"
+
+
+def _floats(numbers: Iterable[float]) -> tuple[float, ...]:
+    """Return numbers as Python's own, whose text is theirs alone."""
+    return tuple(map(float, numbers))
 
 
 @frozen
@@ -39,7 +45,7 @@ class Region:
     """
 
     shape: str
-    coordinates: tuple[float, ...]
+    coordinates: tuple[float, ...] = field(converter=_floats)
     encoded: bytes = field(default=b"", eq=False, repr=False)
 
     @classmethod

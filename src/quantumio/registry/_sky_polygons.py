@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from attrs import frozen
 
-from quantumio.registry._sky_vectors import Bools, Floats, arc_distances, dot, normals
+from quantumio.registry._sky_vectors import ROUNDING, Bools, Floats, arc_distances, dot, normals
 
 __all__ = ["Polygons", "edges_cross", "nearest_edges", "polygon_distances"]
 
@@ -53,12 +53,21 @@ def edges_cross(over_a: Floats, over_b: Floats) -> Bools:
     ----------
     over_a, over_b
         Heights of the vertices of b above the edges of a, and the other way round: pair, edge, vertex.
+
+    Notes
+    -----
+    Two arcs cross if the ends of each lie on either side of the other, in such a sense that they do not meet
+    each other's antipode. An end within rounding of the other's great circle is on either side. Where both
+    ends of an arc are, no sense can be told: whether such arcs touch is left to the distances of their ends.
     """
     b_start, b_end = over_a, np.roll(over_a, -1, 2)
     a_start, a_end = over_b.swapaxes(1, 2), np.roll(over_b, -1, 2).swapaxes(1, 2)
-    inwards = (b_start < 0) & (b_end > 0) & (a_start > 0) & (a_end < 0)
-    outwards = (b_start > 0) & (b_end < 0) & (a_start < 0) & (a_end > 0)
-    crossed: Bools = np.any(inwards | outwards, axis=(1, 2))
+    b_told = np.maximum(np.abs(b_start), np.abs(b_end)) > ROUNDING
+    a_told = np.maximum(np.abs(a_start), np.abs(a_end)) > ROUNDING
+    above, below = -ROUNDING, ROUNDING
+    inwards = (b_start < below) & (b_end > above) & (a_start > above) & (a_end < below)
+    outwards = (b_start > above) & (b_end < below) & (a_start < below) & (a_end > above)
+    crossed: Bools = np.any((inwards | outwards) & a_told & b_told, axis=(1, 2))
     return crossed
 
 

@@ -34,7 +34,7 @@ ROUNDING = 1e-15
 
 def to_vectors(longitudes: npt.ArrayLike, latitudes: npt.ArrayLike) -> Floats:
     """Return the unit vectors of directions in radians."""
-    longitudes, latitudes = np.asarray(longitudes), np.asarray(latitudes)
+    longitudes, latitudes = np.broadcast_arrays(longitudes, latitudes)
     across = np.cos(latitudes)
     return np.stack([across * np.cos(longitudes), across * np.sin(longitudes), np.sin(latitudes)], -1)
 

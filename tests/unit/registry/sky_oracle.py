@@ -1,10 +1,11 @@
 """Whether regions of the sky overlap, decided without rounding: slow, and written apart from what it judges.
 
-Polygons are judged by the signs of triple products of their vertices as they stand in float64, in fractions; circles
-by angles of 50 digits; boxes by halving until every part is seen to be in or out. What lies within 1e-12 radians of
-touching is told as None.
+Polygons are judged by the signs of triple products of their vertices as they stand in float64, in fractions;
+circles by angles of 50 digits; boxes by halving until every part is seen to be in or out. What lies within
+1e-12 radians of touching is told as None.
 """
 
+import math
 from fractions import Fraction
 
 import mpmath
@@ -48,8 +49,8 @@ def polygons_overlap(a, b):
 def _arcs_meet(a, b, c, d):
     over_c, over_d = _det(a, b, c), _det(a, b, d)
     over_a, over_b = _det(c, d, a), _det(c, d, b)
-    # One of the two points where the great circles meet lies in both arcs. Arcs of one great circle are left to the
-    # tests of their ends: they meet if an end of one lies in the other polygon.
+    # One of the two points where the great circles meet lies in both arcs. Arcs of one great circle are left
+    # to the tests of their ends: they meet if an end of one lies in the other polygon.
     if over_c == over_d == 0 or over_a == over_b == 0:
         return False
     return (over_c >= 0 >= over_d and over_b >= 0 >= over_a) or (
@@ -108,15 +109,18 @@ def between_polygons(a, b):
     if polygons_overlap(a, b):
         return mp.mpf(0)
     return min(
-        from_arc(point, *edge) for one, other in ((a, b), (b, a)) for point in one for edge in _edges(list(other))
+        from_arc(point, *edge)
+        for one, other in ((a, b), (b, a))
+        for point in one
+        for edge in _edges(list(other))
     )
 
 
 def depth(a, b):
     """Return how far two polygons that overlap are from not doing so: 0 if their borders only touch.
 
-    A bound from below, of the right order: the largest of the distances of vertices of each from the edges of the
-    other, and of crossed edges from the ends of each other.
+    A bound from below, of the right order: the largest of the distances of vertices of each from the edges of
+    the other, and of crossed edges from the ends of each other.
     """
     deepest = mp.mpf(0)
     for one, other in ((a, b), (b, a)):
@@ -133,3 +137,47 @@ def depth(a, b):
                 ]
                 deepest = max(deepest, min(gaps))
     return deepest
+
+
+# ------------------------------------------------------------------------- boxes
+
+
+def box_meets(box, distance, *, steps=4000):
+    """Tell whether something meets a box (west, width, south, north: radians) by halving the box; None if
+    unclear.
+
+    ``distance(ra, dec)`` is that of a point from the thing, 0 within.
+    """
+    parts = [box]
+    for _ in range(steps):
+        if not parts:
+            return False
+        west, width, south, north = parts.pop()
+        ra, dec = west + width / 2, (south + north) / 2
+        far = distance(ra, dec)
+        if far <= 0:
+            return True
+        if far > (width + north - south) / 2 + 1e-13:  # no point of the part is farther from its middle
+            continue
+        if width + north - south < NEAR:
+            return None
+        if width * math.cos(min(abs(south), abs(north)) if south * north > 0 else 0) > north - south:
+            parts += [(west, width / 2, south, north), (ra, width / 2, south, north)]
+        else:
+            parts += [(west, width, south, dec), (west, width, dec, north)]
+    return None
+
+
+def boxes_meet(a, b):
+    """Tell whether two boxes (west, east, south, north: degrees) have a point in common."""
+    (west_a, east_a, south_a, north_a), (west_b, east_b, south_b, north_b) = (
+        map(Fraction, box) for box in (a, b)
+    )
+    low, high = max(south_a, south_b), min(north_a, north_b)
+    if low > high:
+        return False
+    if high == 90 or low == -90:
+        return True
+    east_a = west_a + (min(east_a - west_a, 360) if east_a >= west_a else (east_a - west_a) % 360)
+    east_b = west_b + (min(east_b - west_b, 360) if east_b >= west_b else (east_b - west_b) % 360)
+    return any(west_a <= east_b + turn and west_b + turn <= east_a for turn in range(-1080, 1081, 360))
