@@ -21,16 +21,15 @@ def unit_vector(ra: float, dec: float) -> Vector:
     return (math.cos(dec) * math.cos(ra), math.cos(dec) * math.sin(ra), math.sin(dec))
 
 
-def _add(a: Vector, b: Vector, factor: float = 1) -> Vector:
-    return (a[0] + factor * b[0], a[1] + factor * b[1], a[2] + factor * b[2])
-
-
 def _dot(a: Vector, b: Vector) -> float:
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-def _cross(a: Vector, b: Vector) -> Vector:
-    return (a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0])
+def _normal(start: Vector, end: Vector) -> Vector:
+    """Return a normal of the arc between vectors, as accurate where they are near as where they are far."""
+    (ax, ay, az), (bx, by, bz) = start, end
+    sx, sy, sz, dx, dy, dz = ax + bx, ay + by, az + bz, bx - ax, by - ay, bz - az
+    return (sy * dz - sz * dy, sz * dx - sx * dz, sx * dy - sy * dx)
 
 
 def why_not_convex(vertices: Sequence[Vector]) -> tuple[str, str] | None:
@@ -40,38 +39,38 @@ def why_not_convex(vertices: Sequence[Vector]) -> tuple[str, str] | None:
     given in either sense; vertices on a straight line are taken. Vertices are counted from 1 in what is told.
     """
     count = len(vertices)
-    x, y, z = zip(*vertices, strict=True)
-    middle = (math.fsum(x), math.fsum(y), math.fsum(z))
-    normals = []
+    x, y, z = (math.fsum(axis) for axis in zip(*vertices, strict=True))
+    length = math.sqrt(x * x + y * y + z * z)
+    middle = (x / length, y / length, z / length) if length else (0.0, 0.0, 0.0)
+    turns, beside, area = [], [], 0.0
     for number, start in enumerate(vertices, 1):
-        end, follower = vertices[number % count], number % count + 1
-        between, sum_ = _add(end, start, -1), _add(start, end)
-        if math.hypot(*between) < _ROUNDING:
-            return f"vertex {follower} repeats vertex {number}", "leave one of the two out"
-        if math.hypot(*sum_) < _ROUNDING:
-            return f"vertices {number} and {follower} are opposite points", "put a vertex between them"
-        normal = _cross(sum_, between)  # as accurate for short edges as for long ones
-        normals.append(_add((0, 0, 0), normal, 1 / math.hypot(*normal)))
-    turns = [_dot(normals[number - 1], vertices[(number + 1) % count]) for number in range(count)]
+        end = vertices[number % count]
+        normal = _normal(start, end)
+        size = math.sqrt(_dot(normal, normal))
+        if size < 2 * _ROUNDING:
+            if _dot(start, end) > 0:
+                return f"vertex {number % count + 1} repeats vertex {number}", "leave one of the two out"
+            opposite = f"vertices {number} and {number % count + 1} are opposite points"
+            return opposite, "put a vertex between them"
+        height = _dot(normal, middle)
+        area += height
+        beside.append(height / size)
+        turns.append(_dot(normal, vertices[(number + 1) % count]) / size)  # at this edge's end
     if max(map(abs, turns)) < _NARROWEST:
         return "its vertices lie on one great circle, so it has no area", "write a CIRCLE, or more vertices"
-    length = math.hypot(*middle)
     if length < _NARROWEST:
         return "its vertices lie all around the sky", "write a polygon within half of the sky"
-    side = 1 if math.fsum(_dot(normal, middle) for normal in normals) > 0 else -1
-    for number, turn in enumerate(turns, 1):  # of the edge from this vertex at the next
+    side = math.copysign(1, area)
+    for number, turn in enumerate(turns, 1):
         if side * turn < -_ROUNDING:
             at = number % count + 1
             return f"it turns the other way at vertex {at}", "split it there into convex polygons"
-    middle = _add((0, 0, 0), middle, 1 / length)
-    around = 0.0
-    flat = [_add(v, middle, -_dot(v, middle)) for v in vertices]
-    for number, start in enumerate(flat, 1):
-        end = flat[number % count]
-        angle = math.atan2(side * _dot(middle, _cross(start, end)), _dot(start, end))
-        if angle <= 0:
+    for number, height in enumerate(beside, 1):
+        if side * height <= 0:
             return f"it goes back after vertex {number}", "order the vertices along its border"
-        around += angle
-    if around > 3 * math.pi:
+    # Every edge goes on around the middle, so the border passes the first vertex once for each time around.
+    first = _normal(middle, vertices[0])
+    ahead = [side * _dot(first, vertex) >= 0 for vertex in vertices]
+    if sum(now and not before for before, now in zip([ahead[-1], *ahead], ahead, strict=False)) != 1:
         return "it goes more than once around", "order the vertices along its border"
     return None
