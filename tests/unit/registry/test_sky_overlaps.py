@@ -140,6 +140,27 @@ def test_polygons_overlap_as_exact_arithmetic_says():
     judge.close()
 
 
+@st.composite
+def long_triangles(draw, start):
+    """A triangle with one edge of nearly half a circle, so one that is nearly a lune."""
+    end = moved(-start, draw(st.floats(0, 6.28)), 10 ** draw(st.floats(-12, -1)))
+    beside = moved(start, draw(st.floats(0, 6.28)), math.pi / 2)
+    vertices = np.array([start, end, moved(beside, draw(st.floats(0, 6.28)), 10 ** draw(st.floats(-6, 0)))])
+    hypothesis.assume(abs(np.linalg.det(vertices)) > 1e-14)
+    return vertices
+
+
+@MANY
+@given(places, st.data())
+def test_edges_of_nearly_half_a_circle_are_no_harder(place, data):
+    a = data.draw(long_triangles(place))
+    other = data.draw(st.sampled_from([-1, 1])) * moved(place, 1.0, 10 ** data.draw(st.floats(-9, 0)))
+    b = data.draw(long_triangles(other))
+    expected = oracle.polygons_overlap(a, b)
+    if overlap(encoded_polygon(a), encoded_polygon(b)) != expected:
+        assert (oracle.depth(a, b) if expected else oracle.between_polygons(a, b)) < oracle.NEAR
+
+
 @MANY
 @given(polygons(), st.data())
 def test_polygons_that_share_vertices_overlap(a, data):
