@@ -62,7 +62,7 @@ def vertices_of(data: bytes) -> list[Vector]:
     numbers = _numbers(data) if data[:1] == b"p" else _numbers(data)[:3]
     vectors = list(zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True))
     for number, vector in enumerate(vectors, 1):
-        if not abs(math.hypot(*vector) - 1) < 1e-12:
+        if not abs(math.hypot(*vector) - 1) < 1e-14:
             raise ValueError(f"vector {number} must be of unit length")
     return vectors
 
