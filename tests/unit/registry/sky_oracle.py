@@ -1,10 +1,10 @@
 """Whether regions of the sky overlap, decided without rounding: slow, and written apart from what it judges.
 
 Polygons are judged by the signs of triple products of their vertices as they stand in float64, in fractions;
-circles by angles of 50 digits; boxes by halving until every part is seen to be in or out. What lies within
-1e-12 radians of touching is told as None.
+circles by angles of 50 digits; boxes by halving until every part is seen to be in or out, or as None.
 """
 
+import heapq
 import math
 from fractions import Fraction
 
@@ -142,29 +142,36 @@ def depth(a, b):
 # ------------------------------------------------------------------------- boxes
 
 
-def box_meets(box, distance, *, steps=4000):
-    """Tell whether something meets a box (west, width, south, north: radians) by halving the box; None if
-    unclear.
+def box_meets(box, distance, *, steps=2000):
+    """Tell whether something meets a box (west, width, south, north: radians) by halving; None if unclear.
 
-    ``distance(ra, dec)`` is that of a point from the thing, 0 within.
+    ``distance(ra, dec)`` is that of a point from the thing, 0 within. Of the parts, the one that may be nearest
+    is halved first.
     """
-    parts = [box]
+
+    def bound(part):
+        west, width, south, north = part
+        far = distance(west + width / 2, (south + north) / 2)
+        # No point of the part is farther from its middle.
+        return far - (width + north - south) / 2, far, part
+
+    parts = [bound(box)]
     for _ in range(steps):
-        if not parts:
+        least, far, (west, width, south, north) = heapq.heappop(parts)
+        if least > 1e-13:
             return False
-        west, width, south, north = parts.pop()
-        ra, dec = west + width / 2, (south + north) / 2
-        far = distance(ra, dec)
         if far <= 0:
             return True
-        if far > (width + north - south) / 2 + 1e-13:  # no point of the part is farther from its middle
-            continue
         if width + north - south < NEAR:
             return None
-        if width * math.cos(min(abs(south), abs(north)) if south * north > 0 else 0) > north - south:
-            parts += [(west, width / 2, south, north), (ra, width / 2, south, north)]
+        across = width * (math.cos(min(abs(south), abs(north))) if south * north > 0 else 1)
+        if across > north - south:
+            halves = (west, width / 2, south, north), (west + width / 2, width / 2, south, north)
         else:
-            parts += [(west, width, south, dec), (west, width, dec, north)]
+            middle = (south + north) / 2
+            halves = (west, width, south, middle), (west, width, middle, north)
+        for half in halves:
+            heapq.heappush(parts, bound(half))
     return None
 
 

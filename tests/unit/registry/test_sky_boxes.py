@@ -99,7 +99,7 @@ def test_boxes_overlap_circles_as_halving_says():
         nonlocal asked, unclear, yes
         box = data.draw(boxes())
         centre = data.draw(near_boxes(box))
-        radius = data.draw(st.sampled_from([0.0, 1e-4, 0.01, 0.3, 1.2, 2.5]))
+        radius = data.draw(st.sampled_from([1e-6, 1e-4, 0.01, 0.3, 1.2, 2.5]))
 
         def distance(ra, dec):
             return 2 * math.asin(min(math.dist(vector(ra, dec), centre) / 2, 1)) - radius
@@ -110,7 +110,7 @@ def test_boxes_overlap_circles_as_halving_says():
         assert got == expected or expected is None
 
     ask()
-    assert unclear <= asked / 10
+    assert unclear <= asked / 20
     assert asked / 10 < yes < asked * 9 / 10
 
 
