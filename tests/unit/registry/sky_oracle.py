@@ -145,8 +145,8 @@ def depth(a, b):
 def box_meets(box, distance, *, steps=2000):
     """Tell whether something meets a box (west, width, south, north: radians) by halving; None if unclear.
 
-    ``distance(ra, dec)`` is that of a point from the thing, 0 within. Of the parts, the one that may be nearest
-    is halved first.
+    ``distance(ra, dec)`` is that of a point from the thing, 0 within. The part that may be nearest is halved
+    first.
     """
 
     def bound(part):
