@@ -2,11 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from quantumio.model import Region
+from quantumio.registry._sky_geometry import overlaps
+from quantumio.registry._sky_regions import Regions
 from tests.unit.registry import sky_oracle as oracle
 from tests.unit.registry.test_sky_overlaps import (
     MANY,
@@ -161,3 +164,33 @@ def test_boxes_overlap_boxes_as_intervals_do(a, b):
 )
 def test_borders_of_boxes(box, other, expected):
     assert overlap(Region.make(box).encode(), Region.make(other).encode()) is expected
+
+
+@pytest.mark.parametrize(
+    ("region", "other", "degrees"),
+    [
+        ("POLYGON 0 0 -1 1 -1 -1", "POLYGON 1e-3 0 1 1 1 -1", 1e-3),  # vertex and vertex
+        ("POLYGON 0 0 -1 1 -1 -1", "POLYGON 1e-3 1 2 0 1e-3 -1", 1e-3),  # vertex and edge
+        ("POLYGON -1 1 0 0 -1 -1", "CIRCLE 1 0 0.999", 1e-3),
+        ("CIRCLE 1 0 0.9", "CIRCLE 2 0 0.099", 1e-3),
+        ("RANGE 0 1 -1 1", "RANGE 1.001 2 -1e-9 1e-9", 1e-3),
+        ("RANGE 0 1 -1 1", "RANGE 0 1 1.001 2", 1e-3),
+        ("RANGE 0 1 -1 1", "CIRCLE 1.5 0 0.499", 1e-3),
+        ("RANGE 0 1 -1 1", "POLYGON 1.001 0 2 1 2 -1", 1e-3),  # side and vertex
+        ("RANGE 0 1 -1 1", "POLYGON -1 2 0.5 1.001 2 2", 1e-3),  # parallel and vertex
+        ("RANGE 0 1 -1 0", "POLYGON -0.003 1 -0.001 0 -0.003 -2", 1e-3),  # corner and vertex
+        (
+            "RANGE 14 16 50.975956475388375 53",
+            "POLYGON 0 50 30 50 15 40",
+            1e-3,
+        ),  # parallel and the top of an edge
+        ("RANGE 14 16 -53 -50.975956475388375", "POLYGON 0 -50 30 -50 15 -40", 1e-3),
+    ],
+)
+def test_regions_that_are_no_farther_apart_than_asked_overlap(region, other, degrees):
+    zero = np.zeros(1, np.int64)
+    a, b = (Regions.make([Region.make(text)]) for text in (region, other))
+    for share, expected in ((0.99, False), (1.01, True)):
+        for one, two in ((a, b), (b, a)):
+            assert overlaps(one, two, zero, zero, math.radians(share * degrees)).tolist() == [expected]
+    assert not overlaps(a, b, zero, zero)[0]
