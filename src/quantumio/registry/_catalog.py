@@ -467,7 +467,10 @@ def _fill(connection: sa.Connection, identity: UUID, universe: str) -> None:
     )
     tables = _tables(universe)
     for name in tables.universe:
-        tables.record(name).table.create(connection)
+        record = tables.record(name)
+        record.table.create(connection)
+        if record.cover is not None:
+            record.cover.create(connection)
 
 
 def open_registry(

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from quantumio.registry._dialect import Rules
 from quantumio.registry._engine import Database
 from quantumio.registry._names import Edit
-from quantumio.registry._schema import CLOCK
+from quantumio.registry._schema import CLOCK, MOMENT
 from quantumio.system import environment
 
 __all__ = ["Clock"]
@@ -19,7 +19,9 @@ class Clock:
     """Gives each commit and edit its number. Its one row is the one lock that writers need: no deadlocks."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._advance = _advance(database.rules)
+        self._note = database.prepare(_note)
 
     def advance(self, connection: sa.Connection, *, steps: int = 1, names: bool = False) -> Edit:
         """Take the clock for this transaction.
@@ -36,7 +38,13 @@ class Clock:
         row = connection.execute(
             self._advance, {"steps": steps, "edited": int(names), "now": environment.now_ns()}
         ).one()
+        if steps:
+            self._database.execute_many(connection, self._note, [(row.seq, row.decided_ns)])
         return Edit(row.seq, row.edits, row.decided_ns)
+
+
+def _note() -> sa.Insert:
+    return sa.insert(MOMENT).values(seq=sa.bindparam("seq"), decided_ns=sa.bindparam("decided_ns"))
 
 
 @functools.cache
