@@ -26,6 +26,7 @@ from quantumio.model import (
     TransactionRecord,
 )
 from quantumio.ports import CollectionKind, CollectionRecord, DatasetQuery, Destinations, ObjectRecord
+from quantumio.registry._arguments import check_time
 from quantumio.registry._associations import Associations
 from quantumio.registry._clock import Clock
 from quantumio.registry._collections import Collections
@@ -374,6 +375,10 @@ class SqlCatalog:
     def versions(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[StoredDataset]:
         """Return all versions, oldest first; none where there is no such run."""
         return self._finder.versions(dataset_type, data_id, run)
+
+    def moment(self, time_ns: int) -> int:
+        """Return the number of the last commit or edit at a time or before it; 0 where there is none."""
+        return self._clock.moment(check_time(time_ns))
 
     def broken_references(self) -> list[str]:
         """Return which rows name others that are not there, for people. PostgreSQL has none."""

@@ -78,10 +78,9 @@ MOMENT = sa.Table(  # when each commit and edit happened: those of one transacti
     "moment",
     FIXED,
     new_column("seq", BIG_INTEGER, primary_key=True, autoincrement=False),
-    new_column("decided_ns", BIG_INTEGER),  # never less than those before
+    new_column("decided_ns", BIG_INTEGER),  # never less than those before, so that it needs no index
     **STRICT,
 )
-sa.Index("moment_decided", MOMENT.c.decided_ns)
 SNAPSHOT = sa.Table(  # a name for a moment
     "snapshot",
     FIXED,

@@ -59,7 +59,6 @@ def _history() -> None:
         "INSERT INTO moment (seq, decided_ns) SELECT seq, decided_ns FROM clock "
         "WHERE seq > 0 AND NOT EXISTS (SELECT 1 FROM moment WHERE moment.seq = clock.seq)"
     )
-    op.create_index("moment_decided", "moment", ["decided_ns"])
     op.create_table(
         "snapshot",
         sa.Column("name", TEXT, nullable=False),
