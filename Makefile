@@ -94,8 +94,8 @@ coverage: $(STAMP_TEST) ## Hold that quick tests take every branch of what may l
 	@$(BIN)/python -m coverage report
 
 .PHONY: campaign
-campaign: $(STAMP_TEST) ## Crashes, power cuts and nights in large numbers (HOURS=1)
-	@$(BIN)/python -m tests.campaign --hours $(or $(HOURS),1)
+campaign: $(STAMP_TEST) ## Crashes, power cuts and nights in large numbers; goes on where it ended (HOURS=1: an hour)
+	@$(BIN)/python -m tests.campaign $(if $(HOURS),--hours $(HOURS))
 
 .PHONY: planted
 planted: $(STAMP_TEST) ## Plant every bug once (BUGS=names: only these): its suite must find it

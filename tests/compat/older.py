@@ -1,4 +1,4 @@
-"""Registries of schemas older than the oldest that is kept: what later revisions added is taken away."""
+"""Registries of schemas that are not kept: what revisions added is taken away from one that is, or given."""
 
 import lzma
 import sqlite3
@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tests.compat.contents import name_of
 
-OLDEST_KEPT = "0004"
+KEPT = "0004"
+_ADDED = {"0005": ["ALTER TABLE object ADD COLUMN user_name TEXT"]}
 _UNDONE = {  # by revision, the newest first; plain SQL for both databases
     "0004": ["DROP TABLE workspace"],
     "0003": [
@@ -24,10 +25,14 @@ _UNDONE = {  # by revision, the newest first; plain SQL for both databases
 }
 
 
-def undo(execute: Callable[[str], object], revision: str) -> None:
-    """Take a registry of the oldest kept schema back to an older one."""
+def change(execute: Callable[[str], object], revision: str) -> None:
+    """Make of the registry that is kept one of another schema."""
     for undone, statements in _UNDONE.items():
         if undone > revision:
+            for statement in statements:
+                execute(statement)
+    for added, statements in _ADDED.items():
+        if added <= revision:
             for statement in statements:
                 execute(statement)
     execute(f"UPDATE alembic_version SET version_num = '{revision}'")
@@ -35,8 +40,7 @@ def undo(execute: Callable[[str], object], revision: str) -> None:
 
 def put_sqlite(path: Path, revision: str) -> None:
     """Write a registry of a schema, with all that the kept one has but its outbox."""
-    path.write_bytes(lzma.decompress(name_of(max(revision, OLDEST_KEPT), "sqlite").read_bytes()))
-    if revision < OLDEST_KEPT:
-        connection = sqlite3.connect(path, isolation_level=None)
-        undo(connection.execute, revision)
-        connection.close()
+    path.write_bytes(lzma.decompress(name_of(KEPT, "sqlite").read_bytes()))
+    connection = sqlite3.connect(path, isolation_level=None)
+    change(connection.execute, revision)
+    connection.close()

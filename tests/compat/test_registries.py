@@ -23,7 +23,7 @@ from quantumio.registry._migrations import REVISIONS
 from quantumio.registry._schema import FIXED
 from quantumio.registry._universe_schema import Tables
 from tests.compat.contents import BEGIN_NS, DAY_NS, TYPES, answers, answers_of, name_of, transaction
-from tests.compat.older import OLDEST_KEPT, put_sqlite, undo
+from tests.compat.older import KEPT, change, put_sqlite
 from tests.unit.registry.conftest import Database, Place
 
 
@@ -31,7 +31,7 @@ from tests.unit.registry.conftest import Database, Place
 def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
     """A registry as an earlier quantumio left it, with the answers that it gave."""
     revision, kind = request.param.split("-")
-    path = name_of(max(revision, OLDEST_KEPT), kind)
+    path = name_of(KEPT, kind)
     given = json.loads(lzma.decompress(answers_of(path).read_bytes()))
     if revision == "0001":
         given["outbox"] = []  # its form had never been written to
@@ -43,8 +43,7 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Place
         with psycopg.connect(url.replace("postgresql+psycopg://", "postgresql://")) as connection:
             connection.execute(lzma.decompress(path.read_bytes()))
             connection.execute("SET search_path = public")
-            if revision < OLDEST_KEPT:
-                undo(connection.execute, revision)
+            change(connection.execute, revision)
         yield Place(url, tmp_path / "lock"), given
 
 
@@ -149,12 +148,12 @@ upgrade(sys.argv[1], lock_path=Path(sys.argv[2]))
 
 def test_upgrade_that_is_killed_has_changed_nothing(tmp_path: Path) -> None:
     path = tmp_path / "registry.sqlite3"
-    put_sqlite(path, OLDEST_KEPT)
-    given = json.loads(lzma.decompress(answers_of(name_of(OLDEST_KEPT, "sqlite")).read_bytes()))
+    put_sqlite(path, KEPT)
+    given = json.loads(lzma.decompress(answers_of(name_of(KEPT, "sqlite")).read_bytes()))
     place = Place(f"sqlite:///{path}", tmp_path / "lock")
     killed = subprocess.run([sys.executable, "-c", _KILLED_WITHIN, place.url, place.lock_path], check=False)
     assert killed.returncode == -signal.SIGKILL
-    with pytest.raises(StateError, match=f"older schema '{OLDEST_KEPT}'"):
+    with pytest.raises(StateError, match=f"older schema '{KEPT}'"):
         place.open()
     upgrade(place.url, lock_path=place.lock_path)
     catalog = place.open()

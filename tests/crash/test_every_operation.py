@@ -7,14 +7,13 @@ each day. A campaign tries them all, and so does whoever looks for a planted bug
 import datetime as dt
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
 
-from quantumio.errors import InvalidInputError
+from quantumio.errors import InternalError, InvalidInputError
 from quantumio.testing import crash_everywhere
-from tests.crash import scenarios
+from tests.crash import in_memory, scenarios
 from tests.planted import bugs
 
 pytestmark = pytest.mark.timeout(900)  # long, and longer beside other work
@@ -47,9 +46,6 @@ IN_TURN = [
 ]
 TURNS = 3
 
-ROOM = 2**30
-"""Bytes that are free where repositories are made in memory."""
-
 # Where recovery has most to do, each is killed once more in recovering from each of its crashes.
 KILLED_AGAIN = {
     scenarios.with_rows: scenarios.recover,
@@ -58,6 +54,8 @@ KILLED_AGAIN = {
     scenarios.collects: scenarios.collect_again,
     scenarios.retries: scenarios.retry_again,
 }
+
+DROPPED_AGAIN = {scenarios.drops: scenarios.drop_again}
 
 DOUBLE_KILLS = 100  # of each of these at least, 500 of all
 
@@ -74,15 +72,8 @@ def crash_bucket(s3_server, s3_bucket, monkeypatch):
 
 @pytest.fixture
 def room(tmp_path):
-    """Return a directory for repositories: in memory, where there is enough; what a failure leaves is kept.
-
-    A process that is killed leaves the page cache, so that there is nothing that a disk would do otherwise.
-    """
-    in_memory = Path("/dev/shm")
-    if not in_memory.is_dir() or shutil.disk_usage(in_memory).free < ROOM:
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=in_memory, prefix="quantumio-crash-") as directory:
+    """Return a directory for repositories; what a failure leaves there is kept."""
+    with in_memory.room() as directory:
         yield Path(directory)
         shutil.copytree(directory, tmp_path, dirs_exist_ok=True)
 
@@ -94,7 +85,14 @@ def test_killed_anywhere_it_leaves_what_was_promised(room, request, scenario, pr
     if prepare is scenarios.remote:
         request.getfixturevalue("crash_bucket")
     again = KILLED_AGAIN.get(scenario)
-    report = crash_everywhere(scenario, prepare=prepare, check=check, recover=again, directory=room)
+    report = crash_everywhere(
+        scenario,
+        prepare=prepare,
+        check=check,
+        recover=again,
+        rehearse=prepare is not scenarios.remote,  # its client has a thread for ever
+        directory=room,
+    )
     print(report)
     assert [(one.crash, one.message) for one in report.violations] == []
     assert set(report.names) >= CERTAIN
@@ -113,8 +111,9 @@ def test_killed_at_some_points_it_leaves_what_was_promised(room, scenario, prepa
         scenario,
         prepare=prepare,
         check=check,
-        recover=scenarios.drop_again if scenario is scenarios.drops else None,
+        recover=DROPPED_AGAIN.get(scenario),
         part=(turn, turns),
+        rehearse=True,
         directory=room,
     )
     print(report)
@@ -134,11 +133,12 @@ def test_many_threads_killed_at_any_moment_leave_what_was_promised(room):
         check=scenarios.check,
         random_kills=100,
         points=False,
+        rehearse=True,
         directory=room,
     )
     print(report)
     assert [(one.crash, one.message) for one in report.violations] == []
-    assert report.random_kills >= 80  # the others had ended by then
+    assert report.random_kills == 100
 
 
 @pytest.mark.parametrize(
@@ -176,5 +176,16 @@ def test_part_that_there_is_not_is_refused(tmp_path):
             prepare=scenarios.local,
             check=scenarios.check,
             part=(3, 3),
+            directory=tmp_path,
+        )
+
+
+def test_rehearsal_that_leaves_a_thread_behind_is_refused(tmp_path):
+    with pytest.raises(InternalError, match="left threads behind"):
+        crash_everywhere(
+            scenarios.leaves_a_thread,
+            prepare=scenarios.local,
+            check=scenarios.check,
+            rehearse=True,
             directory=tmp_path,
         )

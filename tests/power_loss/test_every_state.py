@@ -8,6 +8,8 @@ takes a hundred times longer.
 
 import contextlib
 import hashlib
+import math
+import random
 import sqlite3
 
 import pytest
@@ -18,6 +20,7 @@ from quantumio.engine._journal import Journal
 from quantumio.engine._journal_entry import JournalState
 from quantumio.system import files
 from quantumio.testing import power_loss
+from quantumio.testing._power_loss import _digits, _number, _part
 from tests.crash import scenarios
 
 pytestmark = pytest.mark.timeout(900)  # long, and longer beside other work
@@ -201,6 +204,24 @@ def test_one_state_is_looked_at_again_by_its_numbers(tmp_path):
         power_loss(one_output, prepare=scenarios.local, check=note, directory=directory, only=only)
     assert seen[-1][:2] == (12, 1)
     assert len(seen[-1][2]) == len(next(names for *cut, names in seen if cut == [12, 1]))
+
+
+@pytest.mark.parametrize("sizes", [[3, 2, 5, 5], [4, 5], [2, 2, 5, 5, 5]])
+def test_parts_have_no_state_in_common_and_leave_none_out(sizes):
+    states = math.prod(sizes)
+    parts = [list(_part(sizes, 7, part, 2, random.Random(1))) for part in range(states // 7 + 2)]
+    assert sorted(number for part in parts for number in part) == list(range(states))
+    assert parts[-1] == []
+
+
+@pytest.mark.parametrize("number", [0, 1, 77, 149])
+def test_number_of_a_state_tells_its_parts(number):
+    assert _number(_digits(number, [3, 2, 5, 5]), [3, 2, 5, 5]) == number
+
+
+def test_few_states_are_all_in_the_first_part():
+    parts = [list(_part([3, 5], 15, part, 1, random.Random(1))) for part in range(2)]
+    assert parts == [list(range(15)), []]
 
 
 def test_butler_reads_a_built_state(tmp_path):

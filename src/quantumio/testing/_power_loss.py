@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import random
 import shutil
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -283,39 +284,57 @@ class DiskState:
                 (path / name).write_bytes(node.survivor(self.contents.get(node.number, "nothing")))
 
 
-def _states(disk: Disk, most: int, choice: random.Random) -> Iterator[DiskState]:
-    """Yield states that are legal now: all of them if they are few, else the extremes and a sample."""
+def _states(disk: Disk, most: int, part: int, choice: random.Random) -> Iterator[DiskState]:
+    """Yield states that are legal now: all of them if they are few, else a part of them."""
     directories, files = disk.unsettled()
-    ranges = [range(len(directory.changes) + 1) for directory in directories]
-    combinations = _product_size([*map(len, ranges), *(len(CONTENTS) for _ in files)])
-
-    def state(prefixes: tuple[int, ...], contents: tuple[str, ...]) -> DiskState:
-        return DiskState(
+    sizes = [*(len(one.changes) + 1 for one in directories), *(len(CONTENTS) for _ in files)]
+    for number in _part(sizes, most, part, len(directories), choice):
+        digits = _digits(number, sizes)
+        prefixes, contents = digits[: len(directories)], digits[len(directories) :]
+        yield DiskState(
             {id(one): prefix for one, prefix in zip(directories, prefixes, strict=True)},
-            {one.number: content for one, content in zip(files, contents, strict=True)},
-        )
-
-    if combinations <= most:
-        for prefixes in itertools.product(*ranges):
-            for contents in itertools.product(*[CONTENTS] * len(files)):
-                yield state(prefixes, contents)
-        return
-    longest = tuple(len(directory.changes) for directory in directories)
-    yield state(tuple(0 for _ in directories), tuple("nothing" for _ in files))
-    yield state(longest, tuple("nothing" for _ in files))
-    yield state(longest, tuple("garbage" for _ in files))
-    for _ in range(most - 3):
-        yield state(
-            tuple(choice.randrange(len(one.changes) + 1) for one in directories),
-            tuple(choice.choice(CONTENTS) for _ in files),
+            {one.number: CONTENTS[content] for one, content in zip(files, contents, strict=True)},
         )
 
 
-def _product_size(sizes: list[int]) -> int:
-    size = 1
-    for one in sizes:
-        size *= one
-    return size
+def _part(
+    sizes: Sequence[int], most: int, part: int, directories: int, choice: random.Random
+) -> Iterable[int]:
+    """Return the numbers of states that one part looks at: no two parts have one in common."""
+    count = math.prod(sizes)
+    if count <= most:
+        return range(count) if part == 0 else ()
+    longest = [size - 1 for size in sizes[:directories]]
+    files = len(sizes) - directories
+    nothing, garbage = CONTENTS.index("nothing"), CONTENTS.index("garbage")
+    extremes = dict.fromkeys(
+        _number(digits, sizes)
+        for digits in (
+            [0] * directories + [nothing] * files,
+            longest + [nothing] * files,
+            longest + [garbage] * files,
+        )
+    )
+    # Steps that have no divisor in common with the count come by every number once.
+    begin, start = choice.randrange(count), choice.randrange(1, count)
+    step = next(one for one in itertools.count(start) if math.gcd(one, count) == 1)
+    others = (number for n in range(count) if (number := (begin + n * step) % count) not in extremes)
+    return itertools.islice(itertools.chain(extremes, others), most * part, most * (part + 1))
+
+
+def _number(digits: Iterable[int], sizes: Iterable[int]) -> int:
+    number = 0
+    for digit, size in zip(digits, sizes, strict=True):
+        number = number * size + digit
+    return number
+
+
+def _digits(number: int, sizes: Sequence[int]) -> list[int]:
+    digits = []
+    for size in reversed(sizes):
+        number, digit = divmod(number, size)
+        digits.append(digit)
+    return digits[::-1]
 
 
 def power_loss(
@@ -325,7 +344,7 @@ def power_loss(
     check: Callable[[Path, PowerCut], None],
     directory: Path,
     states_at_once: int = 12,
-    seed: int = 0,
+    part: int = 0,
     only: tuple[int, int] | None = None,
 ) -> PowerLossReport:
     """Record a scenario, and look at what the disk may hold if the power fails after each of its operations.
@@ -347,9 +366,11 @@ def power_loss(
     directory
         An existing directory for the repositories.
     states_at_once
-        States that are looked at after each operation, at most: all there are, or extremes and a sample.
-    seed
-        Of the samples.
+        States that are looked at after each operation, at most: all there are, or in part 0 the extremes and
+        some that are drawn.
+    part
+        Which states are looked at where there are more: each part has others, until none is left. Those of
+        operations that leave no more are in part 0.
     only
         ``(operation, choice)`` of one cut to be looked at again.
 
@@ -380,7 +401,7 @@ def power_loss(
     except Exception as error:
         raise InternalError(f"the scenario failed by itself: {error!r}") from error
     shutil.rmtree(made)
-    looked, violations = _look_at_all(disk, recorder.operations, check, directory, states_at_once, seed, only)
+    looked, violations = _look_at_all(disk, recorder.operations, check, directory, states_at_once, part, only)
     return PowerLossReport(
         operations=len(recorder.operations),
         states=looked,
@@ -395,7 +416,7 @@ def _look_at_all(
     check: Callable[[Path, PowerCut], None],
     directory: Path,
     most: int,
-    seed: int,
+    part: int,
     only: tuple[int, int] | None,
 ) -> tuple[int, list[tuple[PowerCut, str]]]:
     looked, violations = 0, []
@@ -405,8 +426,8 @@ def _look_at_all(
         disk.apply(operation)
         if operation[0] == "acknowledge":
             acknowledged.append(operation[1][0])
-        choice = random.Random(f"{seed} {number}")  # noqa: S311  the same states for the same seed
-        for which, state in enumerate(_states(disk, most, choice)):
+        choice = random.Random(number)  # noqa: S311  the same states every time
+        for which, state in enumerate(_states(disk, most, part, choice)):
             if only is not None and only != (number, which):
                 continue
             cut = PowerCut(operation=number, choice=which, acknowledged=tuple(acknowledged))

@@ -18,8 +18,8 @@ from quantumio.registry._dialect import BINARY, TEXT, VALUE_TYPES, identifier
 from quantumio.registry._dialect import BINARY_UUID as UUID
 from quantumio.registry._geometry import geometry
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
