@@ -236,7 +236,7 @@ def _fill_geometry(name: str) -> None:
     for batch in _batches(connection, table):
         connection.execute(
             fill,
-            [{"of_record": number, "numbers": geometry(Region.make(region))} for number, region in batch],
+            [{"of_record": number, "numbers": geometry(Region.read(region))} for number, region in batch],
         )
 
 
