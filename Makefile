@@ -29,6 +29,7 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt --editable
 INPUTS := pyproject.toml constraints.txt
 STAMP_DEMO  := $(VENV)/.installed-demo
 STAMP_TEST  := $(VENV)/.installed-test
+STAMP_PEER  := $(VENV)/.installed-peer
 STAMP_CHECK := $(VENV)/.installed-check
 STAMP_DOCS  := $(VENV)/.installed-docs
 
@@ -55,6 +56,10 @@ $(STAMP_DEMO): $(INPUTS) | $(BIN)/python
 $(STAMP_TEST): $(INPUTS) | $(BIN)/python
 	$(call install,[test])
 	@touch $(STAMP_DEMO)
+
+$(STAMP_PEER): $(INPUTS) | $(BIN)/python
+	$(call install,[test,peer])
+	@touch $(STAMP_DEMO) $(STAMP_TEST)
 
 $(STAMP_CHECK): $(INPUTS) | $(BIN)/python
 	$(call install,[dev])
@@ -102,6 +107,10 @@ bench: $(STAMP_TEST) ## Run every benchmark
 	  [ -e "$$bench" ] || { echo "no benchmarks yet"; break; }; \
 	  echo "==> $$bench"; $(BIN)/python "$$bench" || exit 1; \
 	done
+
+.PHONY: bench-registry
+bench-registry: $(STAMP_PEER) ## Run the benchmark of the registry, beside its peer
+	@$(BIN)/python benchmarks/bench_registry.py
 
 .PHONY: figures
 figures: $(STAMP_TEST) ## Measure, and write the figures of README.md and docs

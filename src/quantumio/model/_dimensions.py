@@ -18,13 +18,17 @@ __all__ = ["RESERVED_NAMES", "Dimension", "DimensionUniverse", "default_universe
 KeyType = Literal["int", "str"]
 RESERVED_NAMES = frozenset(
     (
-        *("ack", "as_", "bind", "collections", "columns", "component", "config", "data_id", "dataset_type"),
-        *("dataset_type_or_ref", "dimensions", "element", "expect", "files", "format", "key", "limit", "obj"),
-        *("order_by", "own", "policy", "readonly", "registry", "replace", "root", "run", "self", "timeout"),
-        *("to", "transfer", "version", "versions", "where"),
+        *("ack", "after", "as_", "as_of", "bind", "collections", "columns", "component", "config", "data_id"),
+        *("dataset_type", "dataset_type_or_ref", "datasets", "depth", "digest", "dimensions", "direction"),
+        *("element", "expect", "files", "format", "key", "limit", "obj", "order_by", "own", "page_size"),
+        *("policy", "readonly", "registry", "replace", "root", "run", "self", "size", "timeout", "to"),
+        *("transfer", "uri", "version", "versions", "where"),
     )
 )
-"""Parameters of methods that take data IDs as keywords: no dimension of such a name could be given there."""
+"""Parameters of methods that take data IDs as keywords, and columns of tables that have data IDs.
+
+No dimension of such a name could be given there.
+"""
 _METADATA_TYPES = ("int", "str", "float", "bool")
 _TABLE_KEYS = {"key", "requires", "implies", "metadata", "unique", "temporal", "spatial"}
 

@@ -409,6 +409,13 @@ class Catalog(GarbageCatalog, Protocol):
     def version_numbers(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[int]:
         """Return the numbers of all versions that ever were, those of removed ones too, in order."""
 
+    def moment(self, time_ns: int) -> int:
+        """Return the number of the last commit or edit at a time or before it; 0 where there is none.
+
+        Times are nanoseconds since 1970-01-01 UTC. What was edited before registries kept the times of edits
+        counts as of the next commit.
+        """
+
     def query(self, query: DatasetQuery) -> Iterator[StoredDataset]:
         """Yield matches lazily: pages are fetched while iterating, no cursor stays open.
 

@@ -120,6 +120,22 @@ def check_seconds(seconds: object, what: str) -> int:
     )
 
 
+def check_time(time_ns: object) -> int:
+    """Return a time in nanoseconds; one that no clock can show becomes the first or the last that one can.
+
+    Raises
+    ------
+    InvalidInputError
+        It is no integer.
+    """
+    if isinstance(time_ns, int) and not isinstance(time_ns, bool):
+        return min(max(time_ns, -(1 << 63)), (1 << 63) - 1)
+    raise InvalidInputError(
+        f"{time_ns!r:.80} ({type(time_ns).__name__}) is no time",
+        hint="give nanoseconds since 1970-01-01 UTC, an integer",
+    )
+
+
 def check_version(version: object) -> int:
     """Return a version as an ``int``; NumPy's integers are taken.
 

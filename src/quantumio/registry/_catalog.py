@@ -26,6 +26,7 @@ from quantumio.model import (
     TransactionRecord,
 )
 from quantumio.ports import CollectionKind, CollectionRecord, DatasetQuery, Destinations, ObjectRecord
+from quantumio.registry._arguments import check_time
 from quantumio.registry._associations import Associations
 from quantumio.registry._clock import Clock
 from quantumio.registry._collections import Collections
@@ -382,6 +383,10 @@ class SqlCatalog:
         """Return all versions, oldest first; none where there is no such run."""
         return self._finder.versions(dataset_type, data_id, run)
 
+    def moment(self, time_ns: int) -> int:
+        """Return the number of the last commit or edit at a time or before it; 0 where there is none."""
+        return self._clock.moment(check_time(time_ns))
+
     def broken_references(self) -> list[str]:
         """Return which rows name others that are not there, for people. PostgreSQL has none."""
         return self._database.read(self._database.rules.broken_references)
@@ -474,7 +479,10 @@ def _fill(connection: sa.Connection, identity: UUID, universe: str) -> None:
     )
     tables = _tables(universe)
     for name in tables.universe:
-        tables.record(name).table.create(connection)
+        record = tables.record(name)
+        record.table.create(connection)
+        if record.cover is not None:
+            record.cover.create(connection)
 
 
 def open_registry(

@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 __all__ = [
     "BIG_INTEGER",
+    "BINARY",
     "BINARY_UUID",
     "FLAG",
     "REAL",
@@ -51,6 +52,7 @@ class _BinaryUuid(sa.types.TypeDecorator[UUID]):
 BINARY_UUID: sa.types.TypeEngine[UUID] = _BinaryUuid()
 BIG_INTEGER: sa.types.TypeEngine[int] = sa.BigInteger().with_variant(sa.INTEGER(), "sqlite")
 REAL: sa.types.TypeEngine[float] = sa.Double().with_variant(sa.REAL(), "sqlite")
+BINARY: sa.types.TypeEngine[bytes] = sa.LargeBinary()
 TEXT: sa.types.TypeEngine[str] = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 FLAG: sa.types.TypeEngine[bool] = sa.Boolean().with_variant(sa.INTEGER(), "sqlite")
 VALUE_TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
@@ -102,6 +104,18 @@ class Rules(Protocol):
 
     def greatest(self, one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
         """Return the greater of two numbers, as SQL."""
+
+    def latest(
+        self,
+        columns: Sequence[sa.ColumnElement[Any]],
+        keys: Sequence[sa.ColumnElement[Any]],
+        version: sa.ColumnElement[Any],
+    ) -> sa.Select[Any]:
+        """Return a SELECT that leaves of the rows with equal keys the one with the greatest version.
+
+        The version, the column ``v``, is among the columns. Conditions that are added hold for the rows
+        before that.
+        """
 
     def now(self) -> sa.ColumnElement[int]:
         """Return the time by the database's own clock, ns since 1970-01-01 UTC, as SQL.
@@ -169,6 +183,17 @@ class SqliteRules:
     def greatest(self, one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
         return sa.func.max(one, other, type_=BIG_INTEGER)
 
+    def latest(
+        self,
+        columns: Sequence[sa.ColumnElement[Any]],
+        keys: Sequence[sa.ColumnElement[Any]],
+        version: sa.ColumnElement[Any],
+    ) -> sa.Select[Any]:
+        # SQLite promises that the other columns are those of the row that has the maximum.
+        greatest = sa.func.max(version).label("v")
+        selected = [greatest if column is version else column for column in columns]
+        return sa.select(*selected).group_by(*keys)
+
     def now(self) -> sa.ColumnElement[int]:
         # to the millisecond; unixepoch('subsec') is not known to every SQLite that Python brings
         return _once("CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000000")
@@ -230,6 +255,14 @@ class PostgresqlRules:
 
     def greatest(self, one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
         return sa.func.greatest(one, other, type_=BIG_INTEGER)
+
+    def latest(
+        self,
+        columns: Sequence[sa.ColumnElement[Any]],
+        keys: Sequence[sa.ColumnElement[Any]],
+        version: sa.ColumnElement[Any],
+    ) -> sa.Select[Any]:
+        return sa.select(*columns).ext(postgresql.distinct_on(*keys)).order_by(*keys, version.desc())
 
     def now(self) -> sa.ColumnElement[int]:
         # clock_timestamp, not now(): that stands still within a transaction, which may have waited for a lock

@@ -41,6 +41,8 @@ class DimensionRecords:
         with self._database.edit(f"inserting records of {element}") as connection:
             edit = self._clock.advance(connection)
             new = self._new(connection, table, rows)
+            if new and table.element.spatial:
+                _number(connection, table, new)
             if new:
                 connection.execute(sa.insert(table.table), [{**row, "added_seq": edit.seq} for row in new])
         return len(new)
@@ -113,6 +115,13 @@ class DimensionRecords:
                 ):
                     return Timespan(begin, end)
         return None
+
+
+def _number(connection: sa.Connection, table: RecordTable, new: Sequence[dict[str, Any]]) -> None:
+    """Give each new record a number of its own, under the clock."""
+    greatest = connection.execute(sa.select(sa.func.max(table.table.c.record_id))).scalar_one()
+    for number, row in enumerate(new, start=(greatest or 0) + 1):
+        row["record_id"] = number
 
 
 def _span_statement(table: RecordTable) -> sa.Select[Any]:

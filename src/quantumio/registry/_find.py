@@ -23,6 +23,7 @@ from quantumio.ports import CollectionKind
 from quantumio.registry._arguments import check_name, check_names, check_version
 from quantumio.registry._engine import Database
 from quantumio.registry._find_statements import (
+    ARTIFACT_COLUMNS,
     artifact_statement,
     find_statement,
     rows_statement,
@@ -38,7 +39,7 @@ __all__ = ["NO_ARTIFACT", "Finder", "stored_dataset"]
 
 _CHUNKS: Final = (1, 16, 512)  # sizes of sets of ids in one statement; smaller sets repeat their last id
 _STATES: Final = {str(state): state for state in ArtifactState}
-NO_ARTIFACT: Final = ((None,) * 8,)
+NO_ARTIFACT: Final = ((None,) * len(ARTIFACT_COLUMNS),)
 _NO_HEAD: Final = (None,) * 7
 
 

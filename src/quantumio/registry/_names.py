@@ -239,16 +239,18 @@ class NamesCache:
             .order_by(CHAIN.c.collection_id, CHAIN.c.position)
         ):
             children.setdefault(parent, []).append(child)
-        collections = {
-            name: Collection(number, name, CollectionKind(kind), tuple(children.get(number, ())))
-            for number, name, kind in connection.execute(
-                sa.select(COLLECTION.c.id, COLLECTION.c.name, COLLECTION.c.kind)
-            )
-        }
+        collections: dict[str, Collection] = {}
+        by_id: dict[int, Collection] = {}
+        for number, name, kind, removed in connection.execute(
+            sa.select(COLLECTION.c.id, COLLECTION.c.name, COLLECTION.c.kind, COLLECTION.c.removed_seq)
+        ):
+            by_id[number] = Collection(number, name, CollectionKind(kind), tuple(children.get(number, ())))
+            if removed is None:
+                collections[name] = by_id[number]
         return Names(
             edits,
             types,
             {entry.id: entry for entry in types.values()},
             collections,
-            {entry.id: entry for entry in collections.values()},
+            by_id,
         )

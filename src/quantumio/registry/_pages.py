@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from attrs import frozen
 
-__all__ = ["OrderKey", "pages"]
+__all__ = ["OrderKey", "ordered", "pages"]
 
 _FIRST_PAGE = 256
 _LARGEST_PAGE = 16_384
@@ -20,6 +20,11 @@ class OrderKey:
 
     column: sa.ColumnElement[Any]
     descending: bool = False
+
+
+def ordered(statement: sa.Select[Any], keys: Sequence[OrderKey]) -> sa.Select[Any]:
+    """Return a statement with its rows in the order of the keys."""
+    return statement.order_by(*(key.column.desc() if key.descending else key.column.asc() for key in keys))
 
 
 def pages(
@@ -34,11 +39,11 @@ def pages(
     grow, so that few rows come soon and many cost few statements.
     """
     labelled = statement.add_columns(*(key.column.label(f"key_{index}") for index, key in enumerate(keys)))
-    ordered = labelled.order_by(*(key.column.desc() if key.descending else key.column.asc() for key in keys))
+    in_order = ordered(labelled, keys)
     size, left, last = _FIRST_PAGE, limit, None
     while True:
         wanted = size if left is None else min(size, left)
-        page = ordered if last is None else ordered.where(_after(keys, last))
+        page = in_order if last is None else in_order.where(_after(keys, last))
         rows = fetch(page.limit(wanted))
         if rows:
             yield rows

@@ -21,7 +21,7 @@ from quantumio.registry._expression import parse
 from quantumio.registry._find import NO_ARTIFACT, stored_dataset
 from quantumio.registry._find_statements import ARTIFACT_COLUMNS
 from quantumio.registry._names import Names, NamesCache
-from quantumio.registry._pages import OrderKey, pages
+from quantumio.registry._pages import pages
 from quantumio.registry._schema import ARTIFACT, CLOCK, OBJECT
 from quantumio.registry._sources import Moment, Source
 from quantumio.registry._universe_schema import Tables
@@ -103,15 +103,15 @@ class Queries:
         sources: list[Source] = []
         refused: InvalidInputError | None = None
         # An order runs across collections; without one they come one after the other.
-        moments = [moment] if order_by and not counting else moment.apart()
+        if counting:
+            order_by = ()
+        moments = [moment] if order_by else moment.apart()
         for entry in names.types_like(query.dataset_types):
             try:
                 found = [
-                    Source(self._tables, self._database.rules, query, expression, entry, one)
+                    Source(self._tables, self._database.rules, query, expression, entry, one, order_by)
                     for one in moments
                 ]
-                for word, _ in order_by:
-                    found[0].order(word)
             except InvalidInputError as error:
                 # A dataset type that only a glob names, and that has no such dimension, has no match.
                 if entry.type.name in query.dataset_types:
@@ -145,13 +145,11 @@ class Queries:
 
     # -- reading
     def _stream(self, plan: _Plan, source: Source) -> Iterator[tuple[tuple[Any, ...], StoredDataset]]:
-        keys = [OrderKey(source.order(word), descending) for word, descending in plan.order_by]
-        keys += [OrderKey(column) for column in source.tail]
+        keys = source.keys
 
         def fetch(statement: sa.Select[Any]) -> list[Any]:
-            return self._database.read(
-                lambda connection: self._page(connection, plan.names, statement, len(keys))
-            )
+            page = source.with_times(statement)
+            return self._database.read(lambda connection: self._page(connection, plan.names, page, len(keys)))
 
         for page in pages(source.statement(), keys, plan.limit, fetch):
             for stored, *values in page:

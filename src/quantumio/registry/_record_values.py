@@ -9,6 +9,7 @@ from typing import Any
 
 from quantumio.errors import ErrorKind, InvalidInputError, QuantumioError
 from quantumio.model import DimensionUniverse, Region, Timespan, check_data_id_value
+from quantumio.registry._geometry import geometry
 from quantumio.registry._universe_schema import RecordTable
 
 __all__ = ["from_row", "to_row"]
@@ -49,6 +50,7 @@ def to_row(universe: DimensionUniverse, table: RecordTable, number: int, record:
         if table.element.spatial:
             region = _given(record, "region", Region.make)
             row["region"] = None if region is None else str(region)
+            row["geometry"] = None if region is None else geometry(region)
     except QuantumioError as error:
         raise _wrong(name, number, error.message, error.hint, error.kind) from error
     return row

@@ -23,14 +23,18 @@ __all__ = [
     "CHAIN",
     "CLOCK",
     "COLLECTION",
+    "COLLECTION_LIFE",
+    "COVER_LEVEL",
     "DATASET",
     "DATASET_TYPE",
     "FIXED",
     "GC_CANDIDATE",
+    "MOMENT",
     "OBJECT",
     "OUTBOX",
     "OWNER",
     "REPOSITORY",
+    "SNAPSHOT",
     "TRASH",
     "TXN",
     "TXN_INPUT",
@@ -69,6 +73,31 @@ CLOCK = sa.Table(
     ),  # grows whenever names (types, collections, chains) change: caches watch it
     new_column("decided_ns", BIG_INTEGER),
     **STRICT,
+)
+MOMENT = sa.Table(  # when each commit and edit happened: those of one transaction under the last of them
+    "moment",
+    FIXED,
+    new_column("seq", BIG_INTEGER, primary_key=True, autoincrement=False),
+    new_column("decided_ns", BIG_INTEGER),  # never less than those before, so that it needs no index
+    **STRICT,
+)
+SNAPSHOT = sa.Table(  # a name for a moment
+    "snapshot",
+    FIXED,
+    new_column("name", TEXT, primary_key=True),
+    new_column("seq", BIG_INTEGER),
+    new_column("note", TEXT),
+    new_column("created_ns", BIG_INTEGER),
+    new_column("added_seq", BIG_INTEGER, primary_key=True, autoincrement=False),
+    new_column("removed_seq", BIG_INTEGER, nullable=True),
+    **STRICT,
+)
+sa.Index(
+    "snapshot_live",
+    SNAPSHOT.c.name,
+    unique=True,
+    sqlite_where=sa.text("removed_seq IS NULL"),
+    postgresql_where=sa.text("removed_seq IS NULL"),
 )
 TXN = sa.Table(
     "txn",
@@ -141,8 +170,20 @@ COLLECTION = sa.Table(
     new_column("name", TEXT),
     new_column("kind", TEXT),
     new_column("added_seq", BIG_INTEGER),
+    new_column("removed_seq", BIG_INTEGER, nullable=True),
     sa.CheckConstraint("kind IN ('RUN','TAGGED','CHAINED','CALIBRATION')", name="collection_kind"),
     sa.UniqueConstraint("name", name="collection_name"),
+    **STRICT,
+)
+# A name keeps its id, so that versions of a run go on where they ended. When it lives again its row is that
+# of the new life, and the life before moves here.
+COLLECTION_LIFE = sa.Table(
+    "collection_life",
+    FIXED,
+    new_column("collection_id", BIG_INTEGER, sa.ForeignKey("collection.id"), primary_key=True),
+    new_column("kind", TEXT),
+    new_column("added_seq", BIG_INTEGER, primary_key=True, autoincrement=False),
+    new_column("removed_seq", BIG_INTEGER),
     **STRICT,
 )
 CHAIN = sa.Table(
@@ -238,6 +279,14 @@ WORKSPACE = sa.Table(  # a store of a user's own
     FIXED,
     new_column("store", TEXT, primary_key=True),
     new_column("user_name", TEXT, primary_key=True),
+    **STRICT,
+)
+# The index cells of an element's regions are of this level; without a row they are not indexed.
+COVER_LEVEL = sa.Table(
+    "cover_level",
+    FIXED,
+    new_column("element", TEXT, primary_key=True),
+    new_column("level", BIG_INTEGER),
     **STRICT,
 )
 OWNER = sa.Table(

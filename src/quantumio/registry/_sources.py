@@ -12,6 +12,7 @@ from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.ports import CollectionKind, DatasetQuery
 from quantumio.registry._dialect import BIG_INTEGER, TEXT, Rules, raw
 from quantumio.registry._names import Collection, TypeEntry
+from quantumio.registry._pages import OrderKey, ordered
 from quantumio.registry._schema import COLLECTION, TXN
 from quantumio.registry._scope import Scope, Unknown
 from quantumio.registry._tree import Expression
@@ -61,7 +62,12 @@ class Moment:
 
 
 class Source:
-    """The matches of a query for one dataset type.
+    """The matches of a query for one dataset type, in an order of words with whether each descends.
+
+    Attributes
+    ----------
+    keys
+        What orders the matches, and tells them apart: the words first.
 
     Raises
     ------
@@ -77,38 +83,71 @@ class Source:
         expression: Expression | None,
         entry: TypeEntry,
         moment: Moment,
+        order_by: Sequence[tuple[str, bool]],
     ) -> None:
+        self._rules = rules
         self._entry = entry
         group = entry.group
+        # In the order of the key the latest versions are found page by page, each page in a range of the
+        # key: then conditions may depend on the key alone. In any other order they are all found first.
+        words = [None if descending else group.columns.get(word) for word, descending in order_by]
+        by_key = words == list(group.key[: len(words)])
+        self._key = group.key or ("run_id",)
         own = {name: value for name, value in query.data_id.items() if name in group.columns}
         implied = {name: value for name, value in query.data_id.items() if name not in own}
-        self._rows, self._conditions, rank = _Rows(rules, entry, moment, query.versions, own).made()
+        self._rows, self._conditions, rank = _Rows(rules, entry, moment, query.versions, own).made(by_key)
+        self._finds_latest = query.versions == "latest" and self._rows is group.dataset
         columns: dict[str, Any] = {name: self._rows.c[column] for name, column in group.columns.items()}
         self._scope = Scope(tables, columns, what=f"a data ID of {entry.type.name}")
         self._conditions += data_id_condition(tables, self._scope, implied)
         if expression is not None:
             where = Where(query.where or "", query.bind, rules, self._scope)
             self._conditions.append(where.condition(expression))
-        ranked = [] if rank is None else [rank]
-        self.tail = [*columns.values(), *ranked, self._rows.c.v, raw(self._rows.c.id)]
+        tail: list[sa.ColumnElement[Any]] = [
+            self._rows.c[column] for column in self._key if column not in words
+        ]
+        if not self._finds_latest:  # otherwise a key has one row
+            tail += [*([] if rank is None else [rank]), self._rows.c.v, raw(self._rows.c.id)]
+        self.keys = [
+            *(OrderKey(self._order(word), descending) for word, descending in order_by),
+            *map(OrderKey, tail),
+        ]
 
     def statement(self) -> sa.Select[Any]:
-        """Return the statement: head, commit time, dimensions; UUIDs as the driver gives them."""
-        dimensions = (self._rows.c[column] for column in self._entry.group.columns.values())
-        source = self._scope.joined(self._rows).outerjoin(TXN, TXN.c.txid == self._rows.c.txid)
-        return (
-            sa.select(*(raw(self._rows.c[name]) for name in _HEAD), TXN.c.decided_at, *dimensions)
-            .select_from(source)
-            .where(*self._conditions)
-        )
+        """Return the statement: head and dimensions; UUIDs as the driver gives them."""
+        rows, group = self._rows, self._entry.group
+        columns = [rows.c.v if name == "v" else raw(rows.c[name]) for name in _HEAD]
+        return self._selected([*columns, *(rows.c[column] for column in group.columns.values())])
 
     def number(self) -> sa.Select[Any]:
         """Return the statement that counts the matches."""
-        source = self._scope.joined(self._rows)
-        return sa.select(sa.func.count()).select_from(source).where(*self._conditions)
+        return sa.select(sa.func.count()).select_from(self._selected([self._rows.c.v]).subquery("matches"))
 
-    def order(self, word: str) -> sa.ColumnElement[Any]:
-        """Return what to order by for a word of ``order_by``; never NULL. Call it before `statement`."""
+    def _selected(self, columns: Sequence[Any]) -> sa.Select[Any]:
+        if self._finds_latest:
+            selected = self._rules.latest(
+                columns, [self._rows.c[column] for column in self._key], self._rows.c.v
+            )
+        else:
+            selected = sa.select(*columns)
+        return selected.select_from(self._scope.joined(self._rows)).where(*self._conditions)
+
+    def with_times(self, page: sa.Select[Any]) -> sa.Select[Any]:
+        """Return a page of the statement, its keys added, with the times of commits behind the heads."""
+        found = page.subquery("page")
+        columns = list(found.c)
+        size = len(_HEAD)
+        keys = [
+            OrderKey(column, key.descending)
+            for column, key in zip(columns[-len(self.keys) :], self.keys, strict=True)
+        ]
+        statement = sa.select(*columns[:size], TXN.c.decided_at, *columns[size:]).select_from(
+            found.outerjoin(TXN, TXN.c.txid == columns[_HEAD.index("txid")])
+        )
+        return ordered(statement, keys)
+
+    def _order(self, word: str) -> sa.ColumnElement[Any]:
+        """Return what to order by for a word of ``order_by``; never NULL."""
         rows = self._rows
         match word:
             case "version":
@@ -148,14 +187,23 @@ class _Rows:
         self._versions = versions
         self._data_id = data_id
 
-    def made(self) -> tuple[sa.FromClause, list[sa.ColumnElement[bool]], sa.ColumnElement[Any] | None]:
-        """Return rows, conditions on them, and the column that ranks their collections (None: all in one)."""
+    def made(
+        self, by_key: bool
+    ) -> tuple[sa.FromClause, list[sa.ColumnElement[bool]], sa.ColumnElement[Any] | None]:
+        """Return rows, conditions on them, and the column that ranks their collections (None: all in one).
+
+        The rows are the very table, with versions that are not the latest, where they are of one run and
+        ``by_key``.
+        """
         collections = self._moment.collections
         table = self._group.dataset
         if len(collections) == 1 and collections[0].kind is CollectionKind.RUN:
             # The plain case stays a plain select, so that pages are ranges of the primary key.
-            here = table.c.run_id == sa.literal(collections[0].id, BIG_INTEGER)
-            return table, [here, *self._of_runs(), *self._not_earlier(table)], None
+            here = [table.c.run_id == sa.literal(collections[0].id, BIG_INTEGER), *self._of_runs()]
+            if by_key or self._versions != "latest":
+                return table, [*here, *self._not_earlier(table)], None
+            latest = self._latest(list(table.c)).where(*here).subquery("latest")
+            return latest, self._not_earlier(latest), None
         ranked = [(entry.id, rank) for rank, entry in enumerate(collections)]
         kinds = {
             kind: [pair for pair, entry in zip(ranked, collections, strict=True) if entry.kind is kind]
@@ -181,10 +229,13 @@ class _Rows:
         value = self._rules.rows_value(pairs, types)
         ranks = self._rules.rows(f"ranks_{kind.lower()}", types, value)
         table = self._group.dataset
-        columns = [table.c[name] for name in (*_HEAD, *self._group.columns.values())]
-        selected = sa.select(*columns, ranks.c["rank"].label("rank"))
+        columns: list[sa.ColumnElement[Any]] = [
+            table.c[name] for name in (*_HEAD, *self._group.columns.values())
+        ]
+        columns.append(ranks.c["rank"].label("rank"))
         if kind is CollectionKind.RUN:
             joined = ranks.join(table, table.c.run_id == ranks.c.collection_id)
+            selected = self._latest(columns) if self._versions == "latest" else sa.select(*columns)
             return selected.select_from(joined).where(*self._of_runs())
         member = self._group.tag if kind is CollectionKind.TAGGED else self._group.calibration
         joined = ranks.join(member, member.c.collection_id == ranks.c.collection_id).join(
@@ -192,7 +243,8 @@ class _Rows:
         )
         # A calibration may be certified for several timespans: it is listed once.
         return (
-            selected.select_from(joined)
+            sa.select(*columns)
+            .select_from(joined)
             .where(member.c.type_id == self._type_id, *self._at(member, member.c.added_seq))
             .where(*self._at(table, table.c.commit_seq), *self._equal(table))
             .distinct()
@@ -225,21 +277,12 @@ class _Rows:
 
     def _of_runs(self) -> list[sa.ColumnElement[bool]]:
         table = self._group.dataset
-        conditions = [
-            table.c.type_id == self._type_id,
-            *self._equal(table),
-            *self._at(table, table.c.commit_seq),
-        ]
-        if self._versions == "latest":
-            later = table.alias("later")
-            keys = ("run_id", "type_id", *self._group.columns.values())
-            newer: sa.Select[Any] = sa.select(sa.literal_column("1")).where(
-                *(later.c[key] == table.c[key] for key in keys),
-                later.c.v > table.c.v,
-                *self._at(later, later.c.commit_seq),
-            )
-            conditions.append(~sa.exists(newer.correlate(table)))
-        return conditions
+        return [table.c.type_id == self._type_id, *self._equal(table), *self._at(table, table.c.commit_seq)]
+
+    def _latest(self, columns: Sequence[sa.ColumnElement[Any]]) -> sa.Select[Any]:
+        table = self._group.dataset
+        key = [table.c[column] for column in ("run_id", *self._group.key)]
+        return self._rules.latest(columns, key, table.c.v)
 
     def _at(self, table: sa.FromClause, since: sa.ColumnElement[Any]) -> list[sa.ColumnElement[bool]]:
         seq = sa.literal(self._moment.seq, BIG_INTEGER)

@@ -10,7 +10,15 @@ import sqlalchemy as sa
 from attrs import frozen
 
 from quantumio.model import Dimension, DimensionUniverse
-from quantumio.registry._dialect import BIG_INTEGER, BINARY_UUID, STRICT, TEXT, VALUE_TYPES, identifier
+from quantumio.registry._dialect import (
+    BIG_INTEGER,
+    BINARY,
+    BINARY_UUID,
+    STRICT,
+    TEXT,
+    VALUE_TYPES,
+    identifier,
+)
 from quantumio.registry._schema import COLLECTION, DATASET, DATASET_TYPE, TXN, new_column
 
 __all__ = ["GroupTables", "RecordTable", "Tables"]
@@ -26,6 +34,8 @@ class GroupTables:
         Complete and in universe order.
     columns
         Name of the column of each.
+    key
+        These columns in the order of the keys of the tables, in which rows of one run and type are stored.
     dataset, tag, calibration
         Rows of datasets; members of TAGGED and of CALIBRATION collections.
     """
@@ -33,6 +43,7 @@ class GroupTables:
     dimensions: tuple[str, ...]
     types: dict[str, str]
     columns: dict[str, str]
+    key: tuple[str, ...]
     dataset: sa.Table
     tag: sa.Table
     calibration: sa.Table
@@ -40,6 +51,20 @@ class GroupTables:
 
 def _dimension_columns(universe: DimensionUniverse, names: Sequence[str]) -> list[sa.Column[object]]:
     return [new_column(identifier("d_", name), VALUE_TYPES[universe[name].key or "str"]) for name in names]
+
+
+def _key_order(universe: DimensionUniverse, dimensions: Sequence[str]) -> list[str]:
+    """Return dimensions in the order of keys: what the fewest rows share first.
+
+    People ask for a visit, an exposure or a tract far more often than for one detector of all of them, and
+    rows come in the order of time, so that they are written where the last ones were.
+    """
+
+    def rank(name: str) -> int:
+        dimension = universe[name]
+        return 0 if dimension.temporal else 1 if dimension.requires else 2
+
+    return sorted(dimensions, key=rank)
 
 
 class Tables:
@@ -68,6 +93,7 @@ def _group_tables(universe: DimensionUniverse, dimensions: tuple[str, ...]) -> G
     digest = hashlib.sha256(json.dumps(dimensions).encode()).hexdigest()[:8]
     suffix = f"{'_'.join(dimensions).lower()[:36]}_{digest}"
     columns = {name: identifier("d_", name) for name in dimensions}
+    key = tuple(columns[name] for name in _key_order(universe, dimensions))
 
     def keys() -> list[sa.Column[object]]:
         return _dimension_columns(universe, dimensions)
@@ -84,19 +110,21 @@ def _group_tables(universe: DimensionUniverse, dimensions: tuple[str, ...]) -> G
         new_column("n", BIG_INTEGER),
         new_column("commit_seq", BIG_INTEGER),
         new_column("removed_seq", BIG_INTEGER, nullable=True),
-        sa.PrimaryKeyConstraint("run_id", "type_id", *columns.values(), "v"),
+        sa.PrimaryKeyConstraint("run_id", "type_id", *key, "v"),
         sa.UniqueConstraint("id", name=f"dataset_id_{suffix}"),
         sa.Index(f"dataset_txid_{suffix}", "txid"),
+        sqlite_with_rowid=False,  # all of a run, and each range of its key, is read from one place
         **STRICT,
     )
-    tag = _member_table(f"tag_{suffix}", metadata, keys(), ())
-    calibration = _member_table(f"calibration_{suffix}", metadata, keys(), ("begin_ns", "end_ns"))
-    _live_index(tag, ("collection_id", "type_id", *columns.values()))
-    _live_index(calibration, ("collection_id", "type_id", *columns.values(), "begin_ns"))
+    tag = _member_table(f"tag_{suffix}", metadata, keys(), key, ())
+    calibration = _member_table(f"calibration_{suffix}", metadata, keys(), key, ("begin_ns", "end_ns"))
+    _live_index(tag, ("collection_id", "type_id", *key))
+    _live_index(calibration, ("collection_id", "type_id", *key, "begin_ns"))
     return GroupTables(
         dimensions,
         {name: universe[name].key or "str" for name in dimensions},
         columns,
+        key,
         dataset,
         tag,
         calibration,
@@ -104,21 +132,25 @@ def _group_tables(universe: DimensionUniverse, dimensions: tuple[str, ...]) -> G
 
 
 def _member_table(
-    name: str, metadata: sa.MetaData, keys: list[sa.Column[object]], span: tuple[str, ...]
+    name: str,
+    metadata: sa.MetaData,
+    columns: list[sa.Column[object]],
+    key: tuple[str, ...],
+    span: tuple[str, ...],
 ) -> sa.Table:
-    key_names = [column.name for column in keys]
     return sa.Table(
         name,
         metadata,
         new_column("collection_id", BIG_INTEGER, sa.ForeignKey(COLLECTION.c.id)),
         new_column("type_id", BIG_INTEGER, sa.ForeignKey(DATASET_TYPE.c.id)),
-        *keys,
+        *columns,
         *(new_column(end, BIG_INTEGER) for end in span),
         new_column("dataset_id", BINARY_UUID, sa.ForeignKey(DATASET.c.id)),
         new_column("added_seq", BIG_INTEGER),
         new_column("removed_seq", BIG_INTEGER, nullable=True),
-        sa.PrimaryKeyConstraint("collection_id", "type_id", *key_names, *span[:1], "added_seq"),
+        sa.PrimaryKeyConstraint("collection_id", "type_id", *key, *span[:1], "added_seq"),
         sa.Index(identifier("of_", name), "dataset_id"),
+        sqlite_with_rowid=False,
         **STRICT,
     )
 
@@ -136,10 +168,15 @@ def _live_index(table: sa.Table, columns: Sequence[str]) -> None:
 
 @frozen(eq=False)
 class RecordTable:
-    """The table of the records of a dimension or relation, and the columns of its fields."""
+    """The table of the records of a dimension or relation, and the columns of its fields.
+
+    Records of a spatial one have, beside the text of their region, its `geometry` in numbers and a
+    ``record_id``, by which ``cover`` tells the cells of an index that the region touches.
+    """
 
     element: Dimension
     table: sa.Table
+    cover: sa.Table | None
     fields: dict[str, str]  # keys, implied dimensions and metadata: name to column name
     kinds: dict[str, str]  # the same: name to int, str, float, bool
 
@@ -151,9 +188,10 @@ def _record_table(universe: DimensionUniverse, name: str) -> RecordTable:
     # A metadata column may have the name of a dimension: the dimension is meant by that name.
     fields |= {key: identifier("m_", key) for key in element.metadata if key not in kinds}
     kinds |= {key: kind for key, kind in element.metadata.items() if key not in kinds}
+    metadata = sa.MetaData()
     table = sa.Table(
         identifier("record_", name),
-        sa.MetaData(),
+        metadata,
         *(
             new_column(fields[key], VALUE_TYPES[kind], nullable=key not in element.record_keys)
             for key, kind in kinds.items()
@@ -163,7 +201,7 @@ def _record_table(universe: DimensionUniverse, name: str) -> RecordTable:
             if element.temporal
             else ()
         ),
-        *((new_column("region", TEXT, nullable=True),) if element.spatial else ()),
+        *(_region_columns() if element.spatial else ()),
         new_column("added_seq", BIG_INTEGER),
         new_column("removed_seq", BIG_INTEGER, nullable=True),
         sa.PrimaryKeyConstraint(*(fields[key] for key in element.record_keys), "added_seq"),
@@ -180,4 +218,25 @@ def _record_table(universe: DimensionUniverse, name: str) -> RecordTable:
             sqlite_where=live,
             postgresql_where=live,
         )
-    return RecordTable(element, table, fields, kinds)
+    if element.temporal:
+        sa.Index(identifier("span_", table.name), table.c.begin_ns, table.c.end_ns)
+    cover = None
+    if element.spatial:
+        sa.Index(identifier("id_", table.name), table.c.record_id, unique=True)
+        cover = sa.Table(
+            identifier("cover_", name),
+            metadata,
+            new_column("cell", BIG_INTEGER, primary_key=True, autoincrement=False),
+            new_column("record_id", BIG_INTEGER, primary_key=True, autoincrement=False),
+            sqlite_with_rowid=False,
+            **STRICT,
+        )
+    return RecordTable(element, table, cover, fields, kinds)
+
+
+def _region_columns() -> tuple[sa.Column[object], ...]:
+    return (
+        new_column("region", TEXT, nullable=True),
+        new_column("geometry", BINARY, nullable=True),
+        new_column("record_id", BIG_INTEGER),
+    )

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+import sqlalchemy as sa
 
 from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import DataId, DatasetType
@@ -202,3 +203,20 @@ def test_dataset_that_is_not_committed_cannot_be_tagged(catalog: SqlCatalog, com
     with pytest.raises(NotFoundError, match="is not committed"):
         catalog.associate("good", [*refs, pending])
     assert catalog.collections("good") == []
+
+
+def test_removed_collection_is_unknown_by_name_and_keeps_its_number(place: Place) -> None:
+    catalog = place.open()
+    catalog.register_collection("u/old", CollectionKind.RUN)
+    catalog.close()
+    engine = sa.create_engine(place.url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE collection SET removed_seq = 1 WHERE name = 'u/old'")
+    engine.dispose()
+    catalog = place.open()
+    assert catalog.collections() == []
+    with pytest.raises(NotFoundError):
+        catalog.find(CALEXP, DataId(visit(1)), ["u/old"])
+    catalog.register_collection("u/new", CollectionKind.RUN)
+    assert [record.name for record in catalog.collections()] == ["u/new"]
+    catalog.close()

@@ -6,7 +6,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import alembic.command
 import pytest
 import sqlalchemy as sa
 
@@ -18,11 +17,10 @@ from quantumio.errors import (
     NotFoundError,
     StateError,
 )
-from quantumio.model import Committed, DataId, Timespan, default_universe
+from quantumio.model import DataId, Timespan, default_universe
 from quantumio.ports import CollectionKind, DatasetQuery
 from quantumio.registry import SqlCatalog, create_registry, open_registry, upgrade
 from quantumio.registry._engine import Database
-from quantumio.registry._migrations import REVISIONS
 from quantumio.system import environment
 from quantumio.system.file_systems import file_system_type
 from tests.unit.registry.conftest import CALEXP, TABLES, Place, artifact, make_transaction, visit
@@ -94,61 +92,6 @@ def test_registry_of_a_newer_schema_is_refused_with_the_mend(place: Place) -> No
         assert "upgrade quantumio" in str(error.value)
     with pytest.raises(StateError):
         upgrade(place.url, lock_path=place.lock_path)
-
-
-@pytest.mark.parametrize("older", REVISIONS[:-1])
-def test_registry_of_an_older_schema_asks_for_upgrade_and_works_after_it(
-    sqlite_place: Place, monkeypatch: pytest.MonkeyPatch, older: str
-) -> None:
-    upgrade_to = alembic.command.upgrade
-    with monkeypatch.context() as patch:
-        patch.setattr(alembic.command, "upgrade", lambda config, _: upgrade_to(config, older))
-        sqlite_place.create().close()
-    with pytest.raises(StateError, match=f"older schema '{older}'") as error:
-        sqlite_place.open()
-    assert error.value.kind is not ErrorKind.NEWER_SCHEMA
-    assert "quantumio upgrade" in str(error.value.hint)
-    upgrade(sqlite_place.url, lock_path=sqlite_place.lock_path)
-    catalog = sqlite_place.open()
-    catalog.register_dataset_type(CALEXP)
-    owner = environment.uuid7()
-    catalog.register_owner(owner, "here", "boot")
-    transaction = make_transaction(CALEXP, [visit(1)])
-    catalog.prepare([transaction], owner, 60.0)
-    assert isinstance(catalog.flip([transaction], owner)[0], Committed)
-    catalog.close()
-
-
-def alter(catalog: SqlCatalog, change: str) -> None:
-    with catalog._database.edit("a test") as connection:
-        connection.execute(sa.text(f"ALTER TABLE object {change}"))
-
-
-def test_registry_of_the_first_schema_is_upgraded_with_all_that_is_in_it(
-    empty_place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    newest = alembic.command.upgrade
-    with monkeypatch.context() as patch:
-        patch.setattr(alembic.command, "upgrade", lambda config, _: newest(config, REVISIONS[0]))
-        old = empty_place.create()
-    old.register_dataset_type(CALEXP)
-    alter(old, "ADD COLUMN user_name TEXT")  # which this quantumio fills
-    (committed,) = old.flip([make_transaction(CALEXP, [visit(1)])])
-    assert isinstance(committed, Committed)
-    alter(old, "DROP COLUMN user_name")
-    old.close()
-    with pytest.raises(StateError, match="older schema"):
-        empty_place.open()
-    upgrade(empty_place.url, lock_path=empty_place.lock_path)
-    opened, owner = empty_place.open(), environment.uuid7()
-    assert opened.outcome(committed.txid) == committed
-    new = make_transaction(CALEXP, [visit(1)])
-    opened.register_owner(owner, "host", "boot")
-    opened.prepare([new], owner, 60.0)
-    (second,) = opened.flip([new])
-    assert isinstance(second, Committed)
-    assert second.refs[0].version == 2
-    opened.close()
 
 
 def test_upgrade_of_a_current_registry_changes_nothing(place: Place) -> None:

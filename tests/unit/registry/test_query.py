@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from astropy.time import Time
@@ -256,7 +257,7 @@ def test_partial_data_ids_match_required_and_implied_dimensions(catalog: SqlCata
     assert visits(catalog, data_id={"detector": np.int64(1), "instrument": "ST8"}) == [1, 2, 3]
     assert visits(catalog, data_id={"physical_filter": "G", "detector": 0}) == [1, 3]
     assert visits(catalog, data_id={"band": "r"}) == [2, 2]
-    assert visits(catalog, "band = 'g' AND physical_filter != 'R'", collections=("u/*",)) == [1, 3, 1, 3]
+    assert visits(catalog, "band = 'g' AND physical_filter != 'R'", collections=("u/*",)) == [1, 1, 3, 3]
     with pytest.raises(InvalidInputError, match="'exposure'") as error:
         visits(catalog, data_id={"exposure": 1})
     assert error.value.kind is ErrorKind.DATA_ID
@@ -431,7 +432,7 @@ def test_order_by_and_limit(catalog: SqlCatalog, commit: Commit) -> None:
     assert found("visit") == [(1, 0), (1, 1), (2, 0), (3, 0)]
     assert found("-visit", "detector") == [(3, 0), (2, 0), (1, 0), (1, 1)]
     assert found("detector", "-visit", limit=2) == [(3, 0), (2, 0)]
-    assert found("-version") == [(1, 0), (2, 0), (3, 0), (1, 1)]
+    assert found("-version") == [(1, 0), (1, 1), (2, 0), (3, 0)]
     assert found("commit_seq") == [(3, 0), (1, 1), (2, 0), (1, 0)]
     assert found("-physical_filter", "visit") == [(2, 0), (1, 0), (1, 1), (3, 0)]
     assert found(limit=0) == []
@@ -612,3 +613,25 @@ def check_hostile_name(catalog: SqlCatalog, text: str) -> None:
     with pytest.raises(InvalidInputError):
         catalog.query(DatasetQuery(where=text))
     assert catalog.count(DatasetQuery()) == 1
+
+
+def test_datasets_without_artifacts_are_listed(catalog: SqlCatalog) -> None:
+    transaction = make_transaction(CALEXP, [visit(1), visit(2)])
+    bare = [attrs.evolve(output, artifacts=()) for output in transaction.outputs]
+    catalog.flip([attrs.evolve(transaction, outputs=tuple(bare))])
+    listed = list(catalog.query(DatasetQuery()))
+    assert [(stored.ref.data_id["visit"], stored.artifacts) for stored in listed] == [(1, ()), (2, ())]
+
+
+def test_latest_versions_are_those_of_the_moment_of_the_query(catalog: SqlCatalog, commit: Commit) -> None:
+    numbers = range(300)  # more than the first page
+    commit(CALEXP, [visit(number) for number in numbers])
+    commit(CALEXP, [visit(number) for number in numbers if number % 2])
+    found = catalog.query(DatasetQuery(order_by=("visit",)))
+    first = next(found)
+    commit(CALEXP, [visit(number) for number in numbers])
+    versions = {stored.ref.data_id["visit"]: stored.ref.version for stored in (first, *found)}
+    assert versions == {number: 1 + number % 2 for number in numbers}
+    assert all(
+        stored.ref.version == 2 + stored.ref.data_id["visit"] % 2 for stored in catalog.query(DatasetQuery())
+    )
