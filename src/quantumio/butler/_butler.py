@@ -25,6 +25,7 @@ from quantumio.butler._session import (
     Collections,
     Session,
     as_collections,
+    as_path,
     check_mapping,
     check_timeout,
     dataset_id_of,
@@ -500,19 +501,6 @@ def note_beside(error: BaseException, failures: ExceptionGroup[Exception]) -> No
         _logger.error("%s, while a Butler was left by an exception", told)
         with contextlib.suppress(Exception):  # some exceptions take no note
             error.add_note(f"besides, in the background: {told}")
-
-
-def as_path(value: object, what: str) -> Path:
-    """Return a path.
-
-    Raises
-    ------
-    InvalidInputError
-        It is none.
-    """
-    if isinstance(value, (str, PathLike)) and "\0" not in str(value):
-        return Path(value)
-    raise InvalidInputError(f"{value!r} ({type(value).__name__}) is no path of a {what}", hint="give a path")
 
 
 def _iterable(value: Iterable[_T], what: str) -> Iterable[_T]:
