@@ -1,7 +1,7 @@
 """Each behaviour runs against quantumio and against the Rubin Data Butler, so that it is known to be real.
 
 The peer is no dependency: where `lsst.daf.butler` cannot be imported, what is asked of it is skipped. To run
-all: ``pip install lsst-daf-butler==30.2026.4300``.
+all: ``pip install 'quantumio[peer]'``.
 """
 
 import importlib
@@ -20,9 +20,7 @@ _ADAPTERS = {"quantumio": ("quantumio_adapter", "Quantumio"), "peer": ("peer_ada
 def _adapter(name: str) -> Any:
     module, class_name = _ADAPTERS[name]
     if name == "peer":
-        pytest.importorskip(
-            "lsst.daf.butler", reason="lsst-daf-butler is not installed: no peer to compare with"
-        )
+        pytest.importorskip("lsst.daf.butler", reason="no lsst-daf-butler (quantumio[peer]) to compare with")
     return getattr(importlib.import_module(f"tests.peer.{module}"), class_name)
 
 

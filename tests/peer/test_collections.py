@@ -293,7 +293,7 @@ def test_concurrent_prepends_all_survive(registry):
     for name in names:
         registry.register_run(name)
     registry.chain("best", [])
-    start = threading.Barrier(len(names))
+    start = threading.Barrier(len(names), timeout=60)
 
     def prepend(name):
         with registry.another() as mine:

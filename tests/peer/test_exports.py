@@ -16,7 +16,7 @@ CAM = {"instrument": "Cam"}
 @pytest.fixture
 def exported(tmp_path) -> tuple[Path, dict]:
     """Summaries of two visits, valid, tagged and chained; the export, and the ids of the datasets."""
-    pytest.importorskip("lsst.daf.butler", reason="lsst-daf-butler is not installed: nothing that exports")
+    pytest.importorskip("lsst.daf.butler", reason="no lsst-daf-butler (quantumio[peer]) that exports")
     from lsst.daf.butler import CollectionType, DatasetType
 
     from tests.peer.peer_adapter import Peer
