@@ -42,7 +42,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # The same examples every time: a failure is a fact about the change, not about luck. `thorough` looks
 # for new ones: HYPOTHESIS_PROFILE=thorough make test
-_common: dict[str, Any] = {"deadline": None, "print_blob": True}
+_common: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": [hypothesis.HealthCheck.too_slow],  # a slow machine is no failure
+    "print_blob": True,
+}
 hypothesis.settings.register_profile("default", max_examples=30, derandomize=True, **_common)
 hypothesis.settings.register_profile("ci", max_examples=60, derandomize=True, **_common)
 hypothesis.settings.register_profile("thorough", max_examples=2000, **_common)

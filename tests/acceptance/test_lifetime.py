@@ -1,5 +1,6 @@
 """Opening, sharing, closing, exiting, forking and pickling."""
 
+import asyncio
 import os
 import pickle
 import subprocess
@@ -137,6 +138,74 @@ async def test_failure_in_the_background_is_raised_by_the_end_of_an_async_block(
             ctx = butler.context()
             await ctx.put({}, "stats", visit=1, expect=7)
             await ctx.commit("buffered")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("left_by", ["its end", "a cancel"])
+async def test_async_block_that_is_cancelled_while_it_closes_waits_and_notes_what_failed(
+    make_butler, tmp_path, monkeypatch, left_by
+):
+    """No shield holds off asyncio's own cancel: what had failed was told to nobody."""
+    make_butler().close()
+    loop, close = asyncio.get_running_loop(), Butler.close
+    within, closing, go_on, closed = asyncio.Event(), asyncio.Event(), threading.Event(), []
+    caught = []
+
+    def slow(self, timeout=30):
+        loop.call_soon_threadsafe(closing.set)
+        go_on.wait(60)
+        closed.append(self)
+        close(self, timeout)
+
+    async def work():
+        try:
+            async with AsyncButler(tmp_path / "night", run="r", instrument="ST8") as butler:
+                ctx = butler.context()
+                await ctx.put({}, "stats", visit=1, expect=7)
+                await ctx.commit("buffered")
+                within.set()
+                if left_by == "a cancel":
+                    await asyncio.Event().wait()
+        except asyncio.CancelledError as error:
+            caught.append((error, len(closed)))
+            raise
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Butler, "close", slow)
+        task = asyncio.create_task(work())
+        await within.wait()
+        if left_by == "a cancel":
+            task.cancel()
+        await closing.wait()
+        for _ in range(2):
+            task.cancel()
+            for _ in range(5):
+                await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    ((error, count),) = caught
+    assert count == 1, "it was left before it was closed"
+    assert "stats" in error.__notes__[0]
+
+
+@pytest.mark.anyio
+async def test_close_that_fails_otherwise_is_raised_by_the_end_of_an_async_block(
+    make_butler, tmp_path, monkeypatch
+):
+    make_butler().close()
+
+    def refuse(self, timeout=30):
+        raise StateError("not now")
+
+    butler = AsyncButler(tmp_path / "night", run="r", instrument="ST8")
+    with monkeypatch.context() as patched:
+        patched.setattr(Butler, "close", refuse)
+        with pytest.raises(StateError, match="not now") as caught:
+            async with butler:
+                raise KeyError("mine")
+    assert isinstance(caught.value.__context__, KeyError)
+    await butler.close()
 
 
 def test_killed_process_leaves_all_or_nothing(make_butler, tmp_path):

@@ -164,9 +164,9 @@ def test_what_a_living_process_carries_is_told_as_held_and_not_as_to_be_recovere
     try:
         (found,) = butler.recover(dry_run=True).items
         assert (found.txid, found.action) == (ctx.txid, "held")
-        assert found.detail == f"held by process {os.getpid()}"
+        assert found.detail.startswith(f"held by process {os.getpid()}, this one")
         (found,) = butler.unfinished()
-        assert found.detail == f"held by process {os.getpid()}"
+        assert found.detail.startswith(f"held by process {os.getpid()}, this one")
     finally:
         goes_on.set()
     butler.drain()

@@ -1,5 +1,8 @@
 """Whoever holds the lock of the registry for too long is named, and holds up nothing that can wait."""
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -101,12 +104,54 @@ def test_closing_ends_while_somebody_holds_the_lock(night, hold, tmp_path):
     with pytest.raises(ExceptionGroup, match="1 background failure"):
         night.close(0)
     assert isinstance(ticket.outcome, CommitParked)
+    other = Butler(tmp_path / "night", run="r", instrument="ST8")
+    assert other.get("stats", visit=0) == {"visit": 0}  # who has nothing to write waits for nobody
     with pytest.raises(DestinationError, match=f"process {holder.pid} "):
-        Butler(tmp_path / "night")
+        other.recover()
+    with contextlib.suppress(ExceptionGroup):  # if it came to what was parked
+        other.close()
     holder.communicate("\n")
     with Butler(tmp_path / "night", run="r", instrument="ST8") as butler:
         butler.recover()
         assert butler.get("stats", visit=1) == {"visit": 1}
+
+
+STOPPED = """
+    import os, signal, sys
+    from quantumio import Butler
+    butler = Butler(sys.argv[1], run="r", instrument="ST8")
+    catalog = butler._session.repositories[0].catalog
+    with catalog._database.edit("a test") as connection:
+        catalog._clock.advance(connection)
+        print("within", flush=True)
+        os.kill(os.getpid(), signal.SIGSTOP)
+    butler.close()
+"""
+
+
+def test_repository_is_opened_and_read_beside_a_process_that_is_stopped_within_a_write(night, tmp_path):
+    put(night, 0).wait("committed", 60)
+    night.close()
+    root = tmp_path / "night"
+    stopped = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(STOPPED), str(root)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert stopped.stdout.readline() == "within\n"
+        os.waitid(os.P_PID, stopped.pid, os.WSTOPPED | os.WNOWAIT)
+        with Butler(root, run="r", instrument="ST8") as butler:
+            assert butler.get("stats", visit=0) == {"visit": 0}
+            ticket = put(butler, 1)
+            with pytest.raises(Exception, match=f"process {stopped.pid} "):
+                ticket.wait("committed", 60)
+            os.kill(stopped.pid, signal.SIGCONT)
+            assert stopped.wait(60) == 0
+            butler.recover()
+            assert butler.get("stats", visit=1) == {"visit": 1}
+            butler.errors(acknowledge=True)
+    finally:
+        stopped.kill()
+        stopped.communicate()
 
 
 def test_waiting_may_be_as_long_as_anybody_likes(tmp_path):

@@ -1,8 +1,13 @@
 """What was set aside has a way back: it can be looked at, taken in once, and dropped."""
 
 import json
+import os
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
+import textwrap
 import threading
 import uuid
 
@@ -12,6 +17,7 @@ import pytest
 from quantumio import (
     AsyncButler,
     Butler,
+    CommitConflictError,
     CommitParkedError,
     CommitUnknown,
     InvalidInputError,
@@ -104,10 +110,47 @@ def test_it_is_dropped_for_good(butler):
     assert told(butler.recover(drop=[txid])) == [(txid, "dropped")]
     assert butler.set_aside() == butler.unfinished() == []
     assert butler.get("stats", visit=1) == {"late": False}
-    assert told(butler.recover(drop=[txid])) == [(txid, "dropped")], "again it is no error"
+    report = butler.recover(drop=[txid])
+    assert (told(report), report.is_clean) == ([(txid, "nothing")], True), "again it is no error"
     report = butler.recover(retry=[txid], as_next=True)
     assert (told(report), report.is_clean) == ([(txid, "left")], False)
-    assert told(butler.recover(drop=[txid], dry_run=True)) == [(txid, "dropped")]
+    assert told(butler.recover(drop=[txid], dry_run=True)) == [(txid, "nothing")]
+
+
+def test_what_was_never_set_aside_is_not_told_as_dropped(butler):
+    with butler.context() as winner:
+        winner.put({"late": False}, "stats", visit=1)
+    loser = butler.context()
+    loser.put({"late": True}, "stats", visit=1, expect="create")
+    with pytest.raises(CommitConflictError):
+        loser.commit()
+    assert butler.set_aside() == []
+    for dry_run in (True, False):
+        (item,) = butler.recover(drop=loser.txid, dry_run=dry_run).items
+        assert (item.txid, item.action) == (loser.txid, "nothing")
+        assert "conflict" in item.detail
+        (item,) = butler.recover(retry=loser.txid, dry_run=dry_run).items
+        assert item.action == "left"
+    with pytest.raises(NotFoundError):
+        butler.recover(drop=winner.txid)
+
+
+@pytest.mark.parametrize("action", ["committed", "dropped"])
+def test_entry_that_cannot_be_removed_is_told_beside_what_became_of_it(butler, action):
+    txid = lose(butler, 1)
+    (one,) = butler.set_aside()
+    (one.path / "somebody's").write_text("notes")
+    options = {"retry": txid, "as_next": True} if action == "committed" else {"drop": txid}
+    report = butler.recover(**options)
+    assert told(report) == [(txid, action), (txid, "left")]
+    assert not report.is_clean
+    assert "somebody else put" in report.items[1].detail
+    assert len(butler.versions("stats", visit=1)) == (2 if action == "committed" else 1)
+    assert butler.set_aside() == []
+    butler.drain()  # the report has told it
+    (one.path.with_suffix(".done") / "somebody's").unlink()
+    assert told(butler.recover()) == [(txid, "removed")]
+    butler.errors(acknowledge=True)
 
 
 @pytest.fixture
@@ -244,6 +287,31 @@ def test_what_somebody_else_decides_about_is_left(butler):
     butler.errors(acknowledge=True)
 
 
+def test_what_another_process_works_on_is_left_and_names_it(butler):
+    txid = lose(butler, 1)
+    (one,) = butler.set_aside()
+    script = """
+        import sys
+        from pathlib import Path
+        from quantumio.system.locks import FileLock
+        with FileLock(Path(sys.argv[1])):
+            print("held", flush=True)
+            sys.stdin.readline()
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), str(one.path / "LOCK")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout.readline() == "held\n"
+        for dry_run, action in ((True, "held"), (False, "left")):
+            (item,) = butler.recover(drop=txid, dry_run=dry_run).items
+            assert (item.action, item.detail) == (action, f"held by process {holder.pid}")
+        holder.communicate("\n")
+    assert told(butler.recover(drop=txid)) == [(txid, "dropped")]
+
+
 def test_what_is_damaged_is_told_and_can_be_dropped(butler):
     txid = lose(butler, 1)
     (one,) = butler.set_aside()
@@ -259,6 +327,30 @@ def test_what_is_damaged_is_told_and_can_be_dropped(butler):
     assert one.path.exists()
     assert told(butler.recover(drop=[txid])) == [(txid, "dropped")]
     assert not one.path.exists()
+    butler.errors(acknowledge=True)
+
+
+def test_file_of_an_output_that_is_gone_or_cut_is_told_before_anybody_decides(butler):
+    txid = lose(butler, 1)
+    (one,) = butler.set_aside()
+    assert one.damage is None
+    gone, cut = (file.path for output in one.outputs for file in output.files)
+    gone.unlink()
+    with cut.open("r+b") as file:
+        file.truncate(2)
+    (damaged,) = butler.set_aside()
+    assert damaged.outputs == one.outputs
+    assert f"{gone} is damaged: it is missing" in damaged.damage
+    assert f"{cut} is damaged: it has 2 bytes" in damaged.damage
+    for options in ({}, {"dry_run": True}):
+        (item,) = butler.recover(retry=txid, as_next=True, **options).items
+        assert (item.txid, item.action) == (txid, "left")
+        assert f"{gone} is damaged" in item.detail or f"{cut} is damaged" in item.detail
+    assert told(butler.recover(drop=txid, dry_run=True)) == [(txid, "drop")]
+    (one.path / "manifest.json").write_text("{")
+    (item,) = butler.recover(retry=txid, dry_run=True).items
+    assert (item.action, "manifest.json is damaged" in item.detail) == ("left", True)
+    assert told(butler.recover(drop=txid)) == [(txid, "dropped")]
     butler.errors(acknowledge=True)
 
 
@@ -357,7 +449,8 @@ def test_what_is_in_quarantine_without_bytes_can_only_be_dropped(restored):
         assert told(butler.recover(retry=[txid], dry_run=dry_run)) == [(txid, "left")]
     assert told(butler.recover(drop=[txid], dry_run=True)) == [(txid, "drop")]
     assert len(placed(butler)) == 1
-    assert told(butler.recover(drop=[txid])) == [(txid, "dropped")]
+    for _ in range(2):
+        assert told(butler.recover(drop=[txid])) == [(txid, "dropped")]
     assert placed(butler) == butler.set_aside() == butler.unfinished() == []
     assert catalog_of(butler).transaction(txid).state is TransactionState.ABORTED
 
@@ -449,6 +542,35 @@ def test_failure_of_a_retry_that_nobody_has_waited_for_is_raised_later(butler, m
     with pytest.raises(ExceptionGroup) as caught:
         butler.drain()
     assert "the latest version is 1" in str(caught.value.exceptions[0])
+
+
+def test_retry_whose_waiting_was_interrupted_is_waited_for_by_who_asks_again(butler, monkeypatch):
+    txid = lose(butler, 1)
+    decide, retry = Carrier.decide, WayBack.retry
+    asked, go_on = [], threading.Event()
+
+    async def interrupted(self, context):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        await anyio.to_thread.run_sync(go_on.wait, 60)
+        return await decide(self, context)
+
+    async def counted(self, txids, **options):
+        asked.append(txids)
+        if len(asked) == 2:
+            go_on.set()
+        return await retry(self, txids, **options)
+
+    monkeypatch.setattr(WayBack, "retry", counted)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Carrier, "decide", interrupted)
+        butler.recover(retry=txid, as_next=True)
+    (item,) = butler.recover(drop=txid).items
+    assert item.action == "left"
+    assert f"process {os.getpid()}, this one" in item.detail
+    assert told(butler.recover(retry=txid, as_next=True)) == [(txid, "committed")]
+    assert butler.set_aside() == []
+    assert len(butler.versions("stats", visit=1)) == 2
+    butler.drain()
 
 
 @pytest.mark.parametrize("given", [0, False, 1.5, [0], "abc"])

@@ -68,6 +68,7 @@ def crashes(step):
             recoveries=RECOVERIES if again is None else MORE_RECOVERIES,
             points=scenario is not scenarios.busy,  # its threads come by others every time
             random_kills=100 + step // len(CRASHES),  # at other moments each time
+            rehearse=True,
             directory=Path(directory),
             processes=1,
         )

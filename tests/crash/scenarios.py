@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import os
 import sqlite3
+import threading
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -440,6 +441,10 @@ def forgets_the_key(repository, acknowledge):
     with opened(repository) as butler:
         commit(butler, "keyed")
         acknowledge("committed keyed")
+
+
+def leaves_a_thread(repository, acknowledge):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
 
 
 # ---------------------------------------------------------------------------- what must be true

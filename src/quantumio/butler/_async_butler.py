@@ -140,13 +140,28 @@ class AsyncButler(AsyncDefinitions, AsyncReads, AsyncCare):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with anyio.CancelScope(shield=True):
-            try:
-                await self.close()
-            except ExceptionGroup as failures:
-                if error is None:
-                    raise
-                note_beside(error, failures)
+        failures: list[Exception] = []
+
+        async def close() -> None:
+            with anyio.CancelScope(shield=True):
+                try:
+                    await self.close()
+                except Exception as failure:  # noqa: BLE001  raised, or noted, below
+                    failures.append(failure)
+
+        try:
+            with anyio.CancelScope(shield=True):
+                # No shield holds off asyncio's own ``Task.cancel``; a group waits for its tasks nevertheless.
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(close)
+        except BaseException as cancelled:
+            for failure in failures:
+                _note(cancelled, failure)
+            raise
+        for failure in failures:
+            if error is None or not isinstance(failure, ExceptionGroup):
+                raise failure
+            _note(error, failure)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._butler!r}>"
@@ -301,3 +316,8 @@ class AsyncButler(AsyncDefinitions, AsyncReads, AsyncCare):
         """Wait until everything committed is settled; see `Butler.drain`."""
         butler = await self._opened()
         return await in_thread(butler.drain, timeout)
+
+
+def _note(error: BaseException, failure: Exception) -> None:
+    group = failure if isinstance(failure, ExceptionGroup) else ExceptionGroup("closing", [failure])
+    note_beside(error, group)

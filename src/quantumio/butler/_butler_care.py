@@ -36,6 +36,7 @@ _DAY_NS: Final = 86_400_000_000_000
 Transactions = UUID | str | Iterable[UUID | str]
 """Identities of transactions, or one."""
 
+_MOST_GRACE_S: Final = 300 * 365 * 86_400.0
 _NOTHING_DONE: Final = "no other repository was looked at before"
 
 
@@ -394,7 +395,7 @@ class Care(ButlerBase):
         dry_run
             Tell what would be removed now, and change nothing.
         grace_s
-            How long something must have been dead, in seconds: a week, and at least a day.
+            How long something must have been dead, in seconds: a week; from a day to 300 years.
         yes_really
             How many objects may be removed, even if that is more than 1,000, or a tenth, of a store.
         adopt_sessions
@@ -492,9 +493,10 @@ def _check_integer(least: int, **numbers: object) -> None:
 
 def _check_grace(grace_s: object) -> None:
     is_number = isinstance(grace_s, int | float) and not isinstance(grace_s, bool)
-    if not is_number or not grace_s >= LEAST_GRACE_S:  # type: ignore[operator]  # NaN is no number
+    if not is_number or not LEAST_GRACE_S <= grace_s <= _MOST_GRACE_S:  # type: ignore[operator]  # NaN is not
         raise InvalidInputError(
-            f"grace_s={grace_s!r}", hint=f"give seconds, {LEAST_GRACE_S:.0f} (a day) or more"
+            f"grace_s={grace_s!r}",
+            hint=f"give seconds, from {LEAST_GRACE_S:.0f} (a day) to {_MOST_GRACE_S:.0f} (300 years)",
         )
 
 

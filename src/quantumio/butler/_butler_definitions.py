@@ -85,7 +85,7 @@ class Definitions(ButlerBase):
         records
             Mappings, a `pyarrow.Table`, a pandas DataFrame or an astropy Table. Keys of the record, implied
             dimensions, metadata; ``timespan``: a pair of `~astropy.time.Time` or a `Timespan`; ``region``:
-            IVOA POS text (degrees, ICRS) or a `Region`.
+            IVOA POS text (degrees, ICRS), a `Region`, or what `Region.make` takes.
 
         Returns
         -------

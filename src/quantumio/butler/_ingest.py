@@ -126,6 +126,7 @@ def _remove_sources(repository: Repository, transaction: Transaction, items: Seq
                 txid=transaction.txid,
                 ref=output.ref,
             )
+    repository.runtime.ledger.save()
 
 
 def _resolution(

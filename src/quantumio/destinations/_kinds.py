@@ -47,6 +47,8 @@ class DestinationKind:
         Tells the local directory that a destination manages, None if there is none.
     remote_root
         Tells the URL below which a destination's objects are, None if there is none.
+    user_of
+        Tells whose store a destination is where each user has one, None where all share one.
     """
 
     name: str
@@ -57,6 +59,7 @@ class DestinationKind:
     is_in_registry: Callable[[DestinationSettings], bool]
     local_root: Callable[[DestinationSettings, Opening], Path | None]
     remote_root: Callable[[DestinationSettings], str | None]
+    user_of: Callable[[DestinationSettings], str | None]
 
 
 def destination_kind(settings: DestinationSettings) -> DestinationKind:
@@ -65,8 +68,9 @@ def destination_kind(settings: DestinationSettings) -> DestinationKind:
     The entry point ``kind = "module:open_destination"`` names a function of settings and `Opening`. Its
     module may have ``check_settings(settings)``, which raises `InvalidInputError`, ``IS_TABLE = True``,
     ``TAKES_PACKS = True``, ``is_in_registry(settings)``, which tells whether it is in the registry's own
-    database, ``local_root(settings, opening)``, which tells the local directory that it manages, or None, and
-    ``remote_root(settings)``, which tells the URL that it manages, or None.
+    database, ``local_root(settings, opening)``, which tells the local directory that it manages, or None,
+    ``remote_root(settings)``, which tells the URL that it manages, or None, and ``user_of(settings)``, which
+    tells whose store it is where each user has one of their own, or None.
 
     Raises
     ------
@@ -93,6 +97,7 @@ def destination_kind(settings: DestinationSettings) -> DestinationKind:
         is_in_registry=getattr(module, "is_in_registry", _elsewhere),
         local_root=getattr(module, "local_root", _nowhere),
         remote_root=getattr(module, "remote_root", _no_url),
+        user_of=getattr(module, "user_of", _everybody),
     )
 
 
@@ -133,3 +138,7 @@ def _nowhere(settings: DestinationSettings, opening: Opening) -> None:
 
 def _no_url(settings: DestinationSettings) -> None:
     """Tell of no URL: the kind says of none."""
+
+
+def _everybody(settings: DestinationSettings) -> None:
+    """Tell that it is one store for all: the kind says nothing else."""

@@ -109,6 +109,7 @@ class OpenedDestinations:
         self._opening = evolve(opening, managed_roots=_managed_roots(self._settings.values(), opening))
         self._lock = threading.Lock()
         self._opening_locks = {name: threading.Lock() for name in self._settings}
+        self._users: dict[str, str | None] = {}
         self._direct = DirectDestination(self._opening.managed_roots)
         self._open: dict[str, ObjectDestination | TableDestination] = {DIRECT: self._direct}
         self._closed = False
@@ -162,6 +163,13 @@ class OpenedDestinations:
             return False
         settings = self._named(name)
         return destination_kind(settings).is_in_registry(settings)
+
+    def user_of(self, name: str) -> str | None:
+        """Return whose store it opens, where each user has one; None of those that are not configured."""
+        if name not in self._users:
+            settings = self._settings.get(name)
+            self._users[name] = None if settings is None else destination_kind(settings).user_of(settings)
+        return self._users[name]
 
     def close(self) -> None:
         """Close those that are open; idempotent. What closing one raises does not keep the others open."""

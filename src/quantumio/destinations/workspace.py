@@ -25,7 +25,7 @@ from quantumio.model import DestinationSettings, encode_component
 from quantumio.ports import Placement, StoredObject
 from quantumio.system import environment, files
 
-__all__ = ["WorkspaceDestination", "check_settings", "open_destination"]
+__all__ = ["WorkspaceDestination", "check_settings", "open_destination", "user_of"]
 
 STORE: Final = ".quantumio"
 """Directory of the managed store, beside the tree of human names."""
@@ -255,6 +255,12 @@ def remote_root(settings: DestinationSettings) -> str:
     return f"{_read_options(settings)[0]}/{STORE}"
 
 
+def user_of(settings: DestinationSettings) -> str | None:
+    """Return whose store it is; None where ``root`` names no user."""
+    root, _, _, read = _read_options(settings)
+    return None if root == read.required_text("root").rstrip("/") else encode_component(environment.user())
+
+
 def check_settings(settings: DestinationSettings) -> None:
     """Check the settings of this kind without opening anything.
 
@@ -278,12 +284,9 @@ def open_destination(settings: DestinationSettings, opening: Opening) -> Workspa
     DestinationError
         It cannot be reached.
     """
-    root, _, _, read = _read_options(settings)
-    is_of_user = root != read.required_text("root").rstrip("/")
-    users = opening.workspaces if is_of_user else None
-    if users is None:
+    user, users = user_of(settings), opening.workspaces
+    if user is None or users is None:
         return _open(settings, opening)
-    user = encode_component(environment.user())
 
     def is_in_use(name: str) -> bool:
         return opening.is_in_use(name) and users.may_have_workspace(name, user)

@@ -114,8 +114,8 @@ class Fsck:
         self._tally = tally
         self._sessions = sessions
         self._number, self._parts = part
-        self._examiner = Examiner(destinations, formats, lost)
-        self._told_away: set[str] = set()
+        self._examiner = Examiner(destinations, formats, lost, catalog.user_of_object)
+        self._told_away: set[tuple[str, str | None]] = set()
 
     def run(self, query: DatasetQuery) -> None:
         """Check the registry, and all matches of a query over all versions."""
@@ -194,6 +194,9 @@ class Fsck:
         """Return what a copy is after what was done about it."""
         if isinstance(look, Broken):
             self._tally.count(look.trouble)
+            if look.user is not None:
+                self._tell_away(artifact.destination, look.detail, user=look.user)
+                return look.trouble
             if look.trouble is FsckTrouble.UNKNOWN and artifact.destination in self._examiner.away:
                 self._tell_away(artifact.destination, look.detail)
                 return look.trouble
@@ -207,10 +210,10 @@ class Fsck:
         # what was never there is no copy
         return FsckTrouble.MISSING if artifact.state is ArtifactState.PENDING else look
 
-    def _tell_away(self, destination: str, detail: str) -> None:
-        """Tell once that a destination cannot be used."""
-        if destination not in self._told_away:
-            self._told_away.add(destination)
+    def _tell_away(self, destination: str, detail: str, *, user: str | None = None) -> None:
+        """Tell once that a destination, or the store of one user there, cannot be looked at."""
+        if (destination, user) not in self._told_away:
+            self._told_away.add((destination, user))
             self._found(FsckTrouble.UNKNOWN, None, destination, detail=detail)
 
     def _found(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from quantumio.engine._fsck_report import FsckTrouble
@@ -26,12 +26,19 @@ DECODE: Final = 3
 
 
 class Broken(Exception):
-    """A copy is not as it should be. Never leaves the engine."""
+    """A copy is not as it should be. Never leaves the engine.
 
-    def __init__(self, trouble: FsckTrouble, detail: str) -> None:
+    Parameters
+    ----------
+    user
+        In whose store it is, where nobody else can look; empty where nobody knows.
+    """
+
+    def __init__(self, trouble: FsckTrouble, detail: str, *, user: str | None = None) -> None:
         super().__init__(detail)
         self.trouble = trouble
         self.detail = detail
+        self.user = user
 
 
 class Examiner:
@@ -41,6 +48,8 @@ class Examiner:
     ----------
     lost
         Destinations of which it is believed that they have nothing at all.
+    user_of_object
+        Tells in which user's store an object is, None where nobody knows.
 
     Attributes
     ----------
@@ -48,8 +57,15 @@ class Examiner:
         Destinations that cannot be used, and why: they are not asked again.
     """
 
-    def __init__(self, destinations: Destinations, formats: Formats, lost: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        destinations: Destinations,
+        formats: Formats,
+        lost: Collection[str],
+        user_of_object: Callable[[str, str], str | None],
+    ) -> None:
         self._destinations = destinations
+        self._user_of_object = user_of_object
         self._formats = formats
         self.away: dict[str, str] = {}
         self._lost = lost
@@ -101,6 +117,7 @@ class Examiner:
         try:
             told = destination.stat(artifact.path)
             if told is None:
+                self._check_user(artifact)
                 self._check_store(destination)
         except DestinationError as error:
             self._note_if_away(artifact.destination, error)
@@ -117,6 +134,28 @@ class Examiner:
     def _note_if_away(self, name: str, error: QuantumioError) -> None:
         if error.kind in (ErrorKind.UNREACHABLE, ErrorKind.TIMEOUT):
             self.away[name] = error.message
+
+    def _check_user(self, artifact: Artifact) -> None:
+        """Refuse to miss in one user's store what is, or may be, in that of another.
+
+        Raises
+        ------
+        Broken
+            Only that user can look for it.
+        """
+        user = self._destinations.user_of(artifact.destination)
+        if user is None:
+            return
+        other = self._user_of_object(artifact.destination, artifact.path)
+        if other is None:
+            detail = (
+                f"what user {user!r} does not have may be in the store of another user: nobody knows whose"
+            )
+        elif other != user:
+            detail = f"what user {other!r} has placed there is in a store that only {other!r} can check"
+        else:
+            return
+        raise Broken(FsckTrouble.UNKNOWN, detail, user=other or "")
 
     def _check_store(self, destination: ObjectDestination) -> None:
         """Refuse to believe a store that has nothing at all, as a disk has that is not mounted.

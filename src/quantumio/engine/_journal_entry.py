@@ -112,6 +112,8 @@ class JournalEntry:
         pid = locks.FileLock(self.path / LOCK, follow_symlinks=False).holder()
         if pid is None:
             return None
+        if pid == environment.pid():
+            return f"held by process {pid}, this one: what was begun with it goes on in the background"
         return f"held by process {pid}" if pid else "held by a process outside of this container"
 
     # -- owning
@@ -271,6 +273,24 @@ class JournalEntry:
             raise _damaged(path, "its bytes have another digest")
         return Encoded(chunks=(data,), nbytes=blob.nbytes, digest=blob.digest)
 
+    def damages(self, manifest: JournalManifest) -> list[str]:
+        """Tell which blobs are not there with their size; what is in them is not looked at.
+
+        Raises
+        ------
+        NotFoundError
+            The entry is gone: somebody has finished it.
+        """
+        found = []
+        for blob in manifest.blobs:
+            path = self.blob_path(blob)
+            try:
+                with telling(f"looking at {path}"):
+                    self._check(path, blob.nbytes, exactly=True)
+            except DestinationError as error:
+                found.append(error.message)
+        return found
+
     def note(self) -> ConflictNote:
         """Return why a promised transaction was not made visible.
 
@@ -304,14 +324,17 @@ class JournalEntry:
     def _read(self, path: Path, nbytes: int, *, exactly: bool = False) -> bytes:
         """Read a file of the entry that has at most, or exactly, so many bytes."""
         with telling(f"reading {path}"):
-            if not files.is_directory(self.path):
-                raise NotFoundError(f"{self.path} is no longer in the journal", kind=ErrorKind.NO_FILE)
-            status = files.status(path)
-            if status is None:
-                raise _damaged(path, "it is missing, or no regular file")
-            if status[0] > nbytes or (exactly and status[0] < nbytes):
-                raise _damaged(path, f"it has {status[0]} bytes instead of {nbytes}")
+            self._check(path, nbytes, exactly=exactly)
             return files.read_bytes(path)
+
+    def _check(self, path: Path, nbytes: int, *, exactly: bool) -> None:
+        if not files.is_directory(self.path):
+            raise NotFoundError(f"{self.path} is no longer in the journal", kind=ErrorKind.NO_FILE)
+        status = files.status(path)
+        if status is None:
+            raise _damaged(path, "it is missing, or no regular file")
+        if status[0] > nbytes or (exactly and status[0] < nbytes):
+            raise _damaged(path, f"it has {status[0]} bytes instead of {nbytes}")
 
     # -- the end
     def finish(self) -> None:

@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from attrs import evolve
@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 _ENDING: Final = ".json"
 _UNREADABLE: Final = (OSError, ValueError, TypeError, LookupError, RecursionError, QuantumioError)
+
+_Same: TypeAlias = tuple[object, ...]
 
 
 class ErrorLedger:
@@ -46,12 +48,13 @@ class ErrorLedger:
         self._disk = threading.RLock()
         """Held by whoever reads or writes the directory; never taken by who holds the other lock."""
         self._lock = threading.RLock()  # for moments; an abandoned context may be collected under it
-        self._entries: dict[int, LedgerEntry] = {}
-        self._known: set[tuple[object, ...]] = set()
-        self._files: dict[str, int] = {}
-        self._unsaved: set[int] = set()
-        self._again: dict[tuple[object, ...], LedgerEntry] = {}
-        self._undelivered: set[int] = set()
+        self._entries: dict[_Same, LedgerEntry] = {}
+        self._files: dict[str, _Same] = {}
+        """Whose they are is not said: processes that have failed in the same way share one."""
+        self._unsaved: set[_Same] = set()
+        self._logged: set[int] = set()
+        self._again: dict[_Same, LedgerEntry] = {}
+        self._undelivered: set[_Same] = set()
         self._next = 1
 
     def add(
@@ -74,25 +77,24 @@ class ErrorLedger:
                 kind=kind,
                 message=message,
             )
-            if _same(entry) in self._known:
+            if _same(entry) in self._entries:
                 self._again[_same(entry)] = entry  # unless somebody has acknowledged it meanwhile
-                return
-            self._add(entry)
+            else:
+                self._add(entry)
 
     def _add(self, entry: LedgerEntry) -> None:
         self._keep(entry)
-        self._unsaved.add(entry.number)
-        self._undelivered.add(entry.number)
+        self._unsaved.add(_same(entry))
+        self._undelivered.add(_same(entry))
 
     def _keep(self, entry: LedgerEntry) -> None:
-        self._entries[entry.number] = entry
-        self._known.add(_same(entry))
+        self._entries[_same(entry)] = entry
         self._next = entry.number + 1
 
-    def _forget(self, number: int) -> None:
-        self._known.discard(_same(self._entries.pop(number)))
-        self._unsaved.discard(number)
-        self._undelivered.discard(number)
+    def _forget(self, same: _Same) -> None:
+        self._logged.discard(self._entries.pop(same).number)
+        self._unsaved.discard(same)
+        self._undelivered.discard(same)
 
     @property
     def has_unsaved(self) -> bool:
@@ -100,42 +102,41 @@ class ErrorLedger:
         return self._directory is not None and not self._readonly and bool(self._unsaved or self._again)
 
     def save(self) -> None:
-        """Write new failures to disk. Blocks; what cannot be written is logged, and stays in memory."""
+        """Write new failures to disk. Blocks; what cannot be written is logged, and tried again next time."""
         if self._directory is None or self._readonly:
             return
         with self._disk:
+            self._load()
             with self._lock:
                 again, self._again = self._again, {}
-            if again:
-                self._load()
-            with self._lock:
                 for same, entry in again.items():
-                    if same not in self._known:  # another process has acknowledged it, and it was met again
+                    if same not in self._entries:  # another process has acknowledged it, and it was met again
                         self._add(evolve(entry, number=self._next))
-                unsaved = [self._entries[one] for one in sorted(self._unsaved)]
-                self._unsaved.clear()
+                unsaved = sorted((self._entries[one] for one in self._unsaved), key=lambda one: one.number)
             if unsaved:
                 self._save(self._directory, unsaved)
 
     def _save(self, directory: Path, unsaved: Sequence[LedgerEntry]) -> None:
-        self._load()
-        with self._lock:
-            kept = {_same(self._entries[number]) for number in self._files.values()}
         try:
             for entry in unsaved:
-                if _same(entry) not in kept:  # another process has failed in the same way
-                    self._write(directory, entry)
+                self._write(directory, entry)
             files.fsync_directories([directory])
         except OSError as error:
             for entry in unsaved:
-                logger.error("%s (not kept beyond this process: %s)", entry.message, error)  # noqa: TRY400
+                if entry.number not in self._logged:
+                    self._logged.add(entry.number)
+                    logger.error("%s (not kept beyond this process: %s)", entry.message, error)  # noqa: TRY400
 
     def _write(self, directory: Path, entry: LedgerEntry) -> None:
         files.make_directories(directory)
         name = f"{environment.uuid7()}{_ENDING}"
         files.write_new(directory / name, [json.dumps(entry.to_wire()).encode()])
+        self._is_kept(name, entry)
+
+    def _is_kept(self, name: str, entry: LedgerEntry) -> None:
         with self._lock:
-            self._files[name] = entry.number
+            self._files[name] = _same(entry)
+            self._unsaved.discard(_same(entry))
 
     def _load(self) -> None:
         """Take up what other processes have kept, and forget what they have acknowledged. Under `_disk`."""
@@ -144,16 +145,26 @@ class ErrorLedger:
         try:
             names = [name for name, is_dir in files.list_directory(self._directory) if not is_dir]
         except FileNotFoundError:
-            names = []  # nobody has kept anything, or somebody has removed it all
+            self._begin_anew()
+            return
         except OSError:
             return  # nobody may look
-        there = sorted(name for name in names if name.endswith(_ENDING) and not name.startswith("."))
+        there = {name for name in names if name.endswith(_ENDING) and not name.startswith(".")}
         with self._lock:
-            for name in set(self._files) - set(there):
-                self._forget(self._files.pop(name))
-            unknown = [name for name in there if name not in self._files]
+            gone = {self._files.pop(name) for name in set(self._files) - there}
+            for same in gone - set(self._files.values()):
+                self._forget(same)
+            unknown = sorted(there - set(self._files))
         for name in unknown:
             self._read(self._directory, name)
+
+    def _begin_anew(self) -> None:
+        """Keep what is known: nobody has acknowledged it who has removed, or not mounted, the directory."""
+        if self._readonly:
+            return
+        with self._lock:
+            self._unsaved.update(self._files.values())
+            self._files.clear()
 
     def _read(self, directory: Path, name: str) -> None:
         try:
@@ -162,9 +173,9 @@ class ErrorLedger:
             logger.warning("%s is no entry of an error ledger: %s", directory / name, error)
             return
         with self._lock:
-            entry = evolve(entry, number=self._next)
-            self._keep(entry)
-            self._files[name] = entry.number
+            if _same(entry) not in self._entries:
+                self._keep(evolve(entry, number=self._next))
+            self._is_kept(name, entry)
 
     def entries(self) -> list[LedgerEntry]:
         """Failures that nobody has acknowledged yet, oldest first, each once."""
@@ -174,11 +185,10 @@ class ErrorLedger:
             return self._listed()
 
     def _listed(self) -> list[LedgerEntry]:
-        ordered = sorted(self._entries.values(), key=lambda entry: entry.time_ns)
-        return list({_same(entry): entry for entry in reversed(ordered)}.values())[::-1]
+        return sorted(self._entries.values(), key=lambda entry: entry.time_ns)
 
     def of(self, txid: UUID) -> list[LedgerEntry]:
-        """Return this process's failures of one transaction."""
+        """Return the failures of one transaction that this process knows of."""
         with self._lock:
             return [entry for entry in self._entries.values() if entry.txid == txid]
 
@@ -186,10 +196,11 @@ class ErrorLedger:
         """Return the failures and forget them; in a repository that is only read, those of this process."""
         if self._readonly:
             with self._lock:
-                ours = [one for number, one in self._entries.items() if number not in self._files.values()]
-                for entry in ours:
-                    self._forget(entry.number)
-            return ours
+                ours = self._entries.keys() - set(self._files.values())
+                acknowledged = [entry for entry in self._listed() if _same(entry) in ours]
+                for same in ours:
+                    self._forget(same)
+            return acknowledged
         with self._disk:
             self._load()
             with self._lock:
@@ -208,12 +219,12 @@ class ErrorLedger:
 
     def _drop(self, is_dropped: Callable[[LedgerEntry], bool]) -> list[str]:
         """Forget entries; returns the names of their files. Under both locks."""
-        dropped = {number for number, entry in self._entries.items() if is_dropped(entry)}
-        names = [name for name, number in self._files.items() if number in dropped]
+        dropped = {same for same, entry in self._entries.items() if is_dropped(entry)}
+        names = [name for name, same in self._files.items() if same in dropped]
         for name in names:
             del self._files[name]
-        for number in dropped:
-            self._forget(number)
+        for same in dropped:
+            self._forget(same)
         self._again = {same: entry for same, entry in self._again.items() if not is_dropped(entry)}
         return names
 
@@ -226,18 +237,22 @@ class ErrorLedger:
     def deliver(self, txid: UUID) -> None:
         """Note that the failures of a transaction were raised to a caller."""
         with self._lock:
-            self._undelivered -= {entry.number for entry in self._entries.values() if entry.txid == txid}
+            self._undelivered -= {_same(entry) for entry in self._entries.values() if entry.txid == txid}
 
     def raise_undelivered(self) -> None:
-        """Raise what nobody was told yet, as one group with a note per dataset.
+        """Raise what has failed here and nobody was told yet, as one group with a note per dataset. Blocks.
+
+        What another process has acknowledged meanwhile, or brought to its end, is over.
 
         Raises
         ------
         ExceptionGroup
             Of `QuantumioError`.
         """
+        with self._disk:
+            self._load()
         with self._lock:
-            entries = [self._entries[number] for number in sorted(self._undelivered)]
+            entries = sorted(map(self._entries.__getitem__, self._undelivered), key=lambda one: one.number)
             self._undelivered.clear()
         if entries:
             raise ExceptionGroup(
@@ -245,7 +260,7 @@ class ErrorLedger:
             )
 
 
-def _same(entry: LedgerEntry) -> tuple[object, ...]:
+def _same(entry: LedgerEntry) -> _Same:
     """Return what two entries share that tell of the same failure, met again."""
     return entry.txid, entry.ref and entry.ref.id, entry.destination, entry.kind, entry.message
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 import anyio
@@ -54,7 +55,8 @@ class Recoverer:
                 await self.recover_left()
             delay_s = min(2 * delay_s, _LONGEST_DELAY_S) if self.is_left_over else _TRY_AGAIN_S
             if self._ledger.has_unsaved:
-                await threads.run(self._ledger.save)
+                with contextlib.suppress(QuantumioError):  # there is no thread now: next time
+                    await threads.run(self._ledger.save)
 
     async def recover(self) -> RecoveryReport:
         """Recover all for somebody who asks; the report tells also what was done in the background before.

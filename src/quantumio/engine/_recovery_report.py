@@ -27,11 +27,12 @@ class RecoveryItem:
         The transaction; None for something foreign, and for a journal as a whole.
     action
         ``committed``, ``conflict``, ``failed``, ``parked``, ``ended``, ``done``, ``removed``, ``left``,
-        ``dropped``, ``quarantined`` (set aside: nobody goes on with it, and nothing of it is removed until
-        somebody drops it); or, in a dry run, what would be tried: ``carry``, ``end``, ``do``, ``remove``,
-        ``retry``, ``drop``, or ``held`` of what a living process works on; or, of what is unfinished, where
-        it stands: the state of a journal entry, ``preparing``, ``quarantined``, ``due``, ``claimed``,
-        ``postponed``, ``carried``; ``unreadable`` of a journal that this user may not look into.
+        ``dropped``, ``nothing`` (there was nothing to be dropped), ``quarantined`` (set aside: nobody goes
+        on with it, and nothing of it is removed until somebody drops it); or, in a dry run, what would be
+        tried: ``carry``, ``end``, ``do``, ``remove``, ``retry``, ``drop``, or ``held`` of what a living
+        process works on; or, of what is unfinished, where it stands: the state of a journal entry,
+        ``preparing``, ``quarantined``, ``due``, ``claimed``, ``postponed``, ``carried``; ``unreadable`` of a
+        journal that this user may not look into.
     detail
         More for people.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections.abc import Awaitable, Callable, Sequence
@@ -213,6 +214,7 @@ class Runtime:
             except Exception as error:  # noqa: BLE001  whatever it is must not end the loop
                 problem = unexpected(error)
                 self.ledger.add(problem.kind, f"the lease was not renewed: {problem}")
+                await self._save_errors()
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do work; a bug in it must not end the loop that carries the others."""
@@ -221,6 +223,7 @@ class Runtime:
         except Exception as error:  # noqa: BLE001
             problem = unexpected(error)
             self.ledger.add(problem.kind, str(problem))
+        await self._save_errors()
 
     def _soon(self, work: Callable[[], Awaitable[None]], refuse: Callable[[], None]) -> None:
         """Have the loop do work, from any thread; where it has ended, refuse it."""
@@ -235,7 +238,7 @@ class Runtime:
 
         async def answer() -> None:
             try:
-                reply.give(await work())
+                reply.give(await self._saved(work))
             except QuantumioError as error:
                 reply.fail(error)
             except BaseException as error:
@@ -375,9 +378,17 @@ class Runtime:
                     del self._in_flight[context.txid]
             self._changed.wake()
 
+    async def _saved(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """Do work; what has failed in it is kept before anybody hears of its end."""
+        try:
+            return await work()
+        finally:
+            await self._save_errors()
+
     async def _save_errors(self) -> None:
         if self.ledger.has_unsaved:
-            await threads.run(self.ledger.save)
+            with contextlib.suppress(QuantumioError):  # there is no thread now: the next one saves it
+                await threads.run(self.ledger.save)
 
     async def _conclude_bug(self, context: Context, known: CommitOutcome | None, error: Exception) -> None:
         """Tell what is known of a context that a bug, or want of memory, has kept from going on."""
@@ -410,12 +421,13 @@ class Runtime:
             if isinstance(outcome, CommitFailed | CommitConflict):  # on unknown delete nothing
                 await self._carrier.end(context, outcome.kind)
         self._remember(context.txid, outcome)  # before recovery may carry it again, and remember another
+        await self._save_errors()  # before another process may carry it, and withdraw what is kept
         try:
             await self._carrier.close_entry(context, outcome)
         except (QuantumioError, OSError) as error:  # recovery closes it; the outcome is what it is
             kind = error.kind if isinstance(error, QuantumioError) else ErrorKind.UNREACHABLE
             self.ledger.add(kind, f"its journal entry was not closed: {error}", txid=context.known_as)
-        await self._save_errors()
+            await self._save_errors()
         reach("decide.before")
         context.decide(outcome)
         reach("decide.after")
@@ -647,7 +659,8 @@ class Runtime:
     def drop_set_aside(self, txids: Sequence[UUID]) -> list[RecoveryItem]:
         """Give up what was set aside, for good."""
         self.check_usable()
-        items = [self.way_back.drop(txid) for txid in txids]
+        items = [item for txid in txids for item in self.way_back.drop(txid)]
+        self.ledger.save()
         self._deliver(items)
         return items
 
@@ -660,6 +673,7 @@ class Runtime:
         except QuantumioError as error:  # it cannot start now: what is there can be read all the same
             self._recoverer.is_left_over = True
             self.ledger.add(error.kind, f"recovery did not begin: {error}")
+            self.ledger.save()
 
     async def _carry_entry(
         self, manifest: JournalManifest, entry: JournalEntry, epoch: int, generation: int

@@ -78,7 +78,8 @@ class SetAside:
     outputs
         Of the transaction; empty where they cannot be read.
     damage
-        Why they cannot; None where they can.
+        Why they cannot, or which of their files are not there with their size; None where nothing is wrong,
+        as far as that is seen without reading the files.
     """
 
     txid: UUID
@@ -158,6 +159,7 @@ def _of_entry(entry: JournalEntry) -> SetAside:
             )
             for number, output in enumerate(manifest.transaction.outputs)
         )
+        damages += entry.damages(manifest)
     except NotFoundError:
         raise
     except QuantumioError as error:

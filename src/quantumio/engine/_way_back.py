@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Final
 from uuid import UUID
 
+import anyio
 from attrs import evolve
 
 from quantumio.engine._abandoned import end_abandoned
@@ -60,6 +61,7 @@ class WayBack:
         self._follow_ups = follow_ups
         self._ledger = ledger
         self._carry = carry
+        self._alone: anyio.Lock | None = None
 
     # -- looking
     def knows(self, txid: UUID) -> bool:
@@ -78,7 +80,17 @@ class WayBack:
             return self._look_without_bytes(txid, action)
         if held := entry.held_by():
             return _item(txid, "held", held)
+        if action == "retry" and (damage := self._damage(entry)):
+            return _item(txid, "left", damage)
         return _item(txid, action, f"{entry.nbytes()} bytes in {entry.path}")
+
+    @staticmethod
+    def _damage(entry: JournalEntry) -> str:
+        """Tell why one cannot be taken in, as far as that is seen without reading its bytes."""
+        try:
+            return "; ".join(entry.damages(entry.manifest()))
+        except QuantumioError as error:
+            return str(error)
 
     def look_at_all(self, kept: Iterable[JournalEntry]) -> list[RecoveryItem]:
         """Tell what recovery would do with what is set aside, and do nothing. Blocks."""
@@ -92,7 +104,7 @@ class WayBack:
     def _look_without_bytes(self, txid: UUID, action: str) -> RecoveryItem:
         record = self._in_quarantine(txid)
         if record is None:
-            return _nothing_kept(txid, action)
+            return self._nothing_kept(txid, action)
         return told_set_aside(record, action) if action == "drop" else _elsewhere(txid)
 
     def _kept(self) -> Iterator[JournalEntry]:
@@ -119,13 +131,16 @@ class WayBack:
             Whether that is done whatever was committed meanwhile.
         """
         items: list[RecoveryItem] = []
-        ready = await threads.run(self._lock, txids, items)
-        try:
-            for entry, manifest in upstream_first(ready):
-                items.append(await self._retry(entry, manifest, as_next=as_next))
-        finally:
-            for entry, _ in ready:
-                entry.release()
+        if self._alone is None:  # made on the loop that it belongs to
+            self._alone = anyio.Lock()
+        async with self._alone:  # who asks again while one goes on whose waiting was broken off waits for it
+            ready = await threads.run(self._lock, txids, items)
+            try:
+                for entry, manifest in upstream_first(ready):
+                    items += await self._retry(entry, manifest, as_next=as_next)
+            finally:
+                for entry, _ in ready:
+                    entry.release()
         return items
 
     def _lock(
@@ -148,7 +163,9 @@ class WayBack:
                 items.append(self._left(txid, error))
         return ready
 
-    async def _retry(self, entry: JournalEntry, manifest: JournalManifest, *, as_next: bool) -> RecoveryItem:
+    async def _retry(
+        self, entry: JournalEntry, manifest: JournalManifest, *, as_next: bool
+    ) -> list[RecoveryItem]:
         try:
             again, is_committed = await threads.run(self._settle, entry.txid)
             if is_committed:
@@ -161,10 +178,10 @@ class WayBack:
                 # Nobody carries it on, or nobody knows: asked again, the registry may have an answer.
                 again, is_committed = await threads.run(self._settle, entry.txid)
                 if not is_committed:
-                    return _not_taken_in(entry.txid, outcome)
+                    return [_not_taken_in(entry.txid, outcome)]
             return await threads.run(self._close, entry, again)
         except (QuantumioError, OSError) as error:
-            return self._left(entry.txid, error)
+            return [self._left(entry.txid, error)]
 
     def _again(self, transaction: Transaction, txid: UUID, as_next: bool) -> Transaction:
         """Return the transaction that takes the outputs of one in, which it requires to be taken in first."""
@@ -200,31 +217,31 @@ class WayBack:
             reach("retry.end.after")
 
     # -- the end of what was set aside
-    def drop(self, txid: UUID) -> RecoveryItem:
+    def drop(self, txid: UUID) -> list[RecoveryItem]:
         """Give one up for good: its bytes and what the registry knows of it as undecided. Blocks."""
         entry = self._entry(txid)
         try:
             if entry is None:
-                return self._without_bytes(txid, "drop")
+                return [self._without_bytes(txid, "drop")]
             if not entry.lock():
-                return _held(entry)
+                return [_held(entry)]
             last, is_committed = self._settle(txid)
             if is_committed:
                 return self._close(entry, last)
             return self._drop(entry)
         except (QuantumioError, OSError) as error:
-            return self._left(txid, error)
+            return [self._left(txid, error)]
         finally:
             if entry is not None:
                 entry.release()
 
     def close_taken_in(self, kept: Iterable[JournalEntry]) -> list[RecoveryItem]:
         """Remove what a process left that died when a retry of its had just committed. Blocks."""
-        items = []
+        items: list[RecoveryItem] = []
         for entry in kept:
             try:
                 if self._last(entry.txid)[1] and entry.lock():
-                    items.append(self._close(entry, self._last(entry.txid)[0]))
+                    items += self._close(entry, self._last(entry.txid)[0])
             except (QuantumioError, OSError) as error:
                 items.append(self._left(entry.txid, error))
             finally:
@@ -239,19 +256,38 @@ class WayBack:
         left = self._drop_row(txid)
         if is_committed:
             return self._told_taken_in(txid, last)
-        return _nothing_kept(txid, action) if left is None else _item(txid, _DROPPED, left)
+        return self._nothing_kept(txid, action) if left is None else _item(txid, _DROPPED, left)
 
-    def _drop(self, entry: JournalEntry) -> RecoveryItem:
+    def _nothing_kept(self, txid: UUID, action: str) -> RecoveryItem:
+        """Tell of one of which there is nothing to decide about: why not, as far as that is known."""
+        record = self._catalog.transaction(txid)
+        reason = record.reason if record is not None else None
+        if action == "retry":
+            return _item(txid, "left", f"nothing is kept of it ({reason or 'nobody knows it any more'})")
+        if reason == _DROPPED:
+            return _item(txid, _DROPPED, "nothing is kept of it any more")
+        return _item(txid, "nothing", f"nothing was set aside, or it is gone ({reason or 'nobody knows it'})")
+
+    def _drop(self, entry: JournalEntry) -> list[RecoveryItem]:
         left = self._drop_row(entry.txid)
         nbytes = entry.nbytes()
-        entry.finish()
-        return _item(entry.txid, _DROPPED, left or f"{nbytes} bytes are free")
+        try:
+            entry.finish()
+        except (QuantumioError, OSError) as error:
+            is_gone = entry.state is not JournalState.CONFLICT  # renamed, it comes back no more
+            dropped = [_item(entry.txid, _DROPPED, left or "")] if is_gone else []
+            return [*dropped, self._left(entry.txid, error)]
+        return [_item(entry.txid, _DROPPED, left or f"{nbytes} bytes are free")]
 
-    def _close(self, entry: JournalEntry, again: UUID) -> RecoveryItem:
-        """Remove the entry of one whose retry is committed."""
-        self._drop_row(entry.txid)
-        entry.finish()
-        return self._told_taken_in(entry.txid, again)
+    def _close(self, entry: JournalEntry, again: UUID) -> list[RecoveryItem]:
+        """Remove the entry of one whose retry is committed; where that fails, both are told."""
+        try:
+            self._drop_row(entry.txid)
+            entry.finish()
+            return [self._told_taken_in(entry.txid, again)]
+        except (QuantumioError, OSError) as error:
+            committed = _item(entry.txid, "committed", f"as transaction {again}")
+            return [committed, self._left(entry.txid, error)]
 
     def _drop_row(self, txid: UUID) -> str | None:
         """End it where it is in quarantine, and remove what it has placed.
@@ -301,10 +337,6 @@ def _held(entry: JournalEntry) -> RecoveryItem:
 
 def _elsewhere(txid: UUID) -> RecoveryItem:
     return _item(txid, "left", f"the journal of this machine has no bytes of it; {_STILL}")
-
-
-def _nothing_kept(txid: UUID, action: str) -> RecoveryItem:
-    return _item(txid, "left" if action == "retry" else _DROPPED, "nothing is kept of it any more")
 
 
 def _not_taken_in(txid: UUID, outcome: CommitOutcome) -> RecoveryItem:

@@ -14,21 +14,14 @@ from astropy.nddata import (
     StdDevUncertainty,
     VarianceUncertainty,
 )
-from astropy.wcs import WCS
 from attrs import evolve, field, frozen
 
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.formats._arrays import bulk
 from quantumio.formats._fits_cards import Cards, cards_of, format_card, header_of
 from quantumio.formats._fits_pixels import BITPIX, PixelArray, is_pixel_dtype
-from quantumio.formats._fits_wcs import (
-    canonical_wcs,
-    has_wcs,
-    snapshot_wcs,
-    split_wcs,
-    wcs_cards,
-    without_wcs,
-)
+from quantumio.formats._fits_wcs import cards_of_wcs, given_wcs, split_wcs
+from quantumio.formats._fits_wcs_cards import has_wcs
 from quantumio.ports import CopyArray
 
 __all__ = [
@@ -78,10 +71,6 @@ class Parts:
     def assemble(self) -> CCDData:
         """Make the CCDData; it shares the arrays."""
         meta, wcs = split_wcs(self.meta + self.wcs, self.data.shape)
-        return self.assemble_with(meta, wcs)
-
-    def assemble_with(self, meta: Cards, wcs: WCS | None) -> CCDData:
-        """Make the CCDData with this header and these world coordinates; it shares the arrays."""
         result = CCDData(
             self.data,
             unit=parse_unit(self.unit),
@@ -122,16 +111,10 @@ class _Unassembled(CCDData):  # type: ignore[misc]  # astropy's classes have no 
     """
 
     @classmethod
-    def of(cls, parts: Parts, wcs: WCS | None) -> _Unassembled:
-        """Return one that has its parts and no attribute of a CCDData.
-
-        Parameters
-        ----------
-        parts, wcs
-            The WCS as `snapshot_wcs` gives it, None without; with it cards of another one count for nothing.
-        """
+    def of(cls, parts: Parts) -> _Unassembled:
+        """Return one that has its parts and no attribute of a CCDData."""
         value = cls.__new__(cls)
-        value.__dict__["unassembled"] = parts, wcs
+        value.__dict__["unassembled"] = parts
         return value
 
     def __init__(self, *arguments: object, **keywords: object) -> None:
@@ -153,7 +136,7 @@ class _Unassembled(CCDData):  # type: ignore[misc]  # astropy's classes have no 
     def __getattr__(self, name: str) -> object:
         unassembled = self.__dict__.get("unassembled")
         if unassembled is not None:  # else another thread was quicker
-            made = _assembled(*unassembled)
+            made = unassembled.assemble()
             self.__dict__.update(made.__dict__)
             if made.uncertainty is not None:
                 made.uncertainty.parent_nddata = self  # it knows its image by a weak reference
@@ -162,15 +145,7 @@ class _Unassembled(CCDData):  # type: ignore[misc]  # astropy's classes have no 
         return object.__getattribute__(self, name)
 
 
-def _assembled(parts: Parts, wcs: WCS | None) -> CCDData:
-    if wcs is None:
-        return parts.assemble()
-    meta = without_wcs(parts.meta)  # a header may have kept cards of the WCS that it had before
-    canonical, added = canonical_wcs(wcs, meta, parts.data.shape)
-    return parts.assemble_with(meta + added, canonical)
-
-
-def _unassembled(value: object) -> tuple[Parts, WCS | None] | None:
+def _unassembled(value: object) -> Parts | None:
     """Return what a value will be made of that nobody has looked at yet."""
     return value.__dict__.get("unassembled") if isinstance(value, _Unassembled) else None
 
@@ -178,22 +153,21 @@ def _unassembled(value: object) -> tuple[Parts, WCS | None] | None:
 def image_of(value: CCDData) -> PixelArray:
     """Return the image alone, without a look at the rest."""
     unassembled = _unassembled(value)
-    image: PixelArray = value.data if unassembled is None else unassembled[0].data
+    image: PixelArray = value.data if unassembled is None else unassembled.data
     return image
 
 
 def parts_of(value: CCDData) -> Parts:
     """Return the parts of a canonical CCDData; arrays are shared."""
-    if (unassembled := _unassembled(value)) is not None:
-        parts, wcs = unassembled
-        if wcs is None and not has_wcs(parts.meta):
-            return parts
+    parts = _unassembled(value)
+    if parts is not None and not has_wcs(parts.meta):
+        return parts
     uncertainty = value.uncertainty
     return Parts(
         data=value.data,
         unit=_unit_text(value.unit, "unit"),
         meta=cards_of(value.meta),
-        wcs=[] if value.wcs is None else wcs_cards(value.wcs),
+        wcs=[] if value.wcs is None else cards_of_wcs(value.wcs),
         mask=value.mask,
         uncertainty=None if uncertainty is None else uncertainty.array,
         uncertainty_type=None if uncertainty is None else type(uncertainty).__name__,
@@ -273,8 +247,8 @@ def canonical_ccddata(value: object, copy_array: CopyArray) -> CCDData:
     InvalidInputError
         A part cannot be held; the message names it, or the keyword of the header.
     """
-    parts, wcs = _unassembled(value) or _taken_apart(value, _as_is)
-    return _assembled(parts.with_arrays(copy_array), wcs)
+    parts = _unassembled(value) or _taken_apart(value, _as_is)
+    return parts.with_arrays(copy_array).assemble()
 
 
 def snapshot_ccddata(value: object, copy_array: CopyArray) -> CCDData:
@@ -285,21 +259,25 @@ def snapshot_ccddata(value: object, copy_array: CopyArray) -> CCDData:
     InvalidInputError
         A part cannot be held; the message names it, or the keyword of the header.
     """
-    return _Unassembled.of(*_taken_apart(value, copy_array))
+    return _Unassembled.of(_taken_apart(value, copy_array))
 
 
 def _as_is(array: PixelArray) -> PixelArray:
     return array
 
 
-def _taken_apart(value: object, copy_array: CopyArray) -> tuple[Parts, WCS | None]:
-    """Return the parts of a CCDData of somebody else, and its WCS as `snapshot_wcs` gives it."""
+def _taken_apart(value: object, copy_array: CopyArray) -> Parts:
+    """Return the parts of a CCDData of somebody else."""
     ccd = check_ccddata(value)
-    wcs = None if ccd.wcs is None else snapshot_wcs(ccd.wcs)
+    meta = cards_of(ccd.meta if ccd.meta is not None else {})
+    wcs: Cards = []
+    if ccd.wcs is not None:
+        meta, wcs = given_wcs(ccd.wcs, meta)
     uncertainty = ccd.uncertainty
-    parts = Parts(
+    return Parts(
         unit=_canonical_unit_text(ccd.unit),
-        meta=cards_of(ccd.meta if ccd.meta is not None else {}),
+        meta=meta,
+        wcs=wcs,
         mask=None if ccd.mask is None or ccd.mask is np.ma.nomask else bulk(ccd.mask, copy_array),
         uncertainty=None if uncertainty is None else bulk(uncertainty.array, copy_array),
         uncertainty_type=None if uncertainty is None else type(uncertainty).__name__,
@@ -308,7 +286,6 @@ def _taken_apart(value: object, copy_array: CopyArray) -> tuple[Parts, WCS | Non
         psf=None if ccd.psf is None else bulk(ccd.psf, copy_array),
         data=bulk(ccd.data, copy_array),  # last: copying drives the interpreter out of the processor's caches
     )
-    return parts, wcs
 
 
 def _own_unit(uncertainty: NDUncertainty | None, unit: units.UnitBase) -> str | None:

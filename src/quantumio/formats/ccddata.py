@@ -24,7 +24,9 @@ class CCDDataDelegate(WholeValueDelegate):
     Canonical: arrays in C order and native byte order with their dtypes (those that FITS has); a mask of
     bool; the header a `astropy.io.fits.Header` in the order of its cards, without those that describe the
     file and without those that the WCS is made of; the WCS by FITS keywords (SIP and TPV included); the unit
-    as astropy reads its text. A header that holds world coordinates while ``wcs`` is None gives them.
+    as astropy reads its text. A header that holds world coordinates while ``wcs`` is None gives them, unless
+    they could not be given back as the same: then they stay in the header. Dates and places are one for the
+    WCS and its header: each gets those that only the other has; a WCS that contradicts its header is refused.
     """
 
     name = "CCDData"

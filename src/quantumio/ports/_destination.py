@@ -375,5 +375,8 @@ class Destinations(Protocol):
     def is_in_registry(self, name: str) -> bool:
         """Whether it is a table destination in the registry's database, and has `RegistryTables`, too."""
 
+    def user_of(self, name: str) -> str | None:
+        """Return whose store it opens, where each user has one of their own; None where all share one."""
+
     def close(self) -> None:
         """Close those that are open."""

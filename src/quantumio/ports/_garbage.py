@@ -52,6 +52,9 @@ class GarbageCatalog(Protocol):
     def has_objects(self, store: str) -> bool:
         """Whether any dataset has a whole object at a destination."""
 
+    def user_of_object(self, store: str, path: str) -> str | None:
+        """Return in which user's store an object is, where each user has one; None where nobody knows."""
+
     def may_have_workspace(self, store: str, user: str) -> bool:
         """Whether a user has a store of their own at a destination, or nobody is known to have one.
 

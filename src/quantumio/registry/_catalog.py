@@ -76,8 +76,8 @@ class SqlCatalog:
         self._outbox = Outbox(database)
         self._owners = Owners(database)
         self._intents = Intents(database, clock, self._owners, self._outbox)
-        self._commits = Commits(database, names, clock, self._outbox)
         self._artifacts = ArtifactWriter(database)
+        self._commits = Commits(database, names, clock, self._outbox, self._artifacts)
         self._garbage = Garbage(database, clock)
         self._workspaces = Workspaces(database)
         self._clock = clock
@@ -242,8 +242,11 @@ class SqlCatalog:
         return after_abandoned(lambda: self._commits.outcome(txid))
 
     def reveal_through(self, destinations: Destinations) -> None:
-        """Let flips reveal the rows at those of the destinations that are in this very database."""
-        self._commits.reveal_through(destinations)
+        """Let flips reveal the rows at those of the destinations that are in this very database.
+
+        And note whose stores objects are in, where each user has one.
+        """
+        self._artifacts.destinations = destinations
 
     # -- follow-ups
     def claim(self, owner: UUID, limit: int, claim_s: float) -> list[OutboxEntry]:
@@ -335,6 +338,10 @@ class SqlCatalog:
     def note_workspace(self, store: str, user: str) -> None:
         """Remember that a user has a store of their own at a destination."""
         uninterrupted(lambda: self._workspaces.note(store, user))
+
+    def user_of_object(self, store: str, path: str) -> str | None:
+        """Return in which user's store an object is; None where nobody knows."""
+        return self._workspaces.user_of_object(store, path)
 
     def object_records(self, stores: Sequence[str], objects: Mapping[str, UUID]) -> dict[str, ObjectRecord]:
         """Return what is known of objects (transactions by path), all of it at one moment."""

@@ -22,10 +22,9 @@ from quantumio.model import (
     Transaction,
     TransactionState,
 )
-from quantumio.ports import Destinations
 from quantumio.registry._arguments import check_uuid
 from quantumio.registry._clock import Clock
-from quantumio.registry._commit_rows import Inserts
+from quantumio.registry._commit_rows import ArtifactWriter, Inserts
 from quantumio.registry._engine import Database
 from quantumio.registry._failures import CommitLost
 from quantumio.registry._latest import LatestVersions
@@ -42,16 +41,19 @@ _CHUNK = 500
 class Commits:
     """Makes transactions visible, and tells what became of them."""
 
-    def __init__(self, database: Database, cache: NamesCache, clock: Clock, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        database: Database,
+        cache: NamesCache,
+        clock: Clock,
+        outbox: Outbox,
+        artifacts: ArtifactWriter,
+    ) -> None:
         self._database = database
         self._cache = cache
         self._clock = clock
-        self._inserts = Inserts(database, outbox)
+        self._inserts = Inserts(database, outbox, artifacts)
         self._latest = LatestVersions(database)
-
-    def reveal_through(self, destinations: Destinations) -> None:
-        """Reveal the rows at destinations that are in this database."""
-        self._inserts.destinations = destinations
 
     def flip(self, group: Sequence[Transaction], owner: UUID | None) -> list[CommitOutcome]:
         """Decide a group; the owner has claimed what is to follow."""

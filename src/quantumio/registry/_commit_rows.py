@@ -40,7 +40,7 @@ _TXN_COLUMNS: Final = (
     "created_at",
     "decided_at",
 )
-_OBJECT_COLUMNS: Final = ("store", "path", "txid", "sha256", "nbytes")
+_OBJECT_COLUMNS: Final = ("store", "path", "txid", "sha256", "nbytes", "user_name")
 _ARTIFACT_COLUMNS: Final = (
     "dataset_id",
     "store",
@@ -80,10 +80,16 @@ class ArtifactWriter:
     """Writes artifacts, and the objects that hold them.
 
     Objects are unique by store and path: those that are there (a file ingested where it is, a second time)
-    are shared; one that was pending until now gets its digest and size.
+    are shared; one that was pending until now gets its digest and size, and the user who has placed it.
+
+    Attributes
+    ----------
+    destinations
+        Know whose stores they are; None until the registry has been told of them.
     """
 
     def __init__(self, database: Database) -> None:
+        self.destinations: Destinations | None = None
         self._database = database
         self._uuid_in = database.rules.uuid_in
         order = (*_OBJECT_COLUMNS[:3], "made_by", *_OBJECT_COLUMNS[3:])
@@ -110,6 +116,7 @@ class ArtifactWriter:
                 txid,
                 artifact.digest if is_whole else _OF_MEMBERS,
                 artifact.nbytes if is_whole else 0,
+                self.destinations and self.destinations.user_of(store),
             )
             return held, (
                 dataset_id,
@@ -164,7 +171,7 @@ def _insert_object(rules: Rules) -> sa.Insert:
     insert: Any = rules.insert(OBJECT).values({**values, "gen": generation})
     return insert.on_conflict_do_update(  # type: ignore[no-any-return]
         index_elements=["store", "path"],
-        set_={"sha256": insert.excluded.sha256, "nbytes": insert.excluded.nbytes},
+        set_={name: insert.excluded[name] for name in _OBJECT_COLUMNS[3:]},
         where=OBJECT.c.sha256 == sa.literal_column("''"),
     )
 
@@ -212,10 +219,10 @@ def _update(columns: tuple[str, ...], state: str, cleared: tuple[str, ...]) -> s
 class Inserts:
     """Writes what the verdicts accepted, and what they ended."""
 
-    def __init__(self, database: Database, outbox: Outbox) -> None:
+    def __init__(self, database: Database, outbox: Outbox, artifacts: ArtifactWriter) -> None:
         self._database = database
         self._outbox = outbox
-        self.destinations: Destinations | None = None
+        self._artifacts = artifacts
         self._txn = insert_statement(database, TXN, _TXN_COLUMNS)
         self._committed = transition_statement(
             database, ("run", "key", "commit_seq", "decided_at"), "COMMITTED", ("lease_ns", "manifest")
@@ -225,7 +232,6 @@ class Inserts:
         self._input = insert_statement(database, TXN_INPUT, ("txid", "dataset_id"))
         self._collection = insert_statement(database, COLLECTION, ("id", "name", "kind", "added_seq"))
         self._dataset = insert_statement(database, DATASET, ("id", "type_id"))
-        self._artifacts = ArtifactWriter(database)
 
     def write(self, connection: sa.Connection, verdicts: Verdicts, owner: UUID | None) -> None:
         """Write all of it, tables in the order of their references."""
@@ -270,18 +276,19 @@ class Inserts:
 
     def _reveal_rows(self, connection: sa.Connection, verdicts: Verdicts) -> None:
         """Show the rows of tables in this database to plain SQL, with the very COMMIT of their datasets."""
-        if self.destinations is None:
+        destinations = self._artifacts.destinations
+        if destinations is None:
             return
         loads: dict[str, list[tuple[str, UUID, DatasetRef]]] = {}
         for one in verdicts.accepted:
             for artifact in one.output.artifacts:
                 if artifact.load_id is None or artifact.state is not ArtifactState.OK:
                     continue
-                if self.destinations.is_in_registry(artifact.destination):
+                if destinations.is_in_registry(artifact.destination):
                     ref = evolve(one.output.ref, version=one.version)
                     loads.setdefault(artifact.destination, []).append((artifact.path, artifact.load_id, ref))
         for name, revealed in loads.items():
-            tables = self.destinations.get(name)
+            tables = destinations.get(name)
             assert isinstance(tables, RegistryTables)
             tables.reveal_in(connection, revealed)
 

@@ -39,6 +39,9 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _WAL_LIMIT_BYTES = 4 << 20
 _IDLE_READERS = 16
+_OPENING_S = 1.0
+"""How long opening waits for its turn, at most: writing can connect later."""
+
 _CLOSING_S = 5.0
 """How long the last checkpoint waits for its turn, at most: it can be left out."""
 
@@ -438,16 +441,23 @@ class Database:
     def open_writer(self) -> None:
         """Connect for writing now, so that what is wrong shows when the registry is opened.
 
+        Where somebody else writes for longer than a moment, as one that was stopped does, the first write
+        connects: who reads need not wait for that.
+
         Raises
         ------
         DestinationError
             It cannot be written.
         """
-        with self._locked("opening"):
-            try:
+        try:
+            with self._locked("opening", min(self._lock_timeout_s, _OPENING_S)):
                 self._writing_connection()
-            except (SQLAlchemyError, self._database_error) as error:
-                raise registry_error(error, "opening", self.place) from error
+        except DestinationError as error:
+            if error.kind is not ErrorKind.LOCKED:
+                raise
+            _log.warning("the registry at %s was opened beside somebody: %s", self.place, error.message)
+        except (SQLAlchemyError, self._database_error) as error:
+            raise registry_error(error, "opening", self.place) from error
 
     def _roll_back(self, transaction: sa.RootTransaction) -> None:
         try:

@@ -115,5 +115,5 @@ def from_row(table: RecordTable, row: Mapping[str, Any]) -> dict[str, object]:
         record["timespan"] = None if begin is None else Timespan(begin, row["end_ns"])
     if table.element.spatial:
         region = row["region"]
-        record["region"] = None if region is None else Region.make(region)
+        record["region"] = None if region is None else Region.read(region)
     return record

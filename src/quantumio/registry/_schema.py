@@ -173,6 +173,7 @@ OBJECT = sa.Table(
     new_column("gen", BIG_INTEGER),
     new_column("sha256", TEXT),
     new_column("nbytes", BIG_INTEGER),
+    new_column("user_name", TEXT, nullable=True),  # whose store it is in, where each user has one
     sa.UniqueConstraint("store", "path", name="object_path"),
     **STRICT,
 )

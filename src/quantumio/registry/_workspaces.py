@@ -5,13 +5,13 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from quantumio.registry._engine import Database
-from quantumio.registry._schema import WORKSPACE
+from quantumio.registry._schema import OBJECT, WORKSPACE
 
 __all__ = ["Workspaces"]
 
 
 class Workspaces:
-    """Remembers whose stores were made: an object's row does not tell in which user's store it is."""
+    """Remembers whose stores were made, and in whose an object is."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -35,3 +35,8 @@ class Workspaces:
         insert = self._database.rules.insert(WORKSPACE).values(row)
         with self._database.edit("noting who has a store") as connection:
             connection.execute(insert.on_conflict_do_nothing())
+
+    def user_of_object(self, store: str, path: str) -> str | None:
+        """Return in whose store an object is, None where nobody knows: an older quantumio did not note it."""
+        user = sa.select(OBJECT.c.user_name).where(OBJECT.c.store == store, OBJECT.c.path == path)
+        return self._database.read(lambda connection: connection.execute(user).scalar())

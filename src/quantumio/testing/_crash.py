@@ -103,6 +103,7 @@ def crash_everywhere(
     points: bool = True,
     part: tuple[int, int] = (0, 1),
     random_kills: int = 0,
+    rehearse: bool = False,
     processes: int = 2,
     timeout_s: int = 60,
     stop_at_first: bool = False,
@@ -110,7 +111,7 @@ def crash_everywhere(
     """Run a scenario again and again, killing it at each point the first time, the second, and so on.
 
     Two runs that end by themselves tell how often it reaches each. Every run has a copy of one prepared
-    repository and a process of its own, forked from one that has loaded the libraries and opened nothing.
+    repository and a process of its own, forked from one that has loaded the libraries and has nothing open.
     The check runs in another fork once the first is dead.
 
     Parameters
@@ -135,6 +136,10 @@ def crash_everywhere(
         fourth, and so on.
     random_kills
         How many runs are killed at a random time, in the midst of whatever they do.
+    rehearse
+        Whether the process that all are forked from does everything once itself, so that each of them finds
+        statements compiled and caches filled: quicker by a third. Only for functions that leave nothing
+        behind in memory, neither threads nor connections nor replaced attributes.
     directory
         An existing directory for the repositories. Those without violations are removed.
     processes
@@ -149,7 +154,7 @@ def crash_everywhere(
     InvalidInputError
         A function cannot be imported by its name, in another process; or there is no such part.
     InternalError
-        The repository could not be prepared.
+        The repository could not be prepared, or a rehearsal has left threads behind.
 
     Notes
     -----
@@ -173,6 +178,7 @@ def crash_everywhere(
         "points": points,
         "part": part,
         "random_kills": random_kills,
+        "rehearse": rehearse,
         "processes": processes,
         "timeout_s": timeout_s,
         "stop_at_first": stop_at_first,
@@ -232,6 +238,6 @@ def _run_template(task: Mapping[str, object]) -> list[dict[str, object]]:
         reason = told[-1].get("fatal") if told else None
         raise InternalError(
             f"the crash harness ended with {process.returncode}: {reason or 'see standard error'}",
-            hint="is the repository that `prepare` makes in order?",
+            hint="do `prepare` and `scenario` run by themselves?",
         )
     return told

@@ -1,4 +1,4 @@
-"""The process that a crash harness forks from: it loads libraries, and opens no repository itself."""
+"""The process that a crash harness forks from: it loads libraries, and has nothing open."""
 
 from __future__ import annotations
 
@@ -31,6 +31,12 @@ _LIKELY: Final = ("quantumio.registry", "quantumio.formats", "quantumio.destinat
 
 _FIRST_GUESS: Final = 40
 """How many points a recovery is thought to reach before one has told."""
+
+_ENDING_S: Final = 10.0
+"""How long a thread of a rehearsal that has nothing left to do may take to end, in seconds."""
+
+_EARLIER: Final = 6
+"""How often a run is tried that is to be killed at a random time: earlier, where it had ended by then."""
 
 _WHOLE_RUNS: Final = 2
 """How many runs end by themselves, to tell how often each point is reached."""
@@ -114,13 +120,7 @@ class _Template:
 
         def all_once() -> None:
             self.prepare(self.prepared)
-            trial = self.room / "trial"
-            shutil.copytree(self.prepared, trial)
-            acknowledged: list[str] = []
-            # Failures are found, and told, by the runs that count.
-            with contextlib.suppress(Exception):
-                self.scenario(trial, acknowledged.append)
-                self.check(trial, Crash(name=None, occurrence=0, acknowledged=tuple(acknowledged)))
+            self._try_out("trial")
             loaded.write_text("\n".join(list(sys.modules)))
 
         if failure := _in_a_fork(all_once, self.room / "failure", self.timeout_s):
@@ -129,6 +129,36 @@ class _Template:
             if name not in sys.modules:
                 with contextlib.suppress(Exception):
                     importlib.import_module(name)
+
+    def rehearse(self) -> None:
+        """Do everything once here, in a thread that ends: nothing is open, and no thread left, at a fork."""
+        thread = threading.Thread(target=self._try_out, args=("rehearsal",))
+        thread.start()
+        thread.join()
+        others = [one for one in threading.enumerate() if one is not threading.current_thread()]
+        for other in others:
+            other.join(_ENDING_S)
+        if left := [other.name for other in others if other.is_alive()]:
+            raise RuntimeError(f"the rehearsal has left threads behind, which forks would not have: {left}")
+
+    def _try_out(self, name: str) -> None:
+        repository = self.room / name
+        shutil.copytree(self.prepared, repository)
+        acknowledged: list[str] = []
+        # Failures are found, and told, by the runs that count.
+        with contextlib.suppress(Exception):
+            self.scenario(repository, acknowledged.append)
+            self.check(repository, Crash(name=None, occurrence=0, acknowledged=tuple(acknowledged)))
+
+    def kill_at(self, number: int, place: _Place | float) -> dict[str, Any]:
+        """Kill one run at one place; at a random time that came too late, earlier."""
+        told = self.run(number, place)
+        if isinstance(place, float):
+            for time_s in (place / 2**earlier for earlier in range(1, _EARLIER)):
+                if told["name"] is not None or told["message"]:
+                    break
+                told = self.run(number, time_s)
+        return told
 
     def run(self, number: int, place: _Place | float | None) -> dict[str, Any]:
         """Kill one run at one place, or after so many seconds, or not at all, and check what it left."""
@@ -241,6 +271,8 @@ def _main(task: Mapping[str, Any]) -> int:
                 timeout_s=task["timeout_s"],
             )
             template.warm()
+            if task["rehearse"]:
+                template.rehearse()
             gc.collect()
             gc.freeze()  # a collection in a child would copy every page that it shares with this process
             whole = [template.run(number, None) for number in range(_WHOLE_RUNS)]
@@ -296,7 +328,7 @@ def _start_worker(
             for run, place in plan:
                 if os.getppid() != parent:  # nobody wants to know any more
                     break
-                told = template.run(run, place)
+                told = template.kill_at(run, place)
                 print(json.dumps(told), file=report)
                 if task["stop_at_first"] and told["message"]:
                     break

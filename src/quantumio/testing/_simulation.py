@@ -40,6 +40,7 @@ from quantumio.testing._simulated_threads import (
     SimulatedReentrantLock,
     SimulatedSignal,
     SimulatedThread,
+    on_one_core,
     run_in_turn,
     run_now,
     turn,
@@ -618,5 +619,10 @@ def simulate(
         Of a repository. All that is there is durable. An object store is at ``simulated://`` URLs.
     faults
         How often something happens.
+
+    Notes
+    -----
+    The calling thread, and those that it starts meanwhile, stay on one core.
     """
-    return Simulation(seed, root, faults or SimulationFaults()).run(scenario)
+    with on_one_core():
+        return Simulation(seed, root, faults or SimulationFaults()).run(scenario)

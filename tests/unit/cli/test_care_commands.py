@@ -164,7 +164,11 @@ def test_gc_lists_what_is_left_off_and_fails_where_a_store_is_away(quantumio, de
     assert (done.exit_code, "away" in done.stdout, "(all of it)" in done.stdout) == (6, True, True)
 
 
-@pytest.mark.parametrize("arguments", [("--grace", "0.5"), ("--yes-really", "-1")], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [("--grace", "0.5"), ("--grace", "nan"), ("--grace", "inf"), ("--yes-really", "-1")],
+    ids=" ".join,
+)
 def test_gc_refuses_impatience(quantumio, arguments):
     assert quantumio("gc", *arguments, fails=True).exit_code == 2
 

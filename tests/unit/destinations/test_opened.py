@@ -195,6 +195,7 @@ def test_what_a_kind_can_do_is_told_before_it_is_opened(tmp_path, plugin):
     assert [name for name in names if opened.is_table(name)] == ["rows", "inside", "mine"]
     assert [name for name in names if opened.takes_packs(name)] == ["local"]
     assert [name for name in names if opened.is_in_registry(name)] == ["inside"]
+    assert {opened.user_of(name) for name in (*names, "removed")} == {None}
     opened.close()
     assert plugin.opened == 0
 

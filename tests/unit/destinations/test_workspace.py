@@ -91,6 +91,19 @@ def test_exports_on_disk_cost_no_bytes(tmp_path):
     opened.close()
 
 
+@pytest.mark.parametrize("root", ["memory://team", "spaces"])
+def test_user_whose_store_it_is_is_told_without_opening_it(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "user", lambda: "ada lovelace")
+    tables = {
+        name: DestinationSettings(name=name, kind="workspace", options={"root": place})
+        for name, place in (("own", f"{root}/{{user}}/"), ("shared", f"{root}/"))
+    }
+    opened = OpenedDestinations(tables, repository_root=tmp_path, repository_id=uuid.uuid4(), readonly=True)
+    assert opened.user_of("own") == "ada%20lovelace"
+    assert opened.user_of("shared") is None
+    opened.close()
+
+
 class Remembered:
     """Users who have a store, as a registry remembers them."""
 

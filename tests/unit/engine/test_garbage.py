@@ -849,6 +849,8 @@ def test_table_destination_of_a_plug_in_that_lists_no_loads_is_left_alone(make_n
         {"grace_s": True},
         {"grace_s": "a week"},
         {"grace_s": float("nan")},
+        {"grace_s": float("inf")},
+        {"grace_s": 10**30},
         {"yes_really": -1},
         {"yes_really": True},
         {"progress": "loud"},

@@ -131,10 +131,15 @@ def test_directory_that_cannot_be_written_keeps_failures_in_memory(tmp_path, cap
     ledger = ErrorLedger(tmp_path / "errors")
     ledger.add(ErrorKind.VALUE, "x")
     assert ledger.has_unsaved
+    for _ in range(2):
+        ledger.save()
+    assert caplog.text.count("not kept beyond this process") == 1
+    assert [entry.message for entry in ledger.entries()] == ["x"]
+    (tmp_path / "errors").unlink()
+    assert ledger.has_unsaved
     ledger.save()
     assert not ledger.has_unsaved
-    assert "not kept beyond this process" in caplog.text
-    assert [entry.message for entry in ledger.entries()] == ["x"]
+    assert [entry.message for entry in ErrorLedger(tmp_path / "errors").entries()] == ["x"]
 
 
 def in_another_thread(work):
@@ -277,18 +282,21 @@ def test_failure_that_was_met_again_is_withdrawn_too(tmp_path):
     assert not ledger.has_unsaved
 
 
-def test_failure_is_kept_anew_where_somebody_has_removed_the_directory_by_hand(tmp_path):
-    """They were taken for kept still, and nothing was written."""
-    ledger = ErrorLedger(tmp_path / "errors")
+def test_failures_are_kept_anew_where_the_directory_is_gone_and_nobody_has_acknowledged_them(tmp_path):
+    """They were taken for acknowledged, though the disk of the repository may just not be mounted."""
+    ledger, reader = ErrorLedger(tmp_path / "errors"), ErrorLedger(tmp_path / "errors", readonly=True)
     ledger.add(ErrorKind.VALUE, "one", txid=TXID)
     ledger.save()
+    assert len(reader.entries()) == 1
     shutil.rmtree(tmp_path / "errors")
-    assert ledger.entries() == []
-    for message in ("one", "two"):
-        ledger.add(ErrorKind.VALUE, message, txid=TXID)
+    assert [entry.message for entry in ledger.entries()] == [entry.message for entry in reader.entries()]
+    ledger.add(ErrorKind.VALUE, "two", txid=TXID)
+    with pytest.raises(ExceptionGroup, match="2 background"):
+        ledger.raise_undelivered()
     ledger.save()
     again = ErrorLedger(tmp_path / "errors", readonly=True)
     assert [entry.message for entry in again.entries()] == ["one", "two"]
+    assert len(reader.entries()) == 2
 
 
 def test_who_only_reads_acknowledges_failures_of_his_own_process(tmp_path):
@@ -301,4 +309,68 @@ def test_who_only_reads_acknowledges_failures_of_his_own_process(tmp_path):
     assert [entry.message for entry in reader.entries()] == ["kept", "a copy could not be read"]
     assert [entry.message for entry in reader.acknowledge()] == ["a copy could not be read"]
     assert [entry.message for entry in reader.entries()] == ["kept"]
+    reader.raise_undelivered()
+
+
+@pytest.fixture
+def both(tmp_path):
+    """Two processes that have failed in the same way, which one of them has kept first."""
+    first, second = ErrorLedger(tmp_path / "errors"), ErrorLedger(tmp_path / "errors")
+    for one in (first, second):
+        one.add(ErrorKind.UNREACHABLE, "away", txid=TXID)
+    for one in (first, second):
+        one.save()
+    assert len(list((tmp_path / "errors").iterdir())) == 1
+    return first, second
+
+
+@pytest.mark.parametrize("end", [ErrorLedger.acknowledge, lambda ledger: ledger.withdraw(TXID)])
+@pytest.mark.parametrize("by", [0, 1])
+def test_what_ends_in_one_process_ends_in_the_others_that_have_failed_in_the_same_way(both, end, by):
+    end(both[by])
+    for one in both:
+        one.raise_undelivered()
+        assert one.entries() == []
+        assert one.of(TXID) == []
+    both[by].add(ErrorKind.UNREACHABLE, "away", txid=TXID)  # once more
+    both[by].save()
+    assert [entry.txid for entry in both[1 - by].entries()] == [TXID]
+    with pytest.raises(ExceptionGroup):
+        both[by].raise_undelivered()
+
+
+def test_failure_that_was_kept_twice_is_one_and_lasts_until_both_are_gone(tmp_path):
+    first, second = ErrorLedger(tmp_path / "errors"), ErrorLedger(tmp_path / "other")
+    for one in (first, second):
+        one.add(ErrorKind.VALUE, "x")
+        one.save()
+    for file in (tmp_path / "other").iterdir():  # as if both had written at the same time
+        shutil.copy(file, tmp_path / "errors")
+    assert len(first.entries()) == 1
+    next((tmp_path / "errors").iterdir()).unlink()
+    assert len(first.entries()) == 1
+    shutil.copy(file, tmp_path / "errors" / "again.json")
+    assert len(first.acknowledge()) == 1
+    assert list((tmp_path / "errors").iterdir()) == []
+
+
+def test_what_is_kept_where_nobody_may_look_is_raised_all_the_same(both, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "no", str(path))
+
+    monkeypatch.setattr(files, "list_directory", refuse)
+    with pytest.raises(ExceptionGroup):
+        both[0].raise_undelivered()
+
+
+def test_who_only_reads_does_not_acknowledge_what_another_process_keeps_too(tmp_path):
+    writer, reader = ErrorLedger(tmp_path / "errors"), ErrorLedger(tmp_path / "errors", readonly=True)
+    for one in (reader, writer):
+        one.add(ErrorKind.UNREACHABLE, "away")
+        one.save()
+    assert len(reader.entries()) == 1
+    assert reader.acknowledge() == []
+    assert len(reader.entries()) == 1
+    writer.acknowledge()
+    assert reader.entries() == []
     reader.raise_undelivered()

@@ -295,7 +295,7 @@ def test_world_coordinates_in_the_header_become_the_wcs(round_trip):
     header["OBJECT"] = "M 13"
     value = CCDData(np.zeros((40, 30)), unit="adu", meta=header)
     canonical, back = round_trip(value, "CCDData", "fits")
-    assert list(canonical.meta) == ["OBJECT"]
+    assert list(canonical.meta) == ["MJDREF", "OBJECT"]  # a card of time, not of the world coordinates
     same_wcs(canonical.wcs, back.wcs, (40, 30))
     np.testing.assert_allclose(canonical.wcs.wcs.crval, [359.123456789123, -45.5], atol=1e-11)
 
@@ -579,6 +579,7 @@ def test_files_of_astropy_are_read(formats):
     file = io.BytesIO()
     value.to_hdu().writeto(file)
     back = formats.format("fits").decode(file.getvalue(), "CCDData")
+    del back.meta["MJDREF"]  # astropy writes it with every WCS
     same(formats.delegate("CCDData").canonical(value, np.copy), back)
 
 

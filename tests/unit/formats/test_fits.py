@@ -200,7 +200,7 @@ def test_hostile_files_are_refused(decode, data, storage_class):
         ("CTYPE1  = 'RA---TAN-SIP'", "CTYPE2  = 'DEC--TAN-SIP'", "A_ORDER = 30000", "B_ORDER = 30000"),
         ("CTYPE1  = 'RA---TAN'", "CTYPE2  = 'DEC--TAN'", "CPDIS1  = 'LOOKUP'", "DP1     = 'EXTVER: 1.0'"),
         ("CTYPE1  = 'RA---TAB'", "CTYPE2  = 'DEC--TAB'", "PS1_0   = 'WCS-TAB'"),
-        ("CTYPE1  = 'RA---TAN'", "CTYPE2  = 'DEC--TAN'", "CD1_1   = 0.", "CD2_2   = 0."),
+        ("CTYPE1  = 'RA---TAN'", "CTYPE2  = 'DEC--TAN'", "CDELT1  = 0.", "CDELT2  = 0."),
     ],
 )
 def test_hostile_world_coordinates_stay_in_the_header(decode, cards, caplog):

@@ -119,6 +119,11 @@ def test_registry_of_an_older_schema_asks_for_upgrade_and_works_after_it(
     catalog.close()
 
 
+def alter(catalog: SqlCatalog, change: str) -> None:
+    with catalog._database.edit("a test") as connection:
+        connection.execute(sa.text(f"ALTER TABLE object {change}"))
+
+
 def test_registry_of_the_first_schema_is_upgraded_with_all_that_is_in_it(
     empty_place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,8 +132,10 @@ def test_registry_of_the_first_schema_is_upgraded_with_all_that_is_in_it(
         patch.setattr(alembic.command, "upgrade", lambda config, _: newest(config, REVISIONS[0]))
         old = empty_place.create()
     old.register_dataset_type(CALEXP)
+    alter(old, "ADD COLUMN user_name TEXT")  # which this quantumio fills
     (committed,) = old.flip([make_transaction(CALEXP, [visit(1)])])
     assert isinstance(committed, Committed)
+    alter(old, "DROP COLUMN user_name")
     old.close()
     with pytest.raises(StateError, match="older schema"):
         empty_place.open()

@@ -1,8 +1,13 @@
 """Who has a store of their own at a destination, on both databases."""
 
 import threading
+from types import SimpleNamespace
 
+from attrs import evolve
+
+from quantumio.model import ArtifactState
 from quantumio.registry import SqlCatalog
+from tests.unit.registry.conftest import CALEXP, make_transaction, visit
 
 
 def test_whoever_was_noted_has_a_store_there(catalog: SqlCatalog) -> None:
@@ -35,3 +40,26 @@ def test_several_may_be_noted_at_once(catalog: SqlCatalog) -> None:
         True,
         False,
     ]
+
+
+def test_object_is_in_the_store_of_who_has_placed_it(catalog: SqlCatalog) -> None:
+    users = {"local": "ada"}
+    catalog.reveal_through(SimpleNamespace(user_of=users.get))
+    (outcome,) = catalog.flip([make_transaction(CALEXP, [visit(1)])])
+    (ref,) = outcome.refs
+
+    def user(artifact: object) -> str | None:
+        return catalog.user_of_object(artifact.destination, artifact.path)
+
+    (first,) = catalog.stored([ref.id])[ref.id].artifacts
+    assert user(first) == "ada"
+    users["local"] = "grace"
+    assert catalog.amend_artifact(ref.id, first, evolve(first, state=ArtifactState.MISSING))
+    assert user(first) == "ada", "it was not placed again"
+    waiting = evolve(first, destination="own", digest="", state=ArtifactState.PENDING)
+    users["own"] = "ada"
+    catalog.record_artifacts({ref.id: [waiting]})
+    users["own"] = "joan"
+    catalog.record_artifacts({ref.id: [evolve(first, destination="own", state=ArtifactState.OK)]})
+    assert user(waiting) == "joan"
+    assert catalog.user_of_object("own", "elsewhere") is None
