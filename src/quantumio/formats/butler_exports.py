@@ -5,10 +5,7 @@ No object of Python is made that a file names: each tag has one reader here, and
 
 from __future__ import annotations
 
-import math
 import re
-import struct
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -20,7 +17,7 @@ from quantumio.formats._guards import damaged, decoding
 from quantumio.formats._yaml_limits import check_expansion
 from quantumio.model import Region, Timespan
 
-__all__ = ["read_butler_export", "region_of_bytes"]
+__all__ = ["read_butler_export"]
 
 _NAME: Final = "an export of a Butler"
 _BaseLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -71,33 +68,6 @@ def _check_dimension(number: int, entry: dict[str, Any]) -> None:
             record["timespan"] = _timespan_of(*ends)
 
 
-def region_of_bytes(encoded: bytes) -> Region:
-    """Return the region that a library for spherical geometry (lsst.sphgeom) has encoded.
-
-    Raises
-    ------
-    ValueError
-        It is neither a convex polygon nor a circle.
-    """
-    numbers = [number for (number,) in struct.iter_unpack("<d", encoded[1:])]
-    if not all(map(math.isfinite, numbers)):
-        raise ValueError("a region has numbers that are not finite")
-    if encoded[:1] == b"p" and len(numbers) >= 9 and len(numbers) % 3 == 0:
-        return Region("POLYGON", tuple(angle for vertex in _threes(numbers) for angle in _degrees(*vertex)))
-    if encoded[:1] == b"c" and len(numbers) == 5 and 0 <= numbers[4] <= math.pi:
-        x, y, z, _, radius = numbers  # the fourth is the square of a chord, which the radius gives as well
-        return Region("CIRCLE", (*_degrees(x, y, z), math.degrees(radius)))
-    raise ValueError("a region is neither a convex polygon nor a circle")
-
-
-def _threes(numbers: list[float]) -> Iterator[tuple[float, float, float]]:
-    return zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
-
-
-def _degrees(x: float, y: float, z: float) -> tuple[float, float]:
-    return math.degrees(math.atan2(y, x)) % 360, math.degrees(math.atan2(z, math.hypot(x, y)))
-
-
 # ---------------------------------------------------------------------------- tags
 
 
@@ -115,8 +85,8 @@ def _region(loader: Any, _: str, node: yaml.Node) -> Region:
     # The text itself, not what YAML makes of it: digits alone would be a number.
     encoded = {key.value: value for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
     try:
-        return region_of_bytes(bytes.fromhex(_text(loader, encoded["encoded"])))
-    except (KeyError, ValueError, struct.error) as error:
+        return Region.make(bytes.fromhex(_text(loader, encoded["encoded"])))
+    except (KeyError, ValueError) as error:
         raise _wrong(node, f"{node.tag} is no region that is known here: {error}") from error
 
 

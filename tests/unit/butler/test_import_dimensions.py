@@ -14,10 +14,11 @@ from quantumio.errors import (
     InvalidInputError,
     NotFoundError,
 )
-from quantumio.formats.butler_exports import region_of_bytes
+from quantumio.formats.butler_exports import read_butler_export
 from quantumio.model import Region, Timespan
 
 EIGHTH = struct.pack("<9d", 1, 0, 0, 0, 1, 0, 0, 0, 1)  # of the sky
+POLYGON = b"p" + EIGHTH
 VISIT = f"""
 - type: dimension
   element: visit
@@ -31,7 +32,7 @@ VISIT = f"""
     azimuth: 12.5
     seq_num: null
     region: !<lsst.sphgeom.ConvexPolygon>
-      encoded: 70{EIGHTH.hex()}
+      encoded: {POLYGON.hex()}
     datetime_begin: !butler_time/tai/iso '2025-06-20 01:02:03.000000001'
     datetime_end: !butler_time/tai/iso '2025-06-20 01:02:33'
 """
@@ -145,12 +146,21 @@ def test_real_export_is_taken_whole(butler, test_data):
 # ---------------------------------------------------------------------------- regions
 
 
-def test_polygons_and_circles_are_read_to_a_millionth_of_an_arcsecond():
+def test_regions_are_the_very_vectors_of_the_export(write):
+    (entry,) = read_butler_export(write(VISIT).read_bytes())
+    assert entry["records"][0]["region"].encode() == b"p" + EIGHTH
+
+
+def test_circles_are_taken(butler, write):
     ra, dec, radius = (math.radians(angle) for angle in (350.25, -61.5, 1.75))
     centre = (math.cos(dec) * math.cos(ra), math.cos(dec) * math.sin(ra), math.sin(dec))
-    circle = region_of_bytes(b"c" + struct.pack("<5d", *centre, 4 * math.sin(radius / 2) ** 2, radius))
-    assert circle.shape == "CIRCLE"
-    assert circle.coordinates == pytest.approx((350.25, -61.5, 1.75), abs=1e-12)
+    circle = b"c" + struct.pack("<5d", *centre, 4 * math.sin(radius / 2) ** 2, radius)
+    butler.import_dimensions(
+        write(VISIT.replace("ConvexPolygon", "Circle").replace(POLYGON.hex(), circle.hex()))
+    )
+    region = butler.query_dimension_records("visit")[0]["region"]
+    assert region.shape == "CIRCLE"
+    assert region.coordinates == pytest.approx((350.25, -61.5, 1.75), abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -158,21 +168,17 @@ def test_polygons_and_circles_are_read_to_a_millionth_of_an_arcsecond():
     [
         b"",
         b"p",
+        b"x" + EIGHTH,
         b"p" + EIGHTH[:48],
+        b"p" + EIGHTH + b"\0",
         b"p" + EIGHTH + b"\0" * 8,
-        b"b" + EIGHTH[:32],
-        b"c" + struct.pack("<5d", 1, 0, 0, 0, -1),  # of no radius: empty
+        b"c" + struct.pack("<5d", 1, 0, 0, -1, -1),  # empty
         b"p" + struct.pack("<9d", math.nan, *range(8)),
     ],
 )
-def test_regions_of_other_kinds_are_refused(encoded):
-    with pytest.raises(ValueError, match="region"):
-        region_of_bytes(encoded)
-
-
-def test_region_with_half_a_number_is_refused():
-    with pytest.raises(struct.error):
-        region_of_bytes(b"p" + EIGHTH + b"\0")
+def test_regions_that_are_none_are_refused(butler, write, encoded):
+    with pytest.raises(FormatError, match="region"):
+        butler.import_dimensions(write(VISIT.replace(POLYGON.hex(), encoded.hex())))
 
 
 # ---------------------------------------------------------------------------- what is refused
