@@ -63,7 +63,7 @@ class _Content:
     runs: list[str] = field(factory=list)
     others: dict[str, CollectionKind] = field(factory=dict)
     chains: dict[str, Sequence[str]] = field(factory=dict)
-    datasets: dict[tuple[str, str], list[_Exported]] = field(factory=dict)
+    datasets: dict[tuple[str, str], dict[UUID, _Exported]] = field(factory=dict)
     tagged: list[tuple[str, Sequence[UUID]]] = field(factory=list)
     certified: list[tuple[str, Timespan, Sequence[UUID]]] = field(factory=list)
     left_out: set[str] = field(factory=set)
@@ -101,7 +101,7 @@ def import_exported_datasets(
     inserted: dict[str, int] = {}
     for (name, run), datasets in content.datasets.items():
         dataset_type = catalog.dataset_type(name)
-        items = _new_items(catalog, dataset_type, run, datasets, root)
+        items = _new_items(catalog, dataset_type, run, tuple(datasets.values()), root)
         if items:
             ingest_files(session, dataset_type, items, run=run, transfer=transfer, format_name=None)
         inserted[name] = inserted.get(name, 0) + len(items)
@@ -147,8 +147,10 @@ def _take(content: _Content, entry: Mapping[str, Any]) -> None:
             else:
                 content.others[entry["name"]] = kind
         case "dataset":
-            exported = [_exported(record) for record in entry["records"]]
-            content.datasets.setdefault((entry["dataset_type"], entry["run"]), []).extend(exported)
+            datasets = content.datasets.setdefault((entry["dataset_type"], entry["run"]), {})
+            for one in map(_exported, entry["records"]):
+                if datasets.setdefault(one.id, one) != one:
+                    raise ValueError(f"{one.id} is two datasets")
         case "associations":
             name, kind = entry["collection"], CollectionKind(entry["collection_type"])
             if kind is CollectionKind.TAGGED:

@@ -228,6 +228,13 @@ def test_file_with_several_datasets_is_refused(butler, export):
         butler.import_datasets(export(HEAD + several))
 
 
+def test_dataset_that_is_exported_twice_is_inserted_once_and_two_under_one_id_are_refused(butler, export):
+    again = RUNS[RUNS.index("- type: dataset\n") :]
+    with pytest.raises(FormatError, match=f"{IDS[2]} is two datasets"):
+        butler.import_datasets(export(HEAD + RUNS + again.replace("detector: 2", "detector: 3")))
+    assert butler.import_datasets(export(HEAD + RUNS + again)).inserted == {"summary": 1, "dark": 2}
+
+
 def test_dimension_that_is_not_known_here_is_named(butler, export):
     with pytest.raises(InvalidInputError, match="'subfilter'"):
         butler.import_datasets(export(HEAD.replace("[instrument, detector]", "[instrument, subfilter]")))
