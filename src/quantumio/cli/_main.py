@@ -11,7 +11,14 @@ import click
 
 from quantumio.cli._care_commands import errors, flush, pending, recover
 from quantumio.cli._check_commands import fsck, scrub
-from quantumio.cli._collection_commands import associate, certify, chain, decertify, disassociate
+from quantumio.cli._collection_commands import (
+    associate,
+    certify,
+    chain,
+    decertify,
+    disassociate,
+    remove_collection,
+)
 from quantumio.cli._dataset_commands import get, put
 from quantumio.cli._errors import EXIT_INTERRUPTED, report
 from quantumio.cli._garbage_command import gc
@@ -31,7 +38,7 @@ _SECTIONS: Final[dict[str, tuple[click.Command, ...]]] = {
     "Repositories": (create, register, insert_dimension, status),
     "Datasets": (put, get, ingest, show, versions),
     "Finding": (ls, query, destinations),
-    "Collections": (certify, decertify, associate, disassociate, chain),
+    "Collections": (certify, decertify, associate, disassociate, chain, remove_collection),
     "Running": (run,),
     "Policies": (policy,),
     "Care": (pending, errors, flush, recover, fsck, scrub, gc, upgrade),

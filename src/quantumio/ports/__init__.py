@@ -1,6 +1,7 @@
 """Small protocols that the engine speaks; formats, destinations and the registry fulfil them."""
 
-from quantumio.ports._catalog import LEASE_OVER, Catalog, CollectionKind, CollectionRecord, DatasetQuery
+from quantumio.ports._catalog import LEASE_OVER, Catalog, DatasetQuery
+from quantumio.ports._collections import ChainEdit, CollectionKind, CollectionRecord, CollectionRemoval
 from quantumio.ports._destination import (
     Destination,
     Destinations,
@@ -26,15 +27,18 @@ from quantumio.ports._format import (
     TableDelegate,
 )
 from quantumio.ports._garbage import GarbageCatalog, ObjectRecord
+from quantumio.ports._history import HistoryCatalog
 from quantumio.ports._kinds import is_exporting, is_managed, is_table
 
 __all__ = [
     "LEASE_OVER",
     "Buffer",
     "Catalog",
+    "ChainEdit",
     "Chunks",
     "CollectionKind",
     "CollectionRecord",
+    "CollectionRemoval",
     "CopyArray",
     "DatasetQuery",
     "Destination",
@@ -43,6 +47,7 @@ __all__ = [
     "Format",
     "Formats",
     "GarbageCatalog",
+    "HistoryCatalog",
     "LoadListing",
     "LoadedRows",
     "ManagedDestination",

@@ -25,7 +25,15 @@ from quantumio.model import (
     Transaction,
     TransactionRecord,
 )
-from quantumio.ports import CollectionKind, CollectionRecord, DatasetQuery, Destinations, ObjectRecord
+from quantumio.ports import (
+    ChainEdit,
+    CollectionKind,
+    CollectionRecord,
+    CollectionRemoval,
+    DatasetQuery,
+    Destinations,
+    ObjectRecord,
+)
 from quantumio.registry._arguments import check_time
 from quantumio.registry._associations import Associations
 from quantumio.registry._clock import Clock
@@ -44,6 +52,7 @@ from quantumio.registry._outbox import Outbox
 from quantumio.registry._owners import Owners
 from quantumio.registry._query import Queries
 from quantumio.registry._records import RecordQueries
+from quantumio.registry._removals import Removals
 from quantumio.registry._schema import CLOCK, REPOSITORY
 from quantumio.registry._uninterrupted import after_abandoned, uninterrupted
 from quantumio.registry._universe import make_universe, universe_from_wire, universe_to_wire
@@ -72,6 +81,7 @@ class SqlCatalog:
         self._records = DimensionRecords(database, self._tables, clock)
         self._record_queries = RecordQueries(database, self._tables)
         self._collections = Collections(database, names, clock)
+        self._removals = Removals(database, names, clock)
         self._associations = Associations(database, names, clock)
         self._outbox = Outbox(database)
         self._owners = Owners(database)
@@ -151,9 +161,15 @@ class SqlCatalog:
         """Return collections whose name matches the glob, by name."""
         return self._collections.records(pattern)
 
-    def set_chain(self, name: str, children: Sequence[str]) -> None:
-        """Define a CHAINED collection, new or anew."""
-        uninterrupted(lambda: self._collections.set_chain(name, children))
+    def set_chain(self, name: str, children: Sequence[str], edit: str = ChainEdit.SET) -> None:
+        """Define a CHAINED collection, new or anew, or edit its children."""
+        uninterrupted(lambda: self._collections.set_chain(name, children, edit))
+
+    def remove_collection(
+        self, name: str, *, unlink: bool = False, dry_run: bool = True
+    ) -> CollectionRemoval:
+        """End a collection; its name may be given to another one later."""
+        return uninterrupted(lambda: self._removals.remove(name, unlink=unlink, dry_run=dry_run))
 
     def associate(self, name: str, refs: Sequence[DatasetRef]) -> None:
         """Add refs to a TAGGED collection (made where there is none), all or none."""
