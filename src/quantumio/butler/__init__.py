@@ -6,6 +6,7 @@ from quantumio.butler._butler import Butler
 from quantumio.butler._context import DataContext
 from quantumio.butler._deferred import DeferredDataset
 from quantumio.butler._handles import AsyncReceipt, AsyncTicket, Receipt, Ticket
+from quantumio.butler._lineage import Lineage
 from quantumio.butler._query import AsyncQuery, Query
 from quantumio.butler._records import DatasetVersion, Location
 from quantumio.butler._termination import drain_on_sigterm
@@ -21,6 +22,7 @@ __all__ = [
     "DataContext",
     "DatasetVersion",
     "DeferredDataset",
+    "Lineage",
     "Location",
     "Query",
     "Receipt",

@@ -18,7 +18,7 @@ from quantumio.model import DataId, DatasetRef
 if TYPE_CHECKING:
     from quantumio.butler import Butler
 
-__all__ = ["associate", "certify", "chain", "decertify", "disassociate", "remove_collection"]
+__all__ = ["associate", "certify", "chain", "decertify", "disassociate", "matching", "remove_collection"]
 
 _DATASETS = "DATASET_TYPE|ID... [KEY=VALUE]..."
 
@@ -34,7 +34,7 @@ _begin_option = click.option("--begin", metavar="TIME", help="From then on (UTC)
 _end_option = click.option("--end", metavar="TIME", help="Until before then (UTC). Default: for ever.")
 
 
-def _matching(butler: Butler, datasets: tuple[str, ...], collections: list[str] | None) -> list[DatasetRef]:
+def matching(butler: Butler, datasets: tuple[str, ...], collections: list[str] | None) -> list[DatasetRef]:
     """Return the datasets that arguments name: by ID, or by dataset type and a (partial) data ID.
 
     Raises
@@ -99,7 +99,7 @@ def certify(
     """
     timespan = parse_timespan(begin, end)
     with call.open() as butler:
-        refs = _matching(butler, datasets, names(collections))
+        refs = matching(butler, datasets, names(collections))
         butler.certify(collection, refs, timespan.begin, timespan.end)
     _answer(call, collection, refs, f"Certified {len(refs)} in {collection}, {_period(begin, end)}.")
 
@@ -191,7 +191,7 @@ def _tag(
     what: str,
 ) -> None:
     with call.open() as butler:
-        refs = _matching(butler, datasets, collections)
+        refs = matching(butler, datasets, collections)
         method(butler)(collection, refs)
     _answer(call, collection, refs, what.format(len(refs), collection))
 

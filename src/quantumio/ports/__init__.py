@@ -27,7 +27,7 @@ from quantumio.ports._format import (
     TableDelegate,
 )
 from quantumio.ports._garbage import GarbageCatalog, ObjectRecord
-from quantumio.ports._history import HistoryCatalog
+from quantumio.ports._history import Deletion, HistoryCatalog, LineageEntry
 from quantumio.ports._kinds import is_exporting, is_managed, is_table
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "CollectionRemoval",
     "CopyArray",
     "DatasetQuery",
+    "Deletion",
     "Destination",
     "Destinations",
     "ExportingDestination",
@@ -48,6 +49,7 @@ __all__ = [
     "Formats",
     "GarbageCatalog",
     "HistoryCatalog",
+    "LineageEntry",
     "LoadListing",
     "LoadedRows",
     "ManagedDestination",

@@ -31,7 +31,9 @@ from quantumio.ports import (
     CollectionRecord,
     CollectionRemoval,
     DatasetQuery,
+    Deletion,
     Destinations,
+    LineageEntry,
     ObjectRecord,
 )
 from quantumio.registry._arguments import check_time
@@ -41,11 +43,13 @@ from quantumio.registry._collections import Collections
 from quantumio.registry._commit import Commits
 from quantumio.registry._commit_rows import ArtifactWriter
 from quantumio.registry._dataset_types import DatasetTypes
+from quantumio.registry._deletions import Deletions
 from quantumio.registry._dimensions import DimensionRecords
 from quantumio.registry._engine import Database
 from quantumio.registry._find import Finder
 from quantumio.registry._garbage import Garbage
 from quantumio.registry._intents import Intents
+from quantumio.registry._lineage import Lineages
 from quantumio.registry._migrations import check_revision, migrate, revision
 from quantumio.registry._names import NamesCache
 from quantumio.registry._outbox import Outbox
@@ -88,9 +92,11 @@ class SqlCatalog:
         self._intents = Intents(database, clock, self._owners, self._outbox)
         self._artifacts = ArtifactWriter(database)
         self._commits = Commits(database, names, clock, self._outbox, self._artifacts)
-        self._garbage = Garbage(database, clock)
+        self._garbage = Garbage(database, names, clock)
         self._workspaces = Workspaces(database)
         self._clock = clock
+        self._deletions = Deletions(database, names, clock)
+        self._lineages = Lineages(database, names)
         self._finder = Finder(database, names)
         self._queries = Queries(database, self._tables, names)
 
@@ -192,6 +198,17 @@ class SqlCatalog:
     ) -> None:
         """End validity within the timespan, truncating and splitting ranges; data IDs may be partial."""
         uninterrupted(lambda: self._associations.decertify(name, dataset_type, timespan, data_ids))
+
+    # -- history
+    def delete(
+        self, ids: Iterable[UUID], *, unlink: bool = False, spare: bool = False, dry_run: bool = True
+    ) -> Deletion:
+        """Delete datasets, all or none; those that are deleted already are no error."""
+        return uninterrupted(lambda: self._deletions.delete(ids, unlink=unlink, spare=spare, dry_run=dry_run))
+
+    def lineage(self, dataset_id: UUID, direction: str, depth: int | None) -> list[LineageEntry]:
+        """Return from what a dataset was made (``up``) or what was made from it (``down``)."""
+        return self._lineages.lineage(dataset_id, direction, depth)
 
     # -- intents
     def register_owner(self, owner: UUID, host: str, boot_id: str) -> None:
@@ -325,6 +342,8 @@ class SqlCatalog:
             self._clock.advance(connection)  # from here on nobody else changes it
             if self._finder.artifact(connection, dataset_id, before.destination) != before:
                 return False
+            if self._deletions.is_removed(connection, dataset_id):
+                return False  # nobody would find what is put in its place, nor remove it
             self._artifacts.write(connection, [row], update=True)
             return True
 
