@@ -70,6 +70,7 @@ class ErrorKind(StrEnum):
     VALIDITY_OVERLAP = "validity_overlap"
     AMBIGUOUS_CALIBRATION = "ambiguous_calibration"
     CYCLE = "cycle"
+    IN_USE = "in_use"
     # state
     CLOSED = "closed"
     READ_ONLY = "read_only"

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.timeout(400)
 
 COUNTS = {"sqlite": 100, "postgresql": 20}
 INCREMENTS = {"sqlite": 12, "postgresql": 5}
+PREPENDS = {"sqlite": 12, "postgresql": 5}
 CREATIONS = 15
 
 
@@ -82,6 +83,18 @@ def test_exactly_one_creates(team, repository, butler):
     for commit in commits:
         assert_stored(butler, [commit], commit["visit"])
     assert_sound(butler)
+
+
+def test_prepends_of_all_survive(team, repository, butler, kind):
+    count = PREPENDS[kind]
+    team.run("prepend", repository, count)
+    (chain,) = butler.collections("best")
+    assert Counter(chain.children) == dict.fromkeys(
+        (f"night/{process}-{number}" for process in range(PROCESSES) for number in range(count)), 1
+    )
+    for process in range(PROCESSES):  # the last that each has put there comes first
+        own = [child for child in chain.children if child.startswith(f"night/{process}-")]
+        assert own == [f"night/{process}-{number}" for number in reversed(range(count))]
 
 
 def assert_who_won(commits, refused):

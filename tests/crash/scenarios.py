@@ -335,6 +335,36 @@ def recover(repository):
         butler.recover()
 
 
+def with_a_pack(repository):
+    packs(repository)
+    with opened(repository) as butler:
+        commit(butler, "many")
+
+
+PARTS = [{("stats", 1), ("blob", 1)}, {("stats", 2), ("stats", 3), ("blob", 2)}]
+"""What `deletes` deletes of the context "many" at a time."""
+
+
+def of_many(butler, part):
+    """Return the datasets of the context "many" that are there, of one part."""
+    refs = butler.query("*", versions="all")
+    return [
+        ref
+        for ref in refs
+        if (ref.dataset_type.name, ref.data_id["visit"]) in part
+        and label_of(ref.dataset_type.name, butler.get(ref)) == "many"
+    ]
+
+
+def deletes(repository, acknowledge):
+    with opened(repository) as butler:
+        for number, part in enumerate(PARTS):
+            butler.delete(of_many(butler, part), dry_run=False)
+            acknowledge(f"deleted {number}")
+            collect(butler)
+            collect(butler)
+
+
 def with_conflict(repository):
     """Leave what was promised and lost, of which there are rows, too."""
     level3(repository)
@@ -599,6 +629,44 @@ def check_drop(repository, crash):
         assert look(butler, repository, []) == {"before"}
         look_for_remains(butler, repository)
         look_for_garbage(butler, repository)
+
+
+def check_deletes(repository, crash):
+    """What is deleted is gone in parts that are whole, all else can be read, and nothing is left of it."""
+    with opened(repository, readonly=True) as butler:
+        seen = look_at_deleted(butler, crash.acknowledged)
+    with opened(repository) as butler:
+        butler.recover()
+        assert look_at_deleted(butler, crash.acknowledged) == seen
+        look_for_remains_of_deleted(butler, repository, seen)
+        for part in PARTS:
+            butler.delete(of_many(butler, part), dry_run=False)
+        assert look_at_deleted(butler, ["deleted 0", "deleted 1"]) == [False, False]
+        look_for_garbage(butler, repository)
+        commit(butler, "after")
+        numbers = [one.ref.version for one in butler.versions("stats", visit=1, run=RUN)]
+        assert numbers == [1, 3], f"numbers of versions were given again: {numbers}"
+        assert not butler.fsck(level=2).findings
+
+
+def look_at_deleted(butler, acknowledged):
+    """Return which parts are there; each is there whole or not at all, and so is what nobody deletes."""
+    (before,) = butler.versions("stats", visit=1, run=RUN)[:1]
+    assert label_of("stats", butler.get(before.ref)) == "before"
+    there_ = [{(one.dataset_type.name, one.data_id["visit"]) for one in of_many(butler, p)} for p in PARTS]
+    for number, (found, part) in enumerate(zip(there_, PARTS, strict=True)):
+        assert found in (set(), part), f"a half of part {number} is deleted: {found}"
+        assert not (found and f"deleted {number}" in acknowledged), f"part {number} is there again"
+    assert there_[1] or not there_[0], "the second part was deleted before the first"
+    return [bool(found) for found in there_]
+
+
+def look_for_remains_of_deleted(butler, repository, seen):
+    """Hold that a gc without patience removes what nothing is left in, and no more."""
+    look_for_garbage(butler, repository)
+    packs_left = [path for path in (repository / "data" / "_packs").rglob("*") if path.is_file()]
+    assert len(packs_left) == (1 if any(seen) else 0)
+    assert look_at_deleted(butler, []) == seen
 
 
 def check_garbage(repository, crash):

@@ -42,6 +42,7 @@ IN_TURN = [
     ("replace", scenarios.replaces, scenarios.local, scenarios.check),
     ("replace at once", scenarios.replaces, scenarios.immediate, scenarios.check),
     ("drop of a conflict", scenarios.drops, scenarios.with_conflict, scenarios.check_drop),
+    ("deletes", scenarios.deletes, scenarios.with_a_pack, scenarios.check_deletes),
     ("drop of what is in quarantine", scenarios.drops, scenarios.with_quarantine, scenarios.check_drop),
 ]
 TURNS = 3

@@ -549,6 +549,24 @@ def sessions_are_not_looked_at():
     GarbageCollector._check_sessions = lambda self, stores, *, adopt: None
 
 
+@bug(CRASH, "-k", "deletes")
+def data_is_deleted_before_the_pointer():
+    from pathlib import Path
+    from urllib.parse import unquote, urlsplit
+
+    from quantumio.butler._butler_history import History
+
+    delete = History.delete
+
+    def data_first(self, refs, *, dry_run=True, **options):
+        if not dry_run:
+            for location in [one for ref in refs for one in self.where_is(ref)]:
+                Path(unquote(urlsplit(location.url).path)).unlink(missing_ok=True)
+        return delete(self, refs, dry_run=dry_run, **options)
+
+    History.delete = data_first
+
+
 # -- memory
 
 

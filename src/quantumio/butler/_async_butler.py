@@ -14,6 +14,7 @@ import anyio.from_thread
 
 from quantumio.butler._async_butler_care import AsyncCare
 from quantumio.butler._async_butler_definitions import AsyncDefinitions
+from quantumio.butler._async_butler_history import AsyncHistory
 from quantumio.butler._async_butler_reads import AsyncReads
 from quantumio.butler._async_context import PUTS_AT_ONCE, AsyncDataContext
 from quantumio.butler._butler import Butler, Root, note_beside
@@ -74,7 +75,7 @@ class AsyncDeferredDataset:
         return f"<{type(self).__name__} {self.ref}>"
 
 
-class AsyncButler(AsyncDefinitions, AsyncReads, AsyncCare):
+class AsyncButler(AsyncDefinitions, AsyncReads, AsyncHistory, AsyncCare):
     """The same as `Butler`, for event loops (asyncio and trio): what blocks there is awaited here.
 
     It opens its repositories at its first use, in a worker thread: entering it (``async with``) or the first

@@ -14,7 +14,7 @@ from quantumio.model import (
     DatasetType,
     DestinationSettings,
 )
-from quantumio.ports import CollectionRecord
+from quantumio.ports import CollectionRecord, CollectionRemoval
 
 __all__ = ["AsyncDefinitions"]
 
@@ -179,7 +179,20 @@ class AsyncDefinitions(AsyncButlerBase):
         self,
         collection: str,
         children: Sequence[str],
+        *,
+        edit: str = "set",
     ) -> None:
         """Define a CHAINED collection: these are searched in order; see `Butler.chain`."""
         butler = await self._opened()
-        return await in_thread(butler.chain, collection, children)
+        return await in_thread(butler.chain, collection, children, edit=edit)
+
+    async def remove_collection(
+        self,
+        collection: str,
+        *,
+        unlink: bool = False,
+        dry_run: bool = True,
+    ) -> CollectionRemoval:
+        """End a collection: its members stay where they are; see `Butler.remove_collection`."""
+        butler = await self._opened()
+        return await in_thread(butler.remove_collection, collection, unlink=unlink, dry_run=dry_run)

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from quantumio.butler._butler_care import Care
 from quantumio.butler._butler_definitions import Definitions
+from quantumio.butler._butler_history import History
 from quantumio.butler._butler_reads import Reads
 from quantumio.butler._context import DataContext
 from quantumio.butler._handles import Ticket
@@ -57,7 +58,7 @@ _T = TypeVar("_T")
 _MAX_KEY_BYTES: Final = 1024
 
 
-class Butler(Definitions, Reads, Care):
+class Butler(Definitions, Reads, History, Care):
     """Puts datasets where the policy says, and finds and reads them again.
 
     Parameters

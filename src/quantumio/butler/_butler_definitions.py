@@ -21,7 +21,7 @@ from quantumio.model import (
     check_identifier,
     check_run,
 )
-from quantumio.ports import CollectionKind, CollectionRecord
+from quantumio.ports import CollectionKind, CollectionRecord, CollectionRemoval
 
 __all__ = ["Definitions"]
 
@@ -244,15 +244,50 @@ class Definitions(ButlerBase):
             check_run(collection, "collection"), dataset_type, timespan, data_ids
         )
 
-    def chain(self, collection: str, children: Sequence[str]) -> None:
+    def chain(self, collection: str, children: Sequence[str], *, edit: str = "set") -> None:
         """Define a CHAINED collection: these are searched in order.
+
+        Parameters
+        ----------
+        collection
+            Its name; it is made where there is none.
+        children
+            Names of collections, also of other chains.
+        edit
+            ``set``: these are the children; ``prepend`` or ``append``: they are searched before or after
+            those that are there; ``remove``: they are taken out. Edits of several processes take turns:
+            none is lost.
 
         Raises
         ------
         NotFoundError
-            A child does not exist.
+            A child does not exist, or the chain of which children are to be taken out.
         ConflictError
             The chain would contain itself, or another kind of collection has the name.
         """
         names = as_collections(children) or ()
-        self._session.writeable().catalog.set_chain(check_run(collection, "collection"), names)
+        self._session.writeable().catalog.set_chain(check_run(collection, "collection"), names, edit)
+
+    def remove_collection(
+        self, collection: str, *, unlink: bool = False, dry_run: bool = True
+    ) -> CollectionRemoval:
+        """End a collection: its members stay where they are, and its name may be given to another one.
+
+        Parameters
+        ----------
+        collection
+            A run that has no datasets, or a TAGGED, CALIBRATION or CHAINED collection.
+        unlink
+            Take it out of the chains that it is in.
+        dry_run
+            Change nothing, and tell what would be changed.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such collection.
+        ConflictError
+            ``kind="in_use"``: it is in a chain, or it is a run that has datasets. Nothing was changed.
+        """
+        catalog = self._session.writeable().catalog
+        return catalog.remove_collection(collection, unlink=unlink, dry_run=dry_run)

@@ -18,7 +18,7 @@ from quantumio.model import DataId, DatasetRef
 if TYPE_CHECKING:
     from quantumio.butler import Butler
 
-__all__ = ["associate", "certify", "chain", "decertify", "disassociate"]
+__all__ = ["associate", "certify", "chain", "decertify", "disassociate", "matching", "remove_collection"]
 
 _DATASETS = "DATASET_TYPE|ID... [KEY=VALUE]..."
 
@@ -34,7 +34,7 @@ _begin_option = click.option("--begin", metavar="TIME", help="From then on (UTC)
 _end_option = click.option("--end", metavar="TIME", help="Until before then (UTC). Default: for ever.")
 
 
-def _matching(butler: Butler, datasets: tuple[str, ...], collections: list[str] | None) -> list[DatasetRef]:
+def matching(butler: Butler, datasets: tuple[str, ...], collections: list[str] | None) -> list[DatasetRef]:
     """Return the datasets that arguments name: by ID, or by dataset type and a (partial) data ID.
 
     Raises
@@ -99,7 +99,7 @@ def certify(
     """
     timespan = parse_timespan(begin, end)
     with call.open() as butler:
-        refs = _matching(butler, datasets, names(collections))
+        refs = matching(butler, datasets, names(collections))
         butler.certify(collection, refs, timespan.begin, timespan.end)
     _answer(call, collection, refs, f"Certified {len(refs)} in {collection}, {_period(begin, end)}.")
 
@@ -191,7 +191,7 @@ def _tag(
     what: str,
 ) -> None:
     with call.open() as butler:
-        refs = _matching(butler, datasets, collections)
+        refs = matching(butler, datasets, collections)
         method(butler)(collection, refs)
     _answer(call, collection, refs, what.format(len(refs), collection))
 
@@ -199,18 +199,55 @@ def _tag(
 @click.command(
     epilog=examples(
         "quantumio chain best u/ada/isr raw/night1 calib",
+        "quantumio chain best u/ada/isr2 --prepend",
     )
 )
 @click.argument("collection")
 @click.argument("children", nargs=-1, required=True)
+@click.option("--prepend", "edit", flag_value="prepend", help="Search them before those that are there.")
+@click.option("--append", "edit", flag_value="append", help="Search them after those that are there.")
+@click.option("--remove", "edit", flag_value="remove", help="Take them out of the chain.")
 @on_repository
-def chain(call: Call, collection: str, children: tuple[str, ...]) -> None:
+def chain(call: Call, collection: str, children: tuple[str, ...], edit: str | None) -> None:
     """Define a chain: collections that are searched in order.
 
-    COLLECTION becomes a CHAINED collection of its CHILDREN; again it gets new ones.
+    COLLECTION becomes a CHAINED collection of its CHILDREN; again it gets new ones, or with one of the
+    options it is edited.
     """
-    searched = names(children) or []
+    given = names(children) or []
     with call.open() as butler:
-        butler.chain(collection, searched)
+        butler.chain(collection, given, edit=edit or "set")
+        searched = list(butler.collections(collection)[0].children)
     document = {"collection": collection, "children": searched}
-    call.answer(document, lambda: print_text(f"{collection} searches {', '.join(searched)}."))
+    call.answer(document, lambda: print_text(f"{collection} searches {', '.join(searched) or 'nothing'}."))
+
+
+@click.command(
+    "remove-collection",
+    epilog=examples(
+        "quantumio remove-collection u/ada/trial",
+        "quantumio remove-collection u/ada/trial --unlink --delete",
+    ),
+)
+@click.argument("collection")
+@click.option("--unlink", is_flag=True, help="Take it out of the chains that it is in.")
+@click.option("--delete", is_flag=True, help="Do it; without, only tell what would be done.")
+@on_repository
+def remove_collection(call: Call, collection: str, unlink: bool, delete: bool) -> None:
+    """Remove a collection; its members stay where they are.
+
+    COLLECTION is a run without datasets, or a TAGGED, CALIBRATION or CHAINED collection.
+    """
+    with call.open() as butler:
+        removal = butler.remove_collection(collection, unlink=unlink, dry_run=not delete)
+    document = {
+        "dry_run": removal.dry_run,
+        "collection": removal.name,
+        "kind": str(removal.kind),
+        "members": removal.members,
+        "chains": list(removal.chains),
+    }
+    out = f" and from {', '.join(removal.chains)}" if removal.chains else ""
+    text = f"{'Would remove' if removal.dry_run else 'Removed'} the {removal.kind} collection {collection}"
+    count = f" with {removal.members} member{'' if removal.members == 1 else 's'}"
+    call.answer(document, lambda: print_text(f"{text}{count if removal.members else ''}{out}."))

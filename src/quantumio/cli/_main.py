@@ -11,10 +11,18 @@ import click
 
 from quantumio.cli._care_commands import errors, flush, pending, recover
 from quantumio.cli._check_commands import fsck, scrub
-from quantumio.cli._collection_commands import associate, certify, chain, decertify, disassociate
+from quantumio.cli._collection_commands import (
+    associate,
+    certify,
+    chain,
+    decertify,
+    disassociate,
+    remove_collection,
+)
 from quantumio.cli._dataset_commands import get, put
 from quantumio.cli._errors import EXIT_INTERRUPTED, report
 from quantumio.cli._garbage_command import gc
+from quantumio.cli._history_commands import delete, lineage
 from quantumio.cli._ingest_command import ingest
 from quantumio.cli._inspection_commands import show, versions
 from quantumio.cli._listing_commands import destinations, ls
@@ -29,9 +37,9 @@ __all__ = ["main"]
 
 _SECTIONS: Final[dict[str, tuple[click.Command, ...]]] = {
     "Repositories": (create, register, insert_dimension, status),
-    "Datasets": (put, get, ingest, show, versions),
+    "Datasets": (put, get, ingest, show, versions, lineage, delete),
     "Finding": (ls, query, destinations),
-    "Collections": (certify, decertify, associate, disassociate, chain),
+    "Collections": (certify, decertify, associate, disassociate, chain, remove_collection),
     "Running": (run,),
     "Policies": (policy,),
     "Care": (pending, errors, flush, recover, fsck, scrub, gc, upgrade),

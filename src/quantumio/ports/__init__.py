@@ -1,6 +1,7 @@
 """Small protocols that the engine speaks; formats, destinations and the registry fulfil them."""
 
-from quantumio.ports._catalog import LEASE_OVER, Catalog, CollectionKind, CollectionRecord, DatasetQuery
+from quantumio.ports._catalog import LEASE_OVER, Catalog, DatasetQuery
+from quantumio.ports._collections import ChainEdit, CollectionKind, CollectionRecord, CollectionRemoval
 from quantumio.ports._destination import (
     Destination,
     Destinations,
@@ -26,23 +27,29 @@ from quantumio.ports._format import (
     TableDelegate,
 )
 from quantumio.ports._garbage import GarbageCatalog, ObjectRecord
+from quantumio.ports._history import Deletion, HistoryCatalog, LineageEntry
 from quantumio.ports._kinds import is_exporting, is_managed, is_table
 
 __all__ = [
     "LEASE_OVER",
     "Buffer",
     "Catalog",
+    "ChainEdit",
     "Chunks",
     "CollectionKind",
     "CollectionRecord",
+    "CollectionRemoval",
     "CopyArray",
     "DatasetQuery",
+    "Deletion",
     "Destination",
     "Destinations",
     "ExportingDestination",
     "Format",
     "Formats",
     "GarbageCatalog",
+    "HistoryCatalog",
+    "LineageEntry",
     "LoadListing",
     "LoadedRows",
     "ManagedDestination",

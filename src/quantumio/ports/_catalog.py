@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
@@ -24,30 +23,14 @@ from quantumio.model import (
     Transaction,
     TransactionRecord,
 )
+from quantumio.ports._collections import ChainEdit, CollectionKind, CollectionRecord
 from quantumio.ports._garbage import GarbageCatalog
+from quantumio.ports._history import HistoryCatalog
 
-__all__ = ["LEASE_OVER", "Catalog", "CollectionKind", "CollectionRecord", "DatasetQuery"]
+__all__ = ["LEASE_OVER", "Catalog", "DatasetQuery"]
 
 LEASE_OVER = "lease"
 """The reason of transactions that were ended because nobody had heard of their owner."""
-
-
-class CollectionKind(StrEnum):
-    """Kinds of collections."""
-
-    RUN = "RUN"
-    TAGGED = "TAGGED"
-    CHAINED = "CHAINED"
-    CALIBRATION = "CALIBRATION"
-
-
-@frozen(kw_only=True)
-class CollectionRecord:
-    """One collection; ``children`` in search order where it is CHAINED."""
-
-    name: str
-    kind: CollectionKind
-    children: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -85,7 +68,7 @@ class DatasetQuery:
     limit: int | None = None
 
 
-class Catalog(GarbageCatalog, Protocol):
+class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
     """The registry. Calls block (worker threads) and are thread-safe; no transaction outlives a call.
 
     Unless said otherwise, calls raise `DestinationError` (``kind="registry"``) when the database cannot be
@@ -185,13 +168,15 @@ class Catalog(GarbageCatalog, Protocol):
     def collections(self, pattern: str = "*") -> list[CollectionRecord]:
         """Return collections whose name matches the glob, by name."""
 
-    def set_chain(self, name: str, children: Sequence[str]) -> None:
-        """Define a CHAINED collection.
+    def set_chain(self, name: str, children: Sequence[str], edit: str = ChainEdit.SET) -> None:
+        """Define a CHAINED collection, or edit its children; made where there is none.
+
+        Edits of several processes take turns: none is lost.
 
         Raises
         ------
         NotFoundError
-            A child is unknown.
+            A child is unknown, or children are to be taken out of a chain that is not there.
         ConflictError
             A cycle (``kind="cycle"``), or the name is taken by another kind.
         """

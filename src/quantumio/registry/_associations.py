@@ -12,8 +12,9 @@ from quantumio.model import DataId, DataIdValue, DatasetRef, Timespan, check_run
 from quantumio.ports import CollectionKind
 from quantumio.registry._arguments import check_name, check_refs
 from quantumio.registry._clock import Clock
-from quantumio.registry._collections import check_kind, insert_collection
+from quantumio.registry._collections import check_kind
 from quantumio.registry._engine import Database
+from quantumio.registry._lives import insert_collection
 from quantumio.registry._members import Member, Present, members_of, without_conflicts
 from quantumio.registry._names import Collection, Edit, Names, NamesCache, TypeEntry
 from quantumio.registry._universe_schema import GroupTables

@@ -26,7 +26,17 @@ from quantumio.model import (
     Transaction,
     TransactionRecord,
 )
-from quantumio.ports import CollectionKind, CollectionRecord, DatasetQuery, Destinations, ObjectRecord
+from quantumio.ports import (
+    ChainEdit,
+    CollectionKind,
+    CollectionRecord,
+    CollectionRemoval,
+    DatasetQuery,
+    Deletion,
+    Destinations,
+    LineageEntry,
+    ObjectRecord,
+)
 from quantumio.registry._arguments import check_time
 from quantumio.registry._associations import Associations
 from quantumio.registry._clock import Clock
@@ -34,17 +44,20 @@ from quantumio.registry._collections import Collections
 from quantumio.registry._commit import Commits
 from quantumio.registry._commit_rows import ArtifactWriter
 from quantumio.registry._dataset_types import DatasetTypes
+from quantumio.registry._deletions import Deletions
 from quantumio.registry._dimensions import DimensionRecords
 from quantumio.registry._engine import Database
 from quantumio.registry._find import Finder
 from quantumio.registry._garbage import Garbage
 from quantumio.registry._intents import Intents
+from quantumio.registry._lineage import Lineages
 from quantumio.registry._migrations import check_revision, migrate, revision
 from quantumio.registry._names import NamesCache
 from quantumio.registry._outbox import Outbox
 from quantumio.registry._owners import Owners
 from quantumio.registry._query import Queries
 from quantumio.registry._records import RecordQueries
+from quantumio.registry._removals import Removals
 from quantumio.registry._schema import CLOCK, REPOSITORY
 from quantumio.registry._uninterrupted import after_abandoned, uninterrupted
 from quantumio.registry._universe import make_universe, universe_from_wire, universe_to_wire
@@ -73,15 +86,18 @@ class SqlCatalog:
         self._records = DimensionRecords(database, self._tables, clock)
         self._record_queries = RecordQueries(database, self._tables)
         self._collections = Collections(database, names, clock)
+        self._removals = Removals(database, names, clock)
         self._associations = Associations(database, names, clock)
         self._outbox = Outbox(database)
         self._owners = Owners(database)
         self._intents = Intents(database, clock, self._owners, self._outbox)
         self._artifacts = ArtifactWriter(database)
         self._commits = Commits(database, names, clock, self._outbox, self._artifacts)
-        self._garbage = Garbage(database, clock)
+        self._garbage = Garbage(database, names, clock)
         self._workspaces = Workspaces(database)
         self._clock = clock
+        self._deletions = Deletions(database, names, clock)
+        self._lineages = Lineages(database, names)
         self._finder = Finder(database, names)
         self._queries = Queries(database, self._tables, names)
 
@@ -158,9 +174,15 @@ class SqlCatalog:
         """Return collections whose name matches the glob, by name."""
         return self._collections.records(pattern)
 
-    def set_chain(self, name: str, children: Sequence[str]) -> None:
-        """Define a CHAINED collection, new or anew."""
-        uninterrupted(lambda: self._collections.set_chain(name, children))
+    def set_chain(self, name: str, children: Sequence[str], edit: str = ChainEdit.SET) -> None:
+        """Define a CHAINED collection, new or anew, or edit its children."""
+        uninterrupted(lambda: self._collections.set_chain(name, children, edit))
+
+    def remove_collection(
+        self, name: str, *, unlink: bool = False, dry_run: bool = True
+    ) -> CollectionRemoval:
+        """End a collection; its name may be given to another one later."""
+        return uninterrupted(lambda: self._removals.remove(name, unlink=unlink, dry_run=dry_run))
 
     def associate(self, name: str, refs: Sequence[DatasetRef]) -> None:
         """Add refs to a TAGGED collection (made where there is none), all or none."""
@@ -183,6 +205,17 @@ class SqlCatalog:
     ) -> None:
         """End validity within the timespan, truncating and splitting ranges; data IDs may be partial."""
         uninterrupted(lambda: self._associations.decertify(name, dataset_type, timespan, data_ids))
+
+    # -- history
+    def delete(
+        self, ids: Iterable[UUID], *, unlink: bool = False, spare: bool = False, dry_run: bool = True
+    ) -> Deletion:
+        """Delete datasets, all or none; those that are deleted already are no error."""
+        return uninterrupted(lambda: self._deletions.delete(ids, unlink=unlink, spare=spare, dry_run=dry_run))
+
+    def lineage(self, dataset_id: UUID, direction: str, depth: int | None) -> list[LineageEntry]:
+        """Return from what a dataset was made (``up``) or what was made from it (``down``)."""
+        return self._lineages.lineage(dataset_id, direction, depth)
 
     # -- intents
     def register_owner(self, owner: UUID, host: str, boot_id: str) -> None:
@@ -316,6 +349,8 @@ class SqlCatalog:
             self._clock.advance(connection)  # from here on nobody else changes it
             if self._finder.artifact(connection, dataset_id, before.destination) != before:
                 return False
+            if self._deletions.is_removed(connection, dataset_id):
+                return False  # nobody would find what is put in its place, nor remove it
             self._artifacts.write(connection, [row], update=True)
             return True
 

@@ -9,14 +9,15 @@ import sqlalchemy as sa
 
 from quantumio.errors import ConflictError, ErrorKind, InvalidInputError
 from quantumio.model import check_run
-from quantumio.ports import CollectionKind, CollectionRecord
+from quantumio.ports import ChainEdit, CollectionKind, CollectionRecord
 from quantumio.registry._arguments import check_name, check_names
 from quantumio.registry._clock import Clock
 from quantumio.registry._engine import Database
+from quantumio.registry._lives import insert_collection
 from quantumio.registry._names import Collection, Edit, Names, NamesCache
-from quantumio.registry._schema import CHAIN, COLLECTION
+from quantumio.registry._schema import CHAIN
 
-__all__ = ["Collections", "check_kind", "insert_collection"]
+__all__ = ["Collections", "check_kind", "replace_children"]
 
 
 def check_kind(collection: Collection, kind: CollectionKind) -> Collection:
@@ -33,17 +34,6 @@ def check_kind(collection: Collection, kind: CollectionKind) -> Collection:
             hint="use another name",
         )
     return collection
-
-
-def insert_collection(
-    connection: sa.Connection, names: Names, edit: Edit, name: str, kind: CollectionKind
-) -> Collection:
-    """Make a collection in a write transaction whose edit counts as one of names."""
-    made = Collection(max(names.collections_by_id, default=0) + 1, name, kind)
-    connection.execute(
-        sa.insert(COLLECTION), {"id": made.id, "name": name, "kind": str(kind), "added_seq": edit.seq}
-    )
-    return made
 
 
 class Collections:
@@ -84,36 +74,64 @@ class Collections:
             if fnmatchcase(name, pattern)
         ]
 
-    def set_chain(self, name: str, children: Sequence[str]) -> None:
-        """Define a chain, new or anew."""
+    def set_chain(self, name: str, children: Sequence[str], edit: str = ChainEdit.SET) -> None:
+        """Define a chain, new or anew, or edit the one that is there: read and written under the clock."""
         check_run(name, "collection")
+        how = _check_edit(edit)
         wanted = _children(name, children)
         with self._database.edit(f"defining the chain {name}") as connection:
-            edit = self._clock.advance(connection, names=True)
+            step = self._clock.advance(connection, names=True)
             names = self._names.load(connection)
-            members = [names.collection(child) for child in wanted]
-            chain = names.collections.get(name)
-            if chain is None:
-                chain = insert_collection(connection, names, edit, name, CollectionKind.CHAINED)
+            given = [names.collection(child) for child in wanted]
+            if how is ChainEdit.REMOVE:
+                chain = check_kind(names.collection(name), CollectionKind.CHAINED)
+            elif (known := names.collections.get(name)) is None:
+                chain = insert_collection(connection, names, step, name, CollectionKind.CHAINED)
             else:
-                check_kind(chain, CollectionKind.CHAINED)
-                _check_cycle(names, chain, members)
-            connection.execute(
-                sa.update(CHAIN)
-                .where(CHAIN.c.collection_id == chain.id, CHAIN.c.removed_seq.is_(None))
-                .values(removed_seq=edit.seq)
-            )
-            rows = [
-                {
-                    "collection_id": chain.id,
-                    "added_seq": edit.seq,
-                    "position": position,
-                    "child_id": member.id,
-                }
-                for position, member in enumerate(members)
-            ]
-            if rows:
-                connection.execute(sa.insert(CHAIN), rows)
+                chain = check_kind(known, CollectionKind.CHAINED)
+                _check_cycle(names, chain, given)
+            replace_children(connection, chain, _edited(chain, [one.id for one in given], how), step)
+
+
+def replace_children(
+    connection: sa.Connection, chain: Collection, children: Sequence[int], edit: Edit
+) -> None:
+    """Give a chain these children."""
+    connection.execute(
+        sa.update(CHAIN)
+        .where(CHAIN.c.collection_id == chain.id, CHAIN.c.removed_seq.is_(None))
+        .values(removed_seq=edit.seq)
+    )
+    rows = [
+        {"collection_id": chain.id, "added_seq": edit.seq, "position": position, "child_id": child}
+        for position, child in enumerate(children)
+    ]
+    if rows:
+        connection.execute(sa.insert(CHAIN), rows)
+
+
+def _check_edit(edit: str) -> ChainEdit:
+    try:
+        return ChainEdit(edit)
+    except ValueError:
+        raise InvalidInputError(
+            f"{edit!r:.80} is no edit of a chain",
+            hint=f"give one of {', '.join(ChainEdit)}",
+            kind=ErrorKind.COLLECTION,
+        ) from None
+
+
+def _edited(chain: Collection, given: list[int], edit: ChainEdit) -> list[int]:
+    others = [child for child in chain.children if child not in given]
+    match edit:
+        case ChainEdit.PREPEND:
+            return given + others
+        case ChainEdit.APPEND:
+            return others + given
+        case ChainEdit.REMOVE:
+            return others
+        case _:
+            return given
 
 
 def _children(name: str, children: Sequence[str]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from quantumio.model import DIRECT, Artifact, ArtifactState, DatasetRef, FollowU
 from quantumio.ports import CollectionKind, Destinations, RegistryTables
 from quantumio.registry._dialect import Rules
 from quantumio.registry._engine import Database
+from quantumio.registry._lives import revive
 from quantumio.registry._outbox import Outbox
 from quantumio.registry._prepared import Prepared
 from quantumio.registry._schema import (
@@ -235,16 +236,21 @@ class Inserts:
 
     def write(self, connection: sa.Connection, verdicts: Verdicts, owner: UUID | None) -> None:
         """Write all of it, tables in the order of their references."""
-        runs = [
-            (run.id, run.name, str(CollectionKind.RUN), verdicts.edit.seq)
-            for run in verdicts.new_runs.values()
-        ]
-        self._database.execute_many(connection, self._collection, runs)
+        self._write_runs(connection, verdicts)
         self._write_transactions(connection, verdicts)
         self._write_origins(connection, verdicts)
         self._write_datasets(connection, verdicts, self._database.rules.uuid_in)
         self._reveal_rows(connection, verdicts)
         self._write_follow_ups(connection, verdicts, owner)
+
+    def _write_runs(self, connection: sa.Connection, verdicts: Verdicts) -> None:
+        new = []
+        for run in verdicts.new_runs.values():
+            if verdicts.has_lived(run):
+                revive(connection, run, verdicts.edit)
+            else:
+                new.append((run.id, run.name, str(CollectionKind.RUN), verdicts.edit.seq))
+        self._database.execute_many(connection, self._collection, new)
 
     def _write_transactions(self, connection: sa.Connection, verdicts: Verdicts) -> None:
         uuid_in = self._database.rules.uuid_in

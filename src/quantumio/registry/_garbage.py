@@ -13,6 +13,8 @@ from quantumio.model import Artifact, ArtifactState, TransactionState
 from quantumio.ports import ObjectRecord
 from quantumio.registry._clock import Clock
 from quantumio.registry._engine import Database
+from quantumio.registry._known_rows import removed_of
+from quantumio.registry._names import NamesCache
 from quantumio.registry._schema import ARTIFACT, GC_CANDIDATE, OBJECT, OWNER, TRASH, TXN
 
 __all__ = ["Garbage"]
@@ -25,8 +27,9 @@ _UNCOMMITTED: Final = ("PREPARING", "QUARANTINED", "ABORTED")
 class Garbage:
     """Tells which objects of a store are dead, and remembers since when."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, names: NamesCache, clock: Clock) -> None:
         self._database = database
+        self._names = names
         self._clock = clock
         self._now = database.rules.now()
 
@@ -116,7 +119,22 @@ class Garbage:
         at = sa.and_(OBJECT.c.store == wanted.c.store, OBJECT.c.path == wanted.c.path)
         named = sa.select(ARTIFACT.c.object_id).where(ARTIFACT.c.object_id == OBJECT.c.id).exists()
         statement = sa.select(OBJECT.c.path).select_from(wanted.join(OBJECT, at)).where(named)
-        return set(connection.execute(statement).scalars())
+        found = set(connection.execute(statement).scalars())
+        return found - self._of_removed(connection, stores, found)
+
+    def _of_removed(self, connection: sa.Connection, stores: Sequence[str], named: Iterable[str]) -> set[str]:
+        """Return those of the paths that are in the trash, and that only deleted datasets have."""
+        trashed = set(self._trashed(connection, stores, named))
+        if not trashed:
+            return trashed  # the usual case
+        wanted = self._wanted(stores, trashed)
+        at = sa.and_(OBJECT.c.store == wanted.c.store, OBJECT.c.path == wanted.c.path)
+        statement = sa.select(OBJECT.c.path, ARTIFACT.c.dataset_id).select_from(
+            wanted.join(OBJECT, at).join(ARTIFACT, ARTIFACT.c.object_id == OBJECT.c.id)
+        )
+        holders = [(path, id_) for path, id_ in connection.execute(statement)]
+        removed = removed_of(connection, self._names.load(connection), {id_ for _, id_ in holders})
+        return trashed - {path for path, id_ in holders if id_ not in removed}
 
     def _trashed(
         self, connection: sa.Connection, stores: Sequence[str], paths: Iterable[str]

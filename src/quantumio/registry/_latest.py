@@ -27,44 +27,46 @@ class LatestVersions:
     ) -> dict[Key, Version]:
         """Return the versions of those keys that have any."""
         groups: dict[tuple[str, ...], tuple[GroupTables, list[Key]]] = {}
+        # A run that was removed has numbers that are not given again.
+        runs = {run: names.collections.get(run) or names.once(run) for run in {key[0] for key in keys}}
         for key, entry in keys.items():
-            if key[0] in names.collections:  # a run that is not there has no versions
+            if runs[key[0]] is not None:
                 groups.setdefault(entry.group.dimensions, (entry.group, []))[1].append(key)
         found: dict[Key, Version] = {}
+        ids = {run: entry.id for run, entry in runs.items() if entry is not None}
         for group, wanted in groups.values():
             statement, types = self._database.prepare(_statement, self._database.rules, group), _types(group)
             rows = (
-                [index, names.collections[run].id, type_id, *values]
-                for index, (run, type_id, values) in enumerate(wanted)
+                [index, ids[run], type_id, *values] for index, (run, type_id, values) in enumerate(wanted)
             )
             value = self._database.rules.rows_value(rows, types)
             result = connection.exec_driver_sql(statement.sql, statement.values({"wanted": value})).all()
             for index, version, txid, removed in result:
                 if version is not None:
+                    run, *rest = wanted[index]
                     found[wanted[index]] = self._version(
-                        connection, names, group, wanted[index], version, txid, removed
+                        connection, group, (ids[run], *rest), version, txid, removed
                     )
         return found
 
     def _version(
         self,
         connection: sa.Connection,
-        names: Names,
         group: GroupTables,
-        key: Key,
+        key: tuple[int, int, tuple[Any, ...]],
         top: int,
         txid: Any,
         removed: Any,
     ) -> Version:
         if removed is None:
             return Version(top, top, self._database.rules.uuid_out(txid))
-        run, type_id, values = key
+        run_id, type_id, values = key
         table = group.dataset
         here = zip(group.columns.values(), values, strict=True)
         row = connection.execute(
             sa.select(table.c.v, table.c.txid)
             .where(
-                table.c.run_id == names.collections[run].id,
+                table.c.run_id == run_id,
                 table.c.type_id == type_id,
                 *(table.c[column] == value for column, value in here),
                 table.c.removed_seq.is_(None),

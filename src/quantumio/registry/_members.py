@@ -55,17 +55,18 @@ def members_of(
     """Yield what is committed of the refs, by dimension group; what the registry says of them holds."""
     by_id = {ref.id: ref for ref in refs}
     types = _types_of(connection, list(by_id))
-    if not missing_is_fine and (missing := [ref for ref in refs if ref.id not in types]):
-        raise NotFoundError(
-            f"{missing[0]} is not committed{f', nor are {len(missing) - 1} others' if missing[1:] else ''}",
-            hint="commit it, and wait for the commit, before it goes into a collection",
-        )
     groups: dict[tuple[str, ...], tuple[GroupTables, list[UUID]]] = {}
     for id_, type_id in types.items():
         group = names.types_by_id[type_id].group
         groups.setdefault(group.dimensions, (group, []))[1].append(id_)
-    for group, ids in groups.values():
-        yield group, list(_rows_of(connection, group, ids, by_id))
+    found = [(group, list(_rows_of(connection, group, ids, by_id))) for group, ids in groups.values()]
+    there = {member.id for _, members in found for member in members}
+    if not missing_is_fine and (missing := [ref for ref in refs if ref.id not in there]):
+        raise NotFoundError(
+            f"{missing[0]} is not committed{f', nor are {len(missing) - 1} others' if missing[1:] else ''}",
+            hint="commit it, and wait for the commit, before it goes into a collection",
+        )
+    yield from found
 
 
 def _types_of(connection: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, int]:
@@ -85,7 +86,9 @@ def _rows_of(
     for start in range(0, len(ids), _CHUNK):
         part = ids[start : start + _CHUNK]
         for id_, type_id, *values in connection.execute(
-            sa.select(table.c.id, table.c.type_id, *columns).where(table.c.id.in_(part))
+            sa.select(table.c.id, table.c.type_id, *columns).where(
+                table.c.id.in_(part), table.c.removed_seq.is_(None)
+            )
         ):
             yield Member(id_, type_id, tuple(values), by_id[id_])
 

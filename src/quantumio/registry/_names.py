@@ -101,6 +101,12 @@ class Names:
                 kind=ErrorKind.NO_COLLECTION,
             ) from None
 
+    def once(self, name: str) -> Collection | None:
+        """Return a collection that is there no more; a name keeps its number, for when it lives again."""
+        if name in self.collections:
+            return None
+        return next((entry for entry in self.collections_by_id.values() if entry.name == name), None)
+
     def types_like(self, patterns: Iterable[str]) -> list[TypeEntry]:
         """Return dataset types by names and globs, by name; all where there is no pattern.
 

@@ -299,8 +299,13 @@ class Verdicts:
                     CommitFailed(txid=transaction.txid, kind=ErrorKind.COLLECTION, message=message)
                 )
         for run in sorted(missing):
+            before = self._names.once(run)
             number = max(self._names.collections_by_id, default=0) + len(self.new_runs) + 1
-            self.new_runs[run] = Collection(number, run, CollectionKind.RUN)
+            self.new_runs[run] = Collection(before.id if before else number, run, CollectionKind.RUN)
+
+    def has_lived(self, run: Collection) -> bool:
+        """Whether a run that is being made was there before, and removed."""
+        return run.id in self._names.collections_by_id
 
     def run_id(self, run: str) -> int:
         """Return the number of a run that is there or is being made."""

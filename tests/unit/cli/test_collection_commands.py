@@ -65,6 +65,40 @@ def test_chains_search_in_order_and_may_be_redefined(quantumio):
     assert (done.exit_code, done.error["kind"]) == (4, "cycle")
 
 
+@pytest.mark.usefixtures("biases")
+def test_chains_are_edited(quantumio, image):
+    quantumio("put", image, "bias", "instrument=ST8", "detector=0", "--run", "u/ada/bias2")
+    quantumio("chain", "best", "u/ada/bias")
+    document = quantumio("chain", "best", "u/ada/bias2", "--prepend", "--json").document
+    assert document == {"collection": "best", "children": ["u/ada/bias2", "u/ada/bias"]}
+    quantumio("chain", "best", "u/ada/bias2", "--append")
+    done = quantumio("chain", "best", "u/ada/bias2", "--remove")
+    assert done.lines == ["best searches u/ada/bias."]
+    done = quantumio("chain", "best", "u/ada/bias", "--remove")
+    assert done.lines == ["best searches nothing."]
+
+
+@pytest.mark.usefixtures("biases")
+def test_collection_is_removed_when_it_is_said_twice(quantumio):
+    quantumio("associate", "tag", "bias")
+    quantumio("chain", "best", "tag")
+    done = quantumio("remove-collection", "tag", "--delete", "--json", fails=True)
+    assert (done.exit_code, done.error["kind"]) == (4, "in_use")
+    done = quantumio("remove-collection", "tag", "--unlink")
+    assert done.lines == ["Would remove the TAGGED collection tag with 2 members and from best."]
+    assert count(quantumio, "tag") == 2
+    document = quantumio("remove-collection", "tag", "--unlink", "--delete", "--json").document
+    assert document == {
+        "dry_run": False, "collection": "tag", "kind": "TAGGED", "members": 2, "chains": ["best"]
+    }  # fmt: skip
+    assert quantumio("query", "-c", "tag", fails=True).exit_code == 3
+    assert count(quantumio, "u/ada/bias") == 2
+    done = quantumio("remove-collection", "best", "--delete")
+    assert done.lines == ["Removed the CHAINED collection best."]
+    done = quantumio("remove-collection", "u/ada/bias", "--delete", "--json", fails=True)
+    assert (done.exit_code, done.error["kind"]) == (4, "in_use")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "kind"),
     [

@@ -1,0 +1,108 @@
+"""What was made from what, and what is there no more."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from quantumio import AsyncButler
+from quantumio.errors import ConflictError, ErrorKind, NotFoundError, StateError
+from quantumio.testing import collect_garbage_at_once
+
+RUN = "u/ada/isr"
+
+
+@pytest.fixture
+def night(make_root, open_butler):
+    return open_butler(make_root(), run=RUN)
+
+
+def put(butler, visit, *, reads=(), **options):
+    with butler.context() as ctx:
+        for ref in reads:
+            ctx.get(ref)
+        ctx.put({"visit": visit}, "stats", visit=visit, **options)
+    return ctx.refs[0]
+
+
+def test_lineage_is_had_as_refs_and_as_a_table(night):
+    first = put(night, 1)
+    second = put(night, 2, reads=[first])
+    third = put(night, 3, reads=[second])
+    assert night.lineage(third).refs() == [second, first]
+    assert night.lineage(first, "down", depth=1).refs() == [second]
+    table = night.lineage(str(third.id)).table()
+    assert table.select(["level", "status", "dataset_type", "visit", "run", "version", "id"]).to_pylist() == [
+        {"level": level, "status": "committed", "dataset_type": "stats", "visit": 3 - level, "run": RUN,
+         "version": 1, "id": str(ref.id)}
+        for level, ref in ((1, second), (2, first))
+    ]  # fmt: skip
+    night.delete(first, dry_run=False)
+    assert night.lineage(third).refs() == [second]
+    assert night.lineage(third).table().column("status").to_pylist() == ["committed", "removed"]
+    with pytest.raises(NotFoundError):
+        night.lineage("0192c5d2-4c00-7a3b-8f1e-2d9b6f1a7c10")
+
+
+def test_lineage_is_known_by_the_repository_that_has_it(make_root, open_butler):
+    one, other = make_root("one"), make_root("other")
+    first = put(open_butler(other, run=RUN), 1)
+    second = put(open_butler(other, run=RUN), 2, reads=[first])
+    both = open_butler([one, other])
+    assert both.lineage(second).refs() == [first]
+    mine = put(open_butler(one, run=RUN), 1)
+    assert both.lineage(mine).refs() == []
+    with pytest.raises(NotFoundError):
+        both.lineage("0192c5d2-4c00-7a3b-8f1e-2d9b6f1a7c10")
+
+
+def test_deleted_is_found_no_more_and_its_bytes_go_last(night):
+    (ref, kept) = (put(night, 1), put(night, 2))
+    (place,) = night.where_is(ref)
+    assert night.delete([ref]).refs == (ref,)
+    assert night.get(ref) == {"visit": 1}
+    night.delete(night.query("stats", visit=1), dry_run=False)
+    for look in (night.get, night.where_is):
+        with pytest.raises(NotFoundError):
+            look(ref)
+    assert not night.exists(ref)
+    assert night.find("stats", visit=1) is None
+    path = Path(unquote(urlsplit(place.url).path))
+    assert path.exists()
+    assert not night.fsck(level=2).findings
+    assert collect_garbage_at_once(night).removed == 1
+    assert not path.exists()
+    assert night.get(kept) == {"visit": 2}
+
+
+def test_members_are_deleted_when_they_are_unlinked(night):
+    ref = put(night, 1)
+    night.associate("tag", [ref])
+    with pytest.raises(ConflictError, match="'tag'") as error:
+        night.delete(ref.id, dry_run=False)
+    assert error.value.kind is ErrorKind.IN_USE
+    assert night.get(ref) == {"visit": 1}
+    assert night.delete(ref, unlink=True, dry_run=False).collections == ("tag",)
+    assert night.query("stats", collections="tag").count() == 0
+
+
+def test_reader_deletes_nothing(make_root, open_butler):
+    root = make_root()
+    ref = put(open_butler(root, run=RUN), 1)
+    reader = open_butler(root, readonly=True)
+    with pytest.raises(StateError):
+        reader.delete(ref, dry_run=False)
+    assert reader.exists(ref)
+
+
+@pytest.mark.asyncio
+async def test_history_is_asked_and_made_on_event_loops(make_root, open_butler):
+    root = make_root()
+    first = put(open_butler(root, run=RUN), 1)
+    second = put(open_butler(root, run=RUN), 2, reads=[first])
+    async with AsyncButler(root) as butler:
+        assert (await butler.lineage(second)).refs() == [first]
+        await butler.chain("best", [RUN], edit="append")
+        assert (await butler.remove_collection("best", dry_run=False)).members == 1
+        assert (await butler.delete(first, dry_run=False)).refs == (first,)
+        assert not await butler.exists(first)

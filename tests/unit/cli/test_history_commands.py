@@ -1,0 +1,74 @@
+"""Commands that tell of the past, and that delete."""
+
+import attrs
+import pytest
+
+from quantumio import Butler
+from quantumio.model import DataId, DatasetRef, OutputRecord, Transaction
+from quantumio.system import environment
+
+
+@pytest.fixture
+def made(quantumio, image, repository):
+    """A bias, and a calexp that was made from it; returns their ids."""
+    quantumio("put", image, "bias", "instrument=ST8", "detector=0", "--run", "u/ada/bias")
+    with Butler(repository, run="u/ada/isr", instrument="ST8", collections=["u/ada/bias"]) as butler:
+        bias = butler.find("bias", detector=0, collections="u/ada/bias")
+        with butler.context() as ctx:
+            value = ctx.get(bias)
+            ctx.put(value, "calexp", visit=33, detector=0)
+    return str(bias.id), str(ctx.refs[0].id)
+
+
+def test_lineage_is_told_both_ways(quantumio, made):
+    bias, calexp = made
+    document = quantumio("lineage", "calexp", "visit=33", "--json").document
+    (one,) = document["datasets"]
+    assert (document["direction"], one["id"]) == ("up", calexp)
+    (entry,) = one["lineage"]
+    assert (entry["level"], entry["id"], entry["status"], entry["ref"]["id"]) == (1, bias, "committed", bias)
+    (one,) = quantumio("lineage", bias, "--down", "--depth", "1", "--json").document["datasets"]
+    assert [entry["id"] for entry in one["lineage"]] == [calexp]
+    done = quantumio("lineage", calexp)
+    assert any("bias" in line and "committed" in line for line in done.lines)
+    assert quantumio("lineage", bias, "--depth", "-1", fails=True).exit_code == 2
+
+
+def test_temporaries_have_their_identity_alone(quantumio, repository):
+    temporary = environment.uuid7()
+    with Butler(repository, run="u/ada/isr", instrument="ST8") as butler:
+        catalog = butler._session.repositories[0].catalog
+        ref = DatasetRef(
+            environment.uuid7(),
+            butler.dataset_type("bias"),
+            DataId({"instrument": "ST8", "detector": 0}),
+            "r",
+        )
+        whole = Transaction(
+            txid=environment.uuid7(),
+            run="r",
+            key=None,
+            outputs=(OutputRecord(ref=ref, expect=None, artifacts=()),),
+        )
+        catalog.flip([attrs.evolve(whole, inputs=(temporary,))])
+    done = quantumio("lineage", str(ref.id))
+    assert any(str(temporary) in line and "temporary" in line for line in done.lines)
+    (one,) = quantumio("lineage", str(ref.id), "--json").document["datasets"]
+    assert one["lineage"][0]["ref"] is None
+
+
+def test_delete_looks_first_and_then_does_it(quantumio, made):
+    bias, calexp = made
+    done = quantumio("delete", "calexp", "visit=33")
+    assert done.lines[-1].startswith("Would delete 1; 1 objects (")
+    assert quantumio("query", "calexp", "--json").document["count"] == 1
+    quantumio("associate", "tag", calexp)
+    done = quantumio("delete", calexp, "--delete", "--json", fails=True)
+    assert (done.exit_code, done.error["kind"]) == (4, "in_use")
+    document = quantumio("delete", calexp, "--delete", "--unlink", "--json").document
+    assert document["collections"] == ["tag"]
+    assert [one["id"] for one in document["datasets"]] == [calexp]
+    assert quantumio("query", "calexp", "--json").document["count"] == 0
+    assert quantumio("delete", calexp, "--delete", fails=True).exit_code == 3
+    (one,) = quantumio("lineage", bias, "--down", "--json").document["datasets"]
+    assert one["lineage"][0]["status"] == "removed"
