@@ -8,7 +8,7 @@ from quantumio.butler._deferred import DeferredDataset
 from quantumio.butler._handles import AsyncReceipt, AsyncTicket, Receipt, Ticket
 from quantumio.butler._imported_datasets import DatasetImport
 from quantumio.butler._imported_dimensions import DimensionImport
-from quantumio.butler._query import AsyncQuery, Query
+from quantumio.butler._query import AsyncQuery, Page, Query
 from quantumio.butler._records import DatasetVersion, Location
 from quantumio.butler._termination import drain_on_sigterm
 
@@ -26,6 +26,7 @@ __all__ = [
     "DeferredDataset",
     "DimensionImport",
     "Location",
+    "Page",
     "Query",
     "Receipt",
     "Ticket",

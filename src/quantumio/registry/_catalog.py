@@ -415,6 +415,22 @@ class SqlCatalog:
         """Return the number of matches, without fetching them."""
         return self._queries.count(query)
 
+    def any(self, query: DatasetQuery) -> bool:
+        """Tell whether there is a match."""
+        return self._queries.exists(query)
+
+    def page(
+        self, query: DatasetQuery, size: int, after: str | None = None
+    ) -> tuple[list[StoredDataset], str | None]:
+        """Return so many matches behind those of a page before, and the token of the next page."""
+        return self._queries.page(query, size, after)
+
+    def columns(
+        self, query: DatasetQuery, columns: Sequence[str] | None = None, *, label: str = ""
+    ) -> Iterator[Any]:
+        """Return the matches as Arrow record batches, at least one, lazily; the query is checked at once."""
+        return self._queries.columns(query, columns, label)
+
 
 def create_registry(
     url: str,
