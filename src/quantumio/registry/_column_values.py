@@ -109,16 +109,22 @@ def columns_of(
     return [column(name) for name in columns]
 
 
-def _uuids(values: Sequence[Any], prefix: str) -> pa.Array:
-    """Return UUIDs as texts: 16 bytes each, or the driver's own."""
+def _uuids(values: Sequence[Any] | bytes, prefix: str) -> pa.Array:
+    """Return UUIDs as texts: one behind the other, or 16 bytes each, or the driver's own."""
     import pyarrow as pa
 
     before = np.frombuffer(prefix.encode(), np.uint8)
-    joined = b"".join([value.bytes if isinstance(value, UUID) else value for value in values])
-    digits = np.frombuffer(joined.hex().encode(), np.uint8).reshape(-1, 32)
-    text = np.full((len(values), len(before) + 36), ord("-"), np.uint8)
+    if not isinstance(values, bytes):
+        values = b"".join([_bytes(value) for value in values])
+    digits = np.frombuffer(values.hex().encode(), np.uint8).reshape(-1, 32)
+    size = len(digits)
+    text = np.full((size, len(before) + 36), ord("-"), np.uint8)
     text[:, : len(before)] = before
     for begin, end, place in _DASHES:
         text[:, len(before) + place : len(before) + place + end - begin] = digits[:, begin:end]
-    offsets = np.arange(len(values) + 1, dtype=np.int32) * text.shape[1]
-    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(text))
+    offsets = np.arange(size + 1, dtype=np.int32) * text.shape[1]
+    return pa.StringArray.from_buffers(size, pa.py_buffer(offsets), pa.py_buffer(text))
+
+
+def _bytes(value: Any) -> bytes:
+    return value.bytes if isinstance(value, UUID) else bytes(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +16,7 @@ from quantumio.registry._arguments import check_names
 from quantumio.registry._column_values import ARTIFACT_VALUES, COLUMNS, columns_of, schema_of
 from quantumio.registry._engine import Database
 from quantumio.registry._observed import OBSERVED, observed_columns
-from quantumio.registry._pages import OrderKey, ordered, pages
+from quantumio.registry._pages import OrderKey, gathered_pages, ordered, pages
 from quantumio.registry._planning import Plan, Planner
 from quantumio.registry._query_order import order_of
 from quantumio.registry._schema import ARTIFACT, TXN
@@ -35,7 +35,8 @@ _ARTIFACT: Final = (
     ARTIFACT.c.state,
 )
 _STATES: Final = ("ok", "pending", "missing", "corrupt")  # the better one first
-_FIRST_PAGE: Final = 1024
+_FIRST_PAGE: Final = 4096
+_LARGEST_PAGE: Final = 65_536
 _MERGED: Final = 16_384
 
 
@@ -66,12 +67,17 @@ class _Reading:
             *self._observed.names,
         ]
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its rows are told by no other table."""
+        return not (self._has_times or self._has_artifacts or self._observed.names)
+
     def statement(self) -> sa.Select[Any]:
         return self.source.statement(self._head)
 
     def page(self, page: sa.Select[Any]) -> sa.Select[Any]:
         """Return a page of the statement, its keys added, with what other tables say of its rows."""
-        if not (self._has_times or self._has_artifacts or self._observed.names):
+        if self.is_plain:
             return page
         found = page.subquery("page")
         columns = list(found.c)
@@ -153,10 +159,13 @@ class ColumnReader:
 
         schema = schema_of(self._tables.universe, names)
 
-        def batch(reading: _Reading, rows: Sequence[Any]) -> pa.RecordBatch:
-            values = dict(zip(reading.names, zip(*rows, strict=True), strict=False))
-            arrays = columns_of(plan.names, reading.source.entry, values, len(rows), names, schema, label)
+        def made(reading: _Reading, size: int, columns: Iterable[Any]) -> pa.RecordBatch:
+            values = dict(zip(reading.names, columns, strict=False))
+            arrays = columns_of(plan.names, reading.source.entry, values, size, names, schema, label)
             return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+        def batch(reading: _Reading, rows: Sequence[Any]) -> pa.RecordBatch:
+            return made(reading, len(rows), zip(*rows, strict=True))
 
         readings = [_Reading(self._tables, plan, source, names) for source in plan.sources]
         came = False
@@ -169,25 +178,40 @@ class ColumnReader:
         else:
             left = plan.limit
             for reading in readings:
-                for rows in self._rows(plan, reading):
-                    came = True
-                    yield batch(reading, rows if left is None else rows[:left])
-                    left = None if left is None else max(0, left - len(rows))
                 if left == 0:
                     break
+                for size, columns in self._pages(reading, left):
+                    came = True
+                    yield made(reading, size, columns)
+                    left = None if left is None else left - size
         if not came:
             yield pa.RecordBatch.from_pylist([], schema=schema)
+
+    def _pages(self, reading: _Reading, limit: int | None) -> Iterator[tuple[int, Iterable[Any]]]:
+        """Yield how many rows come, and their columns."""
+        if reading.is_plain:
+            rules, keys = self._database.rules, reading.source.keys
+
+            def fetch(statement: sa.Select[Any]) -> Sequence[Any]:
+                return self._database.read(lambda connection: connection.execute(statement).one())
+
+            yield from gathered_pages(
+                reading.statement(), keys, limit, rules, fetch, _FIRST_PAGE, _LARGEST_PAGE
+            )
+            return
+        for rows in self._rows(reading, limit):
+            yield len(rows), zip(*rows, strict=True)
 
     def _numbered(
         self, plan: Plan, number: int, reading: _Reading
     ) -> Iterator[tuple[tuple[Any, ...], int, Any]]:
         """Yield rows with their place in the order, and the number of their source."""
         begin = -len(reading.source.keys)
-        for rows in self._rows(plan, reading):
+        for rows in self._rows(reading, plan.limit):
             for row in rows:
                 yield order_of(row[begin:], plan.order_by), number, row
 
-    def _rows(self, plan: Plan, reading: _Reading) -> Iterator[list[Any]]:
+    def _rows(self, reading: _Reading, limit: int | None) -> Iterator[list[Any]]:
         def fetch(page: sa.Select[Any]) -> list[Any]:
             statement = reading.page(page)
 
@@ -197,7 +221,7 @@ class ColumnReader:
 
             return reading.whole(self._database.read(rows))
 
-        return pages(reading.statement(), reading.source.keys, plan.limit, fetch, _FIRST_PAGE)
+        return pages(reading.statement(), reading.source.keys, limit, fetch, _FIRST_PAGE, _LARGEST_PAGE)
 
 
 def _interleaved(

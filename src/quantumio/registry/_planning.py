@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import evolve, frozen
@@ -51,6 +51,7 @@ class Planner:
         self._tables = tables
         self._names = names
         self._past = PastNames(tables)
+        self._now = database.prepare(_now)
 
     def plan(self, query: DatasetQuery, *, in_order: bool = True) -> Plan:
         """Return the plan of a query; its matches in any order where ``in_order`` is False.
@@ -66,7 +67,7 @@ class Planner:
         data_id = {name: check_data_id_value(universe, name, value) for name, value in query.data_id.items()}
         query = evolve(query, data_id=data_id)
         expression = None if query.where is None else parse(query.where)
-        seq, names = self._database.read(lambda connection: self._moment(connection, query.as_of))
+        seq, names = self._at(query.as_of)
         collections, searched_in_order = names.search_like(query.collections)
         moment = Moment(collections, searched_in_order and query.find_first, seq)
         sources: list[Source] = []
@@ -106,13 +107,23 @@ class Planner:
                 )
         return order_by
 
+    def _at(self, as_of: int | None) -> tuple[int, Names]:
+        ((seq, edits),) = self._database.fetch(self._now, {})
+        if as_of in (None, seq) and edits == (names := self._names.last).edits:
+            return seq, names
+        return self._database.read(lambda connection: self._moment(connection, as_of))
+
     def _moment(self, connection: sa.Connection, as_of: int | None) -> tuple[int, Names]:
-        seq = connection.execute(sa.select(CLOCK.c.seq).where(CLOCK.c.id == 1)).scalar_one()
+        seq, _ = connection.execute(_now()).one()
         if as_of is None or as_of == seq:
             names = self._names.load(connection)
             self._names.learn(names)
             return seq, names
         return as_of, self._past.load(connection, check_past(as_of, seq))
+
+
+def _now() -> sa.Select[Any]:
+    return sa.select(CLOCK.c.seq, CLOCK.c.edits).where(CLOCK.c.id == 1)
 
 
 def check_past(as_of: object, now: int) -> int:

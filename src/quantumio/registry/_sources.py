@@ -21,6 +21,7 @@ from quantumio.registry._where import Where, data_id_condition
 
 __all__ = ["Moment", "Source"]
 
+_UUIDS = ("id", "txid")
 _HEAD = ("id", "run_id", "type_id", "v", "txid", "commit_seq")
 _LEAST_INTEGER = -(1 << 63)
 _MOST_APART = 32
@@ -121,7 +122,7 @@ class Source:
     def statement(self, head: Sequence[str] = _HEAD) -> sa.Select[Any]:
         """Return the statement: head and dimensions; UUIDs as the driver gives them."""
         rows, group = self._rows, self._entry.group
-        columns = [rows.c.v if name == "v" else raw(rows.c[name]) for name in head]
+        columns = [raw(rows.c[name]) if name in _UUIDS else rows.c[name] for name in head]
         return self._selected([*columns, *(rows.c[column] for column in group.columns.values())])
 
     def number(self) -> sa.Select[Any]:

@@ -114,13 +114,20 @@ def test_no_match_gives_one_batch_with_all_columns(catalog: SqlCatalog) -> None:
         assert {*ALL, "visit"} <= set(batch.schema.names)
 
 
-def test_many_rows_come_in_several_batches(catalog: SqlCatalog, commit: Commit) -> None:
-    commit(CALEXP, [visit(number // 10, number % 10) for number in range(3000)])
-    query = DatasetQuery(dataset_types=("calexp",))
-    batches = list(catalog.columns(query, ["visit", "detector"]))
-    assert len(batches) > 1
-    found = [(row["visit"], row["detector"]) for row in rows(catalog, query, ["visit", "detector"])]
-    assert found == [divmod(number, 10) for number in range(3000)]
+@pytest.mark.parametrize("versions", ["latest", "all"])
+def test_many_rows_come_in_several_batches(
+    catalog: SqlCatalog, commit: Commit, versions: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quantumio.registry._columns._FIRST_PAGE", 16)
+    commit(CALEXP, [visit(number // 10, number % 10) for number in range(200)])
+    commit(CALEXP, [visit(number // 10, number % 10) for number in range(50)])
+    for order_by in ((), ("run",), ("-visit",)):
+        query = DatasetQuery(dataset_types=("calexp",), order_by=order_by, versions=versions)
+        for columns in (["visit", "detector", "version", "id"], ["id", "committed"]):
+            assert len(list(catalog.columns(query, columns))) > 2
+            found = [row["id"] for row in rows(catalog, query, columns)]
+            assert found == [str(stored.ref.id) for stored in catalog.query(query)]
+            assert rows(catalog, evolve(query, limit=40), columns) == rows(catalog, query, columns)[:40]
 
 
 def test_when_and_where_datasets_were_observed(catalog: SqlCatalog, commit: Commit) -> None:
