@@ -445,6 +445,18 @@ class Catalog(GarbageCatalog, Protocol):
     def count(self, query: DatasetQuery) -> int:
         """Return the number of matches, without fetching them."""
 
+    def searches_calibrations(self, collections: Sequence[str]) -> bool:
+        """Tell whether any of these collections, or any in their chains, is of calibrations.
+
+        Names that there are not count as none.
+        """
+
+    def implied_values(self, element: str, keys: Mapping[str, int | str]) -> Mapping[str, int | str]:
+        """Return what the record with these keys says of the dimensions that the element implies.
+
+        Empty where there is no such record.
+        """
+
     def any(self, query: DatasetQuery) -> bool:
         """Tell whether there is a match, without fetching it."""
 

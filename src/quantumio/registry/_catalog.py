@@ -38,6 +38,7 @@ from quantumio.registry._dimensions import DimensionRecords
 from quantumio.registry._engine import Database
 from quantumio.registry._find import Finder
 from quantumio.registry._garbage import Garbage
+from quantumio.registry._implied import ImpliedValues
 from quantumio.registry._intents import Intents
 from quantumio.registry._migrations import check_revision, migrate, revision
 from quantumio.registry._names import NamesCache
@@ -82,6 +83,8 @@ class SqlCatalog:
         self._garbage = Garbage(database, clock)
         self._workspaces = Workspaces(database)
         self._clock = clock
+        self._names = names
+        self._implied = ImpliedValues(database, self._tables)
         self._finder = Finder(database, names)
         self._queries = Queries(database, self._tables, names)
 
@@ -414,6 +417,14 @@ class SqlCatalog:
     def count(self, query: DatasetQuery) -> int:
         """Return the number of matches, without fetching them."""
         return self._queries.count(query)
+
+    def searches_calibrations(self, collections: Sequence[str]) -> bool:
+        """Tell whether any of these collections, or any in their chains, is of calibrations."""
+        return self._names.current().searches_calibrations(collections)
+
+    def implied_values(self, element: str, keys: Mapping[str, int | str]) -> dict[str, int | str]:
+        """Return what the record with these keys says of the dimensions that the element implies."""
+        return self._implied.of(element, keys)
 
     def any(self, query: DatasetQuery) -> bool:
         """Tell whether there is a match."""
