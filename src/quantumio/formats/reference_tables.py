@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from quantumio.errors import ErrorKind, InvalidInputError
@@ -11,7 +11,7 @@ from quantumio.errors import ErrorKind, InvalidInputError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["reference_table"]
+__all__ = ["column_batch", "reference_table"]
 
 FORMS = ("arrow", "astropy", "pandas", "polars", "numpy", "votable")
 
@@ -55,6 +55,21 @@ def reference_table(batches: Iterable[object], form: str, droppable: Collection[
     delegate = ArrowTableDelegate()
     delegate.check_form(form)
     return delegate.convert(table, form)
+
+
+def column_batch(columns: Mapping[str, tuple[str, Sequence[object]]]) -> object:
+    """Return columns of equal length as an Arrow record batch.
+
+    Parameters
+    ----------
+    columns
+        Name to kind (``str`` or ``int``) and values; None where a row has none.
+    """
+    import pyarrow as pa
+
+    types = {"str": pa.string(), "int": pa.int64()}
+    arrays = [pa.array(values, types[kind]) for kind, values in columns.values()]
+    return pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
 
 def _is_empty(column: pa.ChunkedArray) -> bool:

@@ -445,6 +445,22 @@ class Catalog(GarbageCatalog, Protocol):
     def count(self, query: DatasetQuery) -> int:
         """Return the number of matches, without fetching them."""
 
+    def find_each(
+        self,
+        dataset_type: DatasetType,
+        data_ids: Sequence[DataId],
+        timespans: Sequence[Timespan | None],
+        collections: Sequence[str],
+    ) -> tuple[list[UUID | None], list[int]]:
+        """Look many complete data IDs up, each at its time, as `find` does one.
+
+        Returns
+        -------
+        tuple
+            Of each the match, None where there is none or more than one; and how many matches there are in
+            the first collection that has any.
+        """
+
     def searches_calibrations(self, collections: Sequence[str]) -> bool:
         """Tell whether any of these collections, or any in their chains, is of calibrations.
 

@@ -29,6 +29,7 @@ from quantumio.model import (
 from quantumio.ports import CollectionKind, CollectionRecord, DatasetQuery, Destinations, ObjectRecord
 from quantumio.registry._arguments import check_time
 from quantumio.registry._associations import Associations
+from quantumio.registry._calibrations import Calibrations
 from quantumio.registry._clock import Clock
 from quantumio.registry._collections import Collections
 from quantumio.registry._commit import Commits
@@ -86,6 +87,7 @@ class SqlCatalog:
         self._names = names
         self._implied = ImpliedValues(database, self._tables)
         self._finder = Finder(database, names)
+        self._calibrations = Calibrations(database, names, self._finder)
         self._queries = Queries(database, self._tables, names)
 
     # -- what it is
@@ -417,6 +419,16 @@ class SqlCatalog:
     def count(self, query: DatasetQuery) -> int:
         """Return the number of matches, without fetching them."""
         return self._queries.count(query)
+
+    def find_each(
+        self,
+        dataset_type: DatasetType,
+        data_ids: Sequence[DataId],
+        timespans: Sequence[Timespan | None],
+        collections: Sequence[str],
+    ) -> tuple[list[UUID | None], list[int]]:
+        """Return of each data ID, at its time, the match if there is one, and how many there are."""
+        return self._calibrations.find_each(dataset_type, data_ids, timespans, collections)
 
     def searches_calibrations(self, collections: Sequence[str]) -> bool:
         """Tell whether any of these collections, or any in their chains, is of calibrations."""
