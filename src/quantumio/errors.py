@@ -53,6 +53,8 @@ class ErrorKind(StrEnum):
     UNDECLARED = "undeclared"
     MUTATED_AFTER_PUT = "mutated_after_put"
     COLLECTION = "collection"
+    MOMENT = "moment"
+    PAGE_TOKEN = "page_token"  # noqa: S105
     ARGUMENT = "argument"
     # not found
     NO_REPOSITORY = "no_repository"
@@ -62,6 +64,7 @@ class ErrorKind(StrEnum):
     NO_FILE = "no_file"
     NO_TICKET = "no_ticket"
     PENDING = "pending"
+    REMOVED = "removed"
     # conflicts
     EXISTS = "exists"
     DUPLICATE_OUTPUT = "duplicate_output"

@@ -39,8 +39,13 @@ async def test_put_commit_get(async_butler):
     assert await async_butler.query("*").count() == 2
     assert {ref.dataset_type.name async for ref in async_butler.query("*")} == {"calexp", "source"}
     assert len([table async for table in async_butler.query("source").get_all(as_="arrow")]) == 1
-    table = await async_butler.query("*").table()
+    query = async_butler.query("*")
+    table = await query.table()
     assert table.num_rows == 2
+    assert await query.exists()
+    page = await query.page(1)
+    assert [*page.refs, *(await query.page(1, page.next)).refs] == [ref async for ref in query]
+    assert [batch.num_rows async for batch in query.batches(["id"])] == [1, 1]
 
 
 async def test_context_without_entering_opens_by_itself(make_butler, tmp_path):

@@ -34,6 +34,8 @@ def test_calibrations_of_a_real_camera_are_found(empty_catalog: SqlCatalog, regi
     ]
     assert _differences(empty_catalog, types, by_instant) == []
     assert _kinds(by_instant) == {"found": 526, "none": 152}
+    for asked in (by_visit, by_instant):
+        assert _differences_of_all(empty_catalog, types, asked) == []
 
 
 def _registered(catalog: SqlCatalog, rows: list[dict[str, str]]) -> dict[str, DatasetType]:
@@ -93,6 +95,27 @@ def _differences(
             run = _AMBIGUOUS if error.kind is ErrorKind.AMBIGUOUS_CALIBRATION else str(error)
         if run != row["found_run"]:
             wrong.append((row, run))
+    return wrong
+
+
+def _differences_of_all(
+    catalog: SqlCatalog, types: dict[str, DatasetType], asked: list[tuple[dict[str, str], Timespan]]
+) -> list[tuple[dict[str, str], str]]:
+    """Return the same as `_differences`, of look-ups of all data IDs of a collection at once."""
+    wrong = []
+    for name, collection in {(row["dataset_type"], row["collection"]) for row, _ in asked}:
+        some = [
+            (row, span)
+            for row, span in asked
+            if (row["dataset_type"], row["collection"]) == (name, collection)
+        ]
+        data_ids = [_data_id(types[name], row) for row, _ in some]
+        ids, numbers = catalog.find_each(types[name], data_ids, [span for _, span in some], [collection])
+        stored = catalog.stored(id_ for id_ in ids if id_ is not None)
+        for (row, _), id_, number in zip(some, ids, numbers, strict=True):
+            run = _AMBIGUOUS if number > 1 else "" if id_ is None else stored[id_].ref.run
+            if run != row["found_run"] or (number == 1) is (id_ is None):
+                wrong.append((row, run))
     return wrong
 
 

@@ -9,7 +9,7 @@ from quantumio.butler._handles import AsyncReceipt, AsyncTicket, Receipt, Ticket
 from quantumio.butler._imported_datasets import DatasetImport
 from quantumio.butler._imported_dimensions import DimensionImport
 from quantumio.butler._lineage import Lineage
-from quantumio.butler._query import AsyncQuery, Query
+from quantumio.butler._query import AsyncQuery, Page, Query
 from quantumio.butler._records import DatasetVersion, Location
 from quantumio.butler._termination import drain_on_sigterm
 
@@ -28,6 +28,7 @@ __all__ = [
     "DimensionImport",
     "Lineage",
     "Location",
+    "Page",
     "Query",
     "Receipt",
     "Ticket",

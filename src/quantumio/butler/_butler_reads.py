@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from quantumio.butler._butler_base import ButlerBase
 from quantumio.butler._deferred import DeferredDataset
+from quantumio.butler._find_each import find_each
 from quantumio.butler._lookup import resolve_output
 from quantumio.butler._query import Query, parse_order
 from quantumio.butler._reading import ReadRequest
@@ -136,6 +137,54 @@ class Reads(ButlerBase):
         except NotFoundError:
             return False
         return True
+
+    def find_each(
+        self,
+        dataset_type: str,
+        data_ids: Iterable[Mapping[str, object]],
+        *,
+        collections: Collections = None,
+        as_: str = "arrow",
+    ) -> object:
+        """Look many data IDs up at once, such as the flats for all detectors of many visits.
+
+        Parameters
+        ----------
+        dataset_type
+            Its name.
+        data_ids
+            As `find` takes them: complete, or with an exposure or visit that says when; `query_data_ids`
+            gives them.
+        collections
+            As for `find`.
+        as_
+            Form of the table, as for `Query.table`.
+
+        Returns
+        -------
+        object
+            A row for each data ID, in order: its keys, ``id``, and ``matches``: 0 where there is none, 1, or
+            more where it is ambiguous, as several calibrations are valid; then ``id`` is empty, too.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such dataset type or collection.
+        InvalidInputError
+            A data ID is wrong, or there is no such form.
+        """
+        from quantumio.formats import column_batch, reference_table
+
+        path = self._session.search_path(collections)
+        found = find_each(self._session, check_identifier(dataset_type, "dataset type"), data_ids, path)
+        universe = self._first.catalog.universe
+        keys = universe.sort({name for data_id, _, _ in found for name in data_id})
+        columns: dict[str, tuple[str, list[object]]] = {
+            name: (str(universe[name].key), [data_id.get(name) for data_id, _, _ in found]) for name in keys
+        }
+        columns["id"] = ("str", [None if id_ is None else str(id_) for _, id_, _ in found])
+        columns["matches"] = ("int", [number for _, _, number in found])
+        return reference_table([column_batch(columns)], as_)
 
     def ref(self, dataset_id: UUID | str) -> DatasetRef:
         """Return the ref of a committed dataset by its UUID.

@@ -18,7 +18,6 @@ from quantumio.model import (
     data_id_of_keys,
     make_data_id,
 )
-from quantumio.ports import CollectionKind
 
 __all__ = ["Lookup", "find_stored", "resolve_lookup", "resolve_output"]
 
@@ -102,7 +101,7 @@ def resolve_lookup(
             for name, value in defaults.items()
             if name in universe and universe[name].temporal and name not in known.dimensions
         }
-    if not extra or not _searches_calibrations(repository, collections):
+    if not extra or not repository.catalog.searches_calibrations(collections):
         resolved = _complete(repository, known, given, defaults)
         _check_implied(repository, known, resolved, implied)
         return Lookup(dataset_type=known, data_id=resolved)
@@ -118,8 +117,9 @@ def resolve_lookup(
         )
     own = {name: value for name, value in given.items() if name in known.dimensions}
     follow: dict[str, DataIdValue] = {}
-    for recorder in reversed(recorders):
-        follow |= _implied_values(recorder, extra, moment)
+    if not set(known.dimensions) <= own.keys():  # of a bias nothing more needs to be found out
+        for recorder in reversed(recorders):
+            follow |= _implied_values(recorder, extra, moment)
     for name, value in (follow | implied).items():
         if name in known.dimensions:
             own.setdefault(name, value)
@@ -221,23 +221,8 @@ def _implied_values(
         keys = {key: known[key] for key in dimension.record_keys if key in known}
         if not dimension.implies or len(keys) < len(dimension.record_keys):
             continue
-        for record in repository.catalog.dimension_records(dimension.name, keys, None, {}):
-            for name in dimension.implies:
-                if isinstance(value := record.get(name), (int, str)) and name not in values:
-                    values[name] = known[name] = value
-                    todo.append(name)
+        for name, value in repository.catalog.implied_values(dimension.name, keys).items():
+            if name not in values:
+                values[name] = known[name] = value
+                todo.append(name)
     return values
-
-
-def _searches_calibrations(repository: Repository, collections: Sequence[str]) -> bool:
-    records = {record.name: record for record in repository.catalog.collections()}
-    todo, seen = list(collections), set()
-    while todo:
-        record = records.get(name := todo.pop())
-        if record is None or name in seen:
-            continue
-        seen.add(name)
-        if record.kind is CollectionKind.CALIBRATION:
-            return True
-        todo.extend(record.children)
-    return False

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
+from typing import Any
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from quantumio.butler._reading import ReadRequest, read_stored
 from quantumio.butler._repository import Repository
-from quantumio.butler._session import Session, as_names, is_glob
+from quantumio.butler._session import Session, as_names, check_count, is_glob
 from quantumio.butler._threads import in_thread, reading_in_thread
-from quantumio.model import DatasetRef, DimensionUniverse, StoredDataset
+from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.model import DatasetRef, StoredDataset
 from quantumio.ports import DatasetQuery
 
-__all__ = ["AsyncQuery", "Query", "parse_order", "utc"]
+__all__ = ["AsyncQuery", "Page", "Query", "parse_order", "utc"]
 
 _PAGE = 500
 
@@ -68,44 +70,136 @@ class Query:
         for repository, stored in self._stored():
             yield read_stored(repository, stored, request)
 
-    def table(self, as_: str = "arrow") -> object:
+    def exists(self) -> bool:
+        """Tell whether there is a match, without fetching it."""
+        self._session.check_open()
+        return any(repository.catalog.any(query) for repository, query in self._narrowed())
+
+    def page(self, size: int = 1000, after: str | None = None) -> Page:
+        """Return a page of the matches, as a web service hands them out.
+
+        All pages show the moment of the first, whatever is committed or removed meanwhile.
+
+        Parameters
+        ----------
+        size
+            At most so many.
+        after
+            `Page.next` of the page before; None is the first page.
+
+        Raises
+        ------
+        InvalidInputError
+            ``after`` is no token of this query (``kind="page_token"``).
+        """
+        self._session.check_open()
+        check_count(size, "size", 1)
+        number, inner = _split_token(after)
+        narrowed = list(self._narrowed())
+        if number and number >= len(narrowed):
+            raise _bad_token()
+        found: list[DatasetRef] = []
+        for index in range(number, len(narrowed)):
+            repository, query = narrowed[index]
+            stored, following = repository.catalog.page(query, size - len(found), inner or None)
+            found += [one.ref for one in stored]
+            if following is not None:
+                return Page(tuple(found), f"{index}.{following}")
+            inner = ""
+            if len(found) == size and index + 1 < len(narrowed):
+                return Page(tuple(found), f"{index + 1}.")
+        return Page(tuple(found), None)
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[object]:
+        """Yield the matches as Arrow record batches, lazily: any number of them takes little memory.
+
+        Parameters
+        ----------
+        columns
+            Names of columns, as `table` has them. Those of all batches of one repository are the same.
+        """
+        self._session.check_open()
+        left = self._query.limit
+        for repository, narrowed in self._narrowed():
+            query = narrowed if left is None else evolve(narrowed, limit=left)
+            batch: Any
+            for batch in repository.catalog.columns(query, columns, label=repository.label):
+                left = None if left is None else left - batch.num_rows
+                yield batch
+
+    def table(self, as_: str = "arrow", columns: Sequence[str] | None = None) -> object:
         """Return the matches as a reference table.
 
         Parameters
         ----------
         as_
             ``arrow``, ``astropy``, ``pandas``, ``polars``, ``numpy``, or ``votable`` (an XML text).
+        columns
+            Names of columns, in order: fewer are faster. None are all but the last four of those below.
 
         Returns
         -------
         object
             One row a dataset: ``dataset_type``, a column per dimension, ``run``, ``version``, ``id``,
-            ``size`` (bytes), ``digest``, ``destinations``, ``committed`` (UTC), ``access_url``.
+            ``size`` (bytes), ``digest``, ``destinations``, ``status`` (``ok`` where one of them has
+            it whole), ``committed`` (UTC), ``access_url`` (``butler://<repository label>/<id>``).
+            When asked for also those of ObsCore, from the records of dimensions: ``s_region`` (STC-S),
+            ``t_min``, ``t_max`` (MJD, UTC), ``t_exptime`` (seconds).
+
+        Raises
+        ------
+        InvalidInputError
+            There is no such form or column.
         """
         from quantumio.formats import reference_table
 
-        universe = self._session.repositories[0].catalog.universe
-        return reference_table(_reference_columns(list(self._stored()), universe), as_)
+        droppable = () if columns is not None else self._session.repositories[0].catalog.universe.names
+        return reference_table(self._some_batches(columns), as_, droppable)
+
+    def _some_batches(self, columns: Sequence[str] | None) -> Iterator[object]:
+        """Yield batches, one without rows where no repository has any of the collections."""
+        came = False
+        for batch in self.batches(columns):
+            came = True
+            yield batch
+        if not came:
+            first = self._session.repositories[0]
+            nothing = evolve(self._query, collections=(), dataset_types=())
+            yield from first.catalog.columns(nothing, columns, label=first.label)
 
 
-def _reference_columns(
-    rows: list[tuple[Repository, StoredDataset]], universe: DimensionUniverse
-) -> Mapping[str, tuple[str, list[object]]]:
-    """Return kind and values of each column; a dimension that a row does not have is None there."""
-    stored = [one for _, one in rows]
-    used = universe.sort({name for one in stored for name in one.ref.data_id})
-    return {
-        "dataset_type": ("str", [one.ref.dataset_type.name for one in stored]),
-        **{name: (str(universe[name].key), [one.ref.data_id.get(name) for one in stored]) for name in used},
-        "run": ("str", [one.ref.run for one in stored]),
-        "version": ("int", [one.ref.version for one in stored]),
-        "id": ("str", [str(one.ref.id) for one in stored]),
-        "size": ("int", [one.nbytes for one in stored]),
-        "digest": ("str", [one.artifacts[0].digest if one.artifacts else "" for one in stored]),
-        "destinations": ("str", [",".join(a.destination for a in one.artifacts) for one in stored]),
-        "committed": ("time", [utc(one.committed_ns) for one in stored]),
-        "access_url": ("str", [f"butler://{repository.label}/{one.ref.id}" for repository, one in rows]),
-    }
+@frozen
+class Page:
+    """A page of the matches of a query.
+
+    Attributes
+    ----------
+    refs
+        The matches, in order.
+    next
+        Give this to `Query.page` for the next page; None where this is the last.
+    """
+
+    refs: tuple[DatasetRef, ...]
+    next: str | None
+
+
+def _split_token(after: str | None) -> tuple[int, str]:
+    """Return which repository to go on with, and its own token; empty where it begins there."""
+    if after is None:
+        return 0, ""
+    number, dot, inner = str(after).partition(".")
+    if not dot or len(number) > 4 or not (number.isascii() and number.isdigit()):
+        raise _bad_token()
+    return int(number), inner
+
+
+def _bad_token() -> InvalidInputError:
+    return InvalidInputError(
+        "after= takes the token that came with the page before; it is none",
+        hint="give `Page.next` of the same query, or leave it out for the first page",
+        kind=ErrorKind.PAGE_TOKEN,
+    )
 
 
 def utc(nanoseconds: int) -> datetime:
@@ -139,9 +233,23 @@ class AsyncQuery:
         while one := await in_thread(lambda: list(islice(datasets, 1))):
             yield one[0]
 
-    async def table(self, as_: str = "arrow") -> object:
+    async def exists(self) -> bool:
+        """Tell whether there is a match; see `Query.exists`."""
+        return await reading_in_thread((await self._query()).exists)
+
+    async def page(self, size: int = 1000, after: str | None = None) -> Page:
+        """Return a page of the matches; see `Query.page`."""
+        return await reading_in_thread((await self._query()).page, size, after)
+
+    async def batches(self, columns: Sequence[str] | None = None) -> AsyncIterator[object]:
+        """Yield the matches as Arrow record batches; see `Query.batches`."""
+        batches = (await self._query()).batches(columns)
+        while one := await in_thread(lambda: list(islice(batches, 1))):
+            yield one[0]
+
+    async def table(self, as_: str = "arrow", columns: Sequence[str] | None = None) -> object:
         """Return the matches as a reference table; see `Query.table`."""
-        return await reading_in_thread((await self._query()).table, as_)
+        return await reading_in_thread((await self._query()).table, as_, columns)
 
 
 def parse_order(order_by: str | Sequence[str]) -> tuple[str, ...]:

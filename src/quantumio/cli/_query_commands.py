@@ -33,6 +33,7 @@ _NO_DIMENSIONS: Final = (
     "size",
     "digest",
     "destinations",
+    "status",
     "committed",
     "access_url",
 )

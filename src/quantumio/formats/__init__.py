@@ -1,6 +1,6 @@
 """Object <-> bytes and form <-> form: one module per library, loaded when first used."""
 
 from quantumio.formats._installed import InstalledFormats
-from quantumio.formats.reference_tables import reference_table
+from quantumio.formats.reference_tables import column_batch, reference_table
 
-__all__ = ["InstalledFormats", "reference_table"]
+__all__ = ["InstalledFormats", "column_batch", "reference_table"]

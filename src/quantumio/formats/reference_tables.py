@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from quantumio.errors import ErrorKind, InvalidInputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["reference_table"]
+__all__ = ["column_batch", "reference_table"]
 
 FORMS = ("arrow", "astropy", "pandas", "polars", "numpy", "votable")
 
 
-def reference_table(columns: Mapping[str, tuple[str, Sequence[object]]], form: str) -> object:
-    """Return columns of equal length as a table.
+def reference_table(batches: Iterable[object], form: str, droppable: Collection[str] = ()) -> object:
+    """Return batches of columns as a table.
 
     Parameters
     ----------
-    columns
-        Name to kind (``str``, ``int``, or ``time``: datetimes in UTC) and values; None where a row has none.
+    batches
+        Arrow record batches, at least one; a column that one of them lacks has no values there.
     form
         ``arrow``, ``astropy``, ``pandas``, ``polars``, ``numpy``, or ``votable``: a VOTable 1.4 document
         (IVOA), as text.
+    droppable
+        Columns that are left out where there are rows, and none of them has a value of it.
 
     Raises
     ------
@@ -42,8 +44,10 @@ def reference_table(columns: Mapping[str, tuple[str, Sequence[object]]], form: s
             hint=f"use one of {', '.join(FORMS)}",
             kind=ErrorKind.FORM,
         )
-    types = {"str": pa.string(), "int": pa.int64(), "time": pa.timestamp("us", tz="UTC")}
-    table = pa.table({name: pa.array(values, types[kind]) for name, (kind, values) in columns.items()})
+    parts: list[Any] = [pa.Table.from_batches([batch]) for batch in batches]
+    table = pa.concat_tables(parts, promote_options="default")
+    empty = [name for name in droppable if name in table.column_names and _is_empty(table.column(name))]
+    table = table.drop_columns(empty)
     if form == "arrow":
         return table
     if form == "votable":
@@ -51,6 +55,25 @@ def reference_table(columns: Mapping[str, tuple[str, Sequence[object]]], form: s
     delegate = ArrowTableDelegate()
     delegate.check_form(form)
     return delegate.convert(table, form)
+
+
+def column_batch(columns: Mapping[str, tuple[str, Sequence[object]]]) -> object:
+    """Return columns of equal length as an Arrow record batch.
+
+    Parameters
+    ----------
+    columns
+        Name to kind (``str`` or ``int``) and values; None where a row has none.
+    """
+    import pyarrow as pa
+
+    types = {"str": pa.string(), "int": pa.int64()}
+    arrays = [pa.array(values, types[kind]) for kind, values in columns.values()]
+    return pa.RecordBatch.from_arrays(arrays, names=list(columns))
+
+
+def _is_empty(column: pa.ChunkedArray) -> bool:
+    return bool(0 < len(column) == column.null_count)
 
 
 def _votable(table: pa.Table) -> str:
@@ -61,7 +84,7 @@ def _votable(table: pa.Table) -> str:
     columns = {}
     for name in table.column_names:
         column = table.column(name)
-        if pa.types.is_integer(column.type):
+        if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
             missing = column.is_null().to_numpy()
             columns[name] = MaskedColumn(column.fill_null(0).to_numpy(), mask=missing)
         else:  # VOTable has no timestamp: IVOA DALI writes moments as ISO 8601 text

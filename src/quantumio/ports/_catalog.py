@@ -55,6 +55,8 @@ class DatasetQuery:
         Dimensions, ``run``, ``version``, ``commit_seq`` or ``dataset_type``; a leading ``-`` reverses.
     limit
         At most so many; None = all.
+    as_of
+        Look at what there was after this commit or edit; None = now.
     """
 
     dataset_types: tuple[str, ...] = ()
@@ -66,6 +68,7 @@ class DatasetQuery:
     versions: str = "latest"
     order_by: tuple[str, ...] = ()
     limit: int | None = None
+    as_of: int | None = None
 
 
 class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
@@ -426,3 +429,65 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
 
     def count(self, query: DatasetQuery) -> int:
         """Return the number of matches, without fetching them."""
+
+    def find_each(
+        self,
+        dataset_type: DatasetType,
+        data_ids: Sequence[DataId],
+        timespans: Sequence[Timespan | None],
+        collections: Sequence[str],
+    ) -> tuple[list[UUID | None], list[int]]:
+        """Look many complete data IDs up, each at its time, as `find` does one.
+
+        Returns
+        -------
+        tuple
+            Of each the match, None where there is none or more than one; and how many matches there are in
+            the first collection that has any.
+        """
+
+    def searches_calibrations(self, collections: Sequence[str]) -> bool:
+        """Tell whether any of these collections, or any in their chains, is of calibrations.
+
+        Names that there are not count as none.
+        """
+
+    def implied_values(self, element: str, keys: Mapping[str, int | str]) -> Mapping[str, int | str]:
+        """Return what the record with these keys says of the dimensions that the element implies.
+
+        Empty where there is no such record.
+        """
+
+    def any(self, query: DatasetQuery) -> bool:
+        """Tell whether there is a match, without fetching it."""
+
+    def page(
+        self, query: DatasetQuery, size: int, after: str | None = None
+    ) -> tuple[list[StoredDataset], str | None]:
+        """Return one page of the matches, and the token of the next one; None where it is the last.
+
+        All pages show the moment of the first, whatever is committed or removed meanwhile.
+
+        Raises
+        ------
+        InvalidInputError
+            ``kind="page_token"``: ``after`` is no token of this query.
+        """
+
+    def columns(
+        self, query: DatasetQuery, columns: Sequence[str] | None = None, *, label: str = ""
+    ) -> Iterator[object]:
+        """Return the matches as Arrow record batches, lazily; at least one, which tells the columns.
+
+        Parameters
+        ----------
+        columns
+            Names of columns; None are all but those of ObsCore.
+        label
+            Of the repository, for ``access_url``.
+
+        Raises
+        ------
+        InvalidInputError
+            The query is wrong, or there is no such column (``kind="component"``).
+        """

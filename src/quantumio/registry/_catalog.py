@@ -39,6 +39,7 @@ from quantumio.ports import (
 )
 from quantumio.registry._arguments import check_time
 from quantumio.registry._associations import Associations
+from quantumio.registry._calibrations import Calibrations
 from quantumio.registry._clock import Clock
 from quantumio.registry._collections import Collections
 from quantumio.registry._commit import Commits
@@ -49,6 +50,7 @@ from quantumio.registry._dimensions import DimensionRecords
 from quantumio.registry._engine import Database
 from quantumio.registry._find import Finder
 from quantumio.registry._garbage import Garbage
+from quantumio.registry._implied import ImpliedValues
 from quantumio.registry._intents import Intents
 from quantumio.registry._lineage import Lineages
 from quantumio.registry._migrations import check_revision, migrate, revision
@@ -98,7 +100,10 @@ class SqlCatalog:
         self._clock = clock
         self._deletions = Deletions(database, names, clock)
         self._lineages = Lineages(database, names)
+        self._names = names
+        self._implied = ImpliedValues(database, self._tables)
         self._finder = Finder(database, names)
+        self._calibrations = Calibrations(database, names, self._finder)
         self._queries = Queries(database, self._tables, names)
 
     # -- what it is
@@ -449,6 +454,40 @@ class SqlCatalog:
     def count(self, query: DatasetQuery) -> int:
         """Return the number of matches, without fetching them."""
         return self._queries.count(query)
+
+    def find_each(
+        self,
+        dataset_type: DatasetType,
+        data_ids: Sequence[DataId],
+        timespans: Sequence[Timespan | None],
+        collections: Sequence[str],
+    ) -> tuple[list[UUID | None], list[int]]:
+        """Return of each data ID, at its time, the match if there is one, and how many there are."""
+        return self._calibrations.find_each(dataset_type, data_ids, timespans, collections)
+
+    def searches_calibrations(self, collections: Sequence[str]) -> bool:
+        """Tell whether any of these collections, or any in their chains, is of calibrations."""
+        return self._names.current().searches_calibrations(collections)
+
+    def implied_values(self, element: str, keys: Mapping[str, int | str]) -> dict[str, int | str]:
+        """Return what the record with these keys says of the dimensions that the element implies."""
+        return self._implied.of(element, keys)
+
+    def any(self, query: DatasetQuery) -> bool:
+        """Tell whether there is a match."""
+        return self._queries.exists(query)
+
+    def page(
+        self, query: DatasetQuery, size: int, after: str | None = None
+    ) -> tuple[list[StoredDataset], str | None]:
+        """Return so many matches behind those of a page before, and the token of the next page."""
+        return self._queries.page(query, size, after)
+
+    def columns(
+        self, query: DatasetQuery, columns: Sequence[str] | None = None, *, label: str = ""
+    ) -> Iterator[Any]:
+        """Return the matches as Arrow record batches, at least one, lazily; the query is checked at once."""
+        return self._queries.columns(query, columns, label)
 
 
 def create_registry(

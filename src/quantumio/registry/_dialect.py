@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
+import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -117,6 +118,15 @@ class Rules(Protocol):
         before that.
         """
 
+    def gathered(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """Return all values of a column of a subquery, none of them NULL, as one; see `spread`.
+
+        Those of several columns of the same subquery come in the same order.
+        """
+
+    def spread(self, value: Any, kind: sa.types.TypeEngine[Any]) -> Any:
+        """Return the values that were gathered: an array of integers, a list of texts, or bytes of UUIDs."""
+
     def now(self) -> sa.ColumnElement[int]:
         """Return the time by the database's own clock, ns since 1970-01-01 UTC, as SQL.
 
@@ -143,6 +153,14 @@ class Rules(Protocol):
 
     def like(self, column: sa.ColumnElement[str], pattern: str) -> sa.ColumnElement[bool]:
         r"""Match ``%`` and ``_``, case-sensitive; a backslash takes the next character as it is."""
+
+
+def _spread(value: Any, kind: sa.types.TypeEngine[Any]) -> Any:
+    if isinstance(kind, sa.types.NullType):
+        return bytes.fromhex(value)
+    if isinstance(kind, sa.types.Integer):
+        return np.fromstring(value, dtype=np.int64, sep=",")
+    return value.split("\0") if isinstance(value, str) else value
 
 
 def _once(expression: str) -> sa.ColumnElement[int]:
@@ -193,6 +211,16 @@ class SqliteRules:
         greatest = sa.func.max(version).label("v")
         selected = [greatest if column is version else column for column in columns]
         return sa.select(*selected).group_by(*keys)
+
+    def gathered(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        if isinstance(column.type, sa.types.NullType):
+            return sa.func.group_concat(sa.func.hex(column), "")
+        if isinstance(column.type, sa.types.Integer):
+            return sa.func.group_concat(column)
+        return sa.func.group_concat(column, sa.func.char(0))  # no text in a registry has a NUL
+
+    def spread(self, value: Any, kind: sa.types.TypeEngine[Any]) -> Any:
+        return _spread(value, kind)
 
     def now(self) -> sa.ColumnElement[int]:
         # to the millisecond; unixepoch('subsec') is not known to every SQLite that Python brings
@@ -263,6 +291,16 @@ class PostgresqlRules:
         version: sa.ColumnElement[Any],
     ) -> sa.Select[Any]:
         return sa.select(*columns).ext(postgresql.distinct_on(*keys)).order_by(*keys, version.desc())
+
+    def gathered(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        if isinstance(column.type, sa.types.NullType):
+            return sa.func.string_agg(sa.func.encode(sa.func.uuid_send(column), "hex"), "")
+        if isinstance(column.type, sa.types.Integer):
+            return sa.func.string_agg(sa.cast(column, sa.Text), ",")
+        return sa.func.array_agg(column)
+
+    def spread(self, value: Any, kind: sa.types.TypeEngine[Any]) -> Any:
+        return _spread(value, kind)
 
     def now(self) -> sa.ColumnElement[int]:
         # clock_timestamp, not now(): that stands still within a transaction, which may have waited for a lock

@@ -153,6 +153,11 @@ class Names:
                 found.append(self.collection(pattern))
         return self._expand(found), False
 
+    def searches_calibrations(self, names: Sequence[str]) -> bool:
+        """Tell whether any of these collections, or any in their chains, is of calibrations."""
+        known = [self.collections[name] for name in names if name in self.collections]
+        return any(entry.kind is CollectionKind.CALIBRATION for entry in self._expand(known))
+
     def _expand(self, collections: Iterable[Collection]) -> tuple[Collection, ...]:
         out: dict[int, Collection] = {}
         seen: set[int] = set()

@@ -4,61 +4,44 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
-from functools import total_ordering
 from itertools import islice
 from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import evolve, frozen
 
-from quantumio.errors import ErrorKind, InvalidInputError
-from quantumio.model import StoredDataset, check_data_id_value
+from quantumio.model import StoredDataset
 from quantumio.ports import DatasetQuery
-from quantumio.registry._arguments import check_bind, check_limit, check_names
+from quantumio.registry._arguments import check_limit
+from quantumio.registry._columns import ColumnReader
 from quantumio.registry._dialect import raw
 from quantumio.registry._engine import Database
-from quantumio.registry._expression import parse
 from quantumio.registry._find import NO_ARTIFACT, stored_dataset
 from quantumio.registry._find_statements import ARTIFACT_COLUMNS
 from quantumio.registry._names import Names, NamesCache
-from quantumio.registry._pages import pages
-from quantumio.registry._schema import ARTIFACT, CLOCK, OBJECT
-from quantumio.registry._sources import Moment, Source
+from quantumio.registry._page_tokens import PageToken, bad_token, key_values, read_token, write_token
+from quantumio.registry._pages import beyond, pages
+from quantumio.registry._planning import Plan, Planner
+from quantumio.registry._query_order import order_of
+from quantumio.registry._schema import ARTIFACT, OBJECT
+from quantumio.registry._sources import Source
 from quantumio.registry._universe_schema import Tables
 
 __all__ = ["Queries"]
 
 _CHUNK: Final = 500
 _HEAD_SIZE: Final = 7
-_WORDS: Final = ("run", "version", "commit_seq", "dataset_type")
+_LARGEST_FIRST_PAGE: Final = 16_384
 
 
 @frozen(eq=False)
-class _Plan:
-    """A query at one moment: what to read for each dataset type."""
+class _Match:
+    """A dataset, with what tells its place among all matches."""
 
-    names: Names
-    sources: tuple[Source, ...]
-    order_by: tuple[tuple[str, bool], ...]
-    limit: int | None
-
-
-@total_ordering
-class _Descending:
-    """A value whose order is turned round."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Descending) and bool(self.value == other.value)
-
-    def __lt__(self, other: _Descending) -> bool:
-        return bool(other.value < self.value)
-
-    __hash__ = None  # type: ignore[assignment]
+    order: tuple[Any, ...]
+    source: int
+    keys: tuple[Any, ...]
+    stored: StoredDataset
 
 
 class Queries:
@@ -66,22 +49,17 @@ class Queries:
 
     def __init__(self, database: Database, tables: Tables, names: NamesCache) -> None:
         self._database = database
-        self._tables = tables
-        self._names = names
+        self._planner = Planner(database, tables, names)
+        self._columns = ColumnReader(database, tables, self._planner)
 
     def query(self, query: DatasetQuery) -> Iterator[StoredDataset]:
         """Check the query now, and return its matches lazily."""
-        plan = self._plan(query)
-        streams = [self._stream(plan, source) for source in plan.sources]
-        if len(streams) > 1 and plan.order_by:
-            merged = heapq.merge(*streams, key=lambda found: found[0])
-        else:
-            merged = (found for stream in streams for found in stream)
-        return islice((stored for _, stored in merged), plan.limit)
+        plan = self._planner.plan(query)
+        return (match.stored for match in islice(self._matches(plan), plan.limit))
 
     def count(self, query: DatasetQuery) -> int:
         """Return the number of matches."""
-        plan = self._plan(query, counting=True)
+        plan = self._planner.plan(query, in_order=False)
 
         def count(connection: sa.Connection) -> int:
             return sum(connection.execute(source.number()).scalar_one() for source in plan.sources)
@@ -89,75 +67,76 @@ class Queries:
         total = self._database.read(count)
         return total if plan.limit is None else min(total, plan.limit)
 
-    # -- planning
-    def _plan(self, query: DatasetQuery, *, counting: bool = False) -> _Plan:
-        query = _with_lists(query)
-        order_by = self._checked(query)
-        universe = self._tables.universe
-        data_id = {name: check_data_id_value(universe, name, value) for name, value in query.data_id.items()}
-        query = evolve(query, data_id=data_id)
-        expression = None if query.where is None else parse(query.where)
-        seq, names = self._database.read(self._moment)
-        collections, in_order = names.search_like(query.collections)
-        moment = Moment(collections, in_order and query.find_first, seq)
-        sources: list[Source] = []
-        refused: InvalidInputError | None = None
-        # An order runs across collections; without one they come one after the other.
-        if counting:
-            order_by = ()
-        moments = [moment] if order_by else moment.apart()
-        for entry in names.types_like(query.dataset_types):
-            try:
-                found = [
-                    Source(self._tables, self._database.rules, query, expression, entry, one, order_by)
-                    for one in moments
-                ]
-            except InvalidInputError as error:
-                # A dataset type that only a glob names, and that has no such dimension, has no match.
-                if entry.type.name in query.dataset_types:
-                    raise
-                refused = refused or error
-            else:
-                sources += found
-        if refused is not None and not sources:
-            raise refused
-        return _Plan(names, tuple(sources), order_by, query.limit)
+    def exists(self, query: DatasetQuery) -> bool:
+        """Tell whether there is a match."""
+        plan = self._planner.plan(query, in_order=False)
 
-    def _checked(self, query: DatasetQuery) -> tuple[tuple[str, bool], ...]:
-        """Check what does not depend on the registry, and return the order with its directions."""
-        if query.versions not in ("latest", "all"):
-            raise InvalidInputError(f"versions = {query.versions!r}", hint="use 'latest' or 'all'")
-        order_by = tuple((word.removeprefix("-"), word.startswith("-")) for word in query.order_by)
-        for word, _ in order_by:
-            if word not in _WORDS and word not in self._tables.universe.names:
-                raise InvalidInputError(
-                    f"order_by {word!r} is neither a dimension nor one of {', '.join(_WORDS)}",
-                    hint=f"dimensions are {', '.join(self._tables.universe.names)}",
-                    kind=ErrorKind.DIMENSION,
-                )
-        return order_by
+        def exists(connection: sa.Connection) -> bool:
+            return any(connection.execute(source.any()).first() is not None for source in plan.sources)
 
-    def _moment(self, connection: sa.Connection) -> tuple[int, Names]:
-        seq = connection.execute(sa.select(CLOCK.c.seq).where(CLOCK.c.id == 1)).scalar_one()
-        names = self._names.load(connection)
-        self._names.learn(names)
-        return seq, names
+        return plan.limit != 0 and self._database.read(exists)
+
+    def page(
+        self, query: DatasetQuery, size: int, after: str | None
+    ) -> tuple[list[StoredDataset], str | None]:
+        """Return so many matches behind those of a page before, and the token of the next page."""
+        size = check_limit(size)
+        token = None if after is None else read_token(after, query)
+        left = query.limit if token is None else token.left
+        if token is not None:
+            query_then = evolve(query, as_of=token.seq, limit=None)
+            plan = self._planner.plan(query_then)
+        else:
+            plan = self._planner.plan(query)
+        wanted = size if left is None else min(size, left)
+        matches = list(islice(self._matches(plan, token, wanted + 1), wanted + 1))
+        more = len(matches) > wanted and wanted != left
+        found = matches[:wanted]
+        if not more or not found:
+            return [match.stored for match in found], None
+        last = found[-1]
+        rest = None if left is None else left - wanted
+        following = PageToken(plan.seq, rest, last.source, last.keys)
+        return [match.stored for match in found], write_token(following, query, self._database.rules)
+
+    def columns(self, query: DatasetQuery, columns: Sequence[str] | None, label: str) -> Iterator[Any]:
+        """Return the matches as columns; see `ColumnReader`."""
+        return self._columns.batches(query, columns, label)
 
     # -- reading
-    def _stream(self, plan: _Plan, source: Source) -> Iterator[tuple[tuple[Any, ...], StoredDataset]]:
-        keys = source.keys
+    def _matches(self, plan: Plan, token: PageToken | None = None, first: int = 256) -> Iterator[_Match]:
+        """Yield the matches in order, from the beginning or from where a page ended."""
+        first = min(first, _LARGEST_FIRST_PAGE)
+        values: tuple[Any, ...] = ()
+        if token is not None:
+            if token.source >= len(plan.sources):
+                raise bad_token("it is none")
+            values = key_values(token, plan.sources[token.source].keys, self._database.rules)
+        streams = []
+        for number, source in enumerate(plan.sources):
+            condition = None
+            if token is not None:
+                condition = _rest(plan, source, number, token.source, values)
+                if condition is None and number < token.source:
+                    continue
+            streams.append(self._stream(plan, source, number, condition, first))
+        if len(streams) > 1 and plan.order_by:
+            return heapq.merge(*streams, key=lambda match: match.order)
+        return (match for stream in streams for match in stream)
 
-        def fetch(statement: sa.Select[Any]) -> list[Any]:
-            page = source.with_times(statement)
-            return self._database.read(lambda connection: self._page(connection, plan.names, page, len(keys)))
+    def _stream(
+        self, plan: Plan, source: Source, number: int, rest: sa.ColumnElement[bool] | None, first: int
+    ) -> Iterator[_Match]:
+        size = len(source.keys)
+        statement = source.statement() if rest is None else source.statement().where(rest)
 
-        for page in pages(source.statement(), keys, plan.limit, fetch):
+        def fetch(page: sa.Select[Any]) -> list[Any]:
+            page = source.with_times(page)
+            return self._database.read(lambda connection: self._page(connection, plan.names, page, size))
+
+        for page in pages(statement, source.keys, plan.limit, fetch, first):
             for stored, *values in page:
-                ordered = zip(values, plan.order_by, strict=False)  # the tail of the keys has no part in it
-                yield (
-                    tuple(_Descending(value) if descending else value for value, (_, descending) in ordered),
-                    stored,
-                )
+                yield _Match(order_of(values, plan.order_by), number, tuple(values), stored)
 
     def _page(
         self, connection: sa.Connection, names: Names, statement: sa.Select[Any], keys: int
@@ -174,18 +153,19 @@ class Queries:
         return found
 
 
-def _with_lists(query: DatasetQuery) -> DatasetQuery:
-    """Return the query with its lists and numbers checked."""
-    return evolve(
-        query,
-        dataset_types=check_names(query.dataset_types, "dataset type", ErrorKind.DATASET_TYPE),
-        collections=None
-        if query.collections is None
-        else check_names(query.collections, "collection", ErrorKind.COLLECTION),
-        order_by=check_names(query.order_by, "dimension to order by", ErrorKind.DIMENSION),
-        limit=None if query.limit is None else check_limit(query.limit),
-        bind=check_bind(query.bind),
-    )
+def _rest(
+    plan: Plan, source: Source, number: int, last: int, values: Sequence[Any]
+) -> sa.ColumnElement[bool] | None:
+    """Return the condition of what a source still has behind the last match; None where it has no part in it.
+
+    Matches that are equal in the order come in the order of their sources.
+    """
+    if number == last:
+        return beyond(source.keys, values)
+    words = len(plan.order_by)
+    if not words:
+        return None  # all of an earlier source came, and none of a later one
+    return beyond(source.keys[:words], values[:words], equal_too=number > last)
 
 
 def _artifacts(connection: sa.Connection, ids: Sequence[Any]) -> dict[Any, list[tuple[Any, ...]]]:

@@ -21,6 +21,7 @@ from quantumio.registry._where import Where, data_id_condition
 
 __all__ = ["Moment", "Source"]
 
+_UUIDS = ("id", "txid")
 _HEAD = ("id", "run_id", "type_id", "v", "txid", "commit_seq")
 _LEAST_INTEGER = -(1 << 63)
 _MOST_APART = 32
@@ -113,15 +114,26 @@ class Source:
             *map(OrderKey, tail),
         ]
 
-    def statement(self) -> sa.Select[Any]:
+    @property
+    def entry(self) -> TypeEntry:
+        """The dataset type."""
+        return self._entry
+
+    def statement(self, head: Sequence[str] = _HEAD) -> sa.Select[Any]:
         """Return the statement: head and dimensions; UUIDs as the driver gives them."""
         rows, group = self._rows, self._entry.group
-        columns = [rows.c.v if name == "v" else raw(rows.c[name]) for name in _HEAD]
+        columns = [raw(rows.c[name]) if name in _UUIDS else rows.c[name] for name in head]
         return self._selected([*columns, *(rows.c[column] for column in group.columns.values())])
 
     def number(self) -> sa.Select[Any]:
         """Return the statement that counts the matches."""
         return sa.select(sa.func.count()).select_from(self._selected([self._rows.c.v]).subquery("matches"))
+
+    def any(self) -> sa.Select[Any]:
+        """Return the statement that has a row if there is a match."""
+        # Of equal keys any version will do.
+        one: sa.Select[Any] = sa.select(sa.literal_column("1"))
+        return one.select_from(self._scope.joined(self._rows)).where(*self._conditions).limit(1)
 
     def _selected(self, columns: Sequence[Any]) -> sa.Select[Any]:
         if self._finds_latest:

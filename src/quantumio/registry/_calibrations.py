@@ -1,0 +1,115 @@
+"""Calibrations for many data IDs at once: what is valid at the time of each."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from attrs import field, frozen
+
+from quantumio.errors import ErrorKind
+from quantumio.model import DataId, DatasetType, Timespan
+from quantumio.ports import CollectionKind
+from quantumio.registry._arguments import check_names
+from quantumio.registry._engine import Database
+from quantumio.registry._find import Finder
+from quantumio.registry._names import Collection, NamesCache, TypeEntry
+from quantumio.registry._universe_schema import GroupTables
+
+__all__ = ["Calibrations"]
+
+
+@frozen(eq=False)
+class _Ranges:
+    """The ranges of one data ID in one collection: they do not overlap, and come in the order of time."""
+
+    begins: list[int] = field(factory=list)
+    ends: list[int] = field(factory=list)
+    ids: list[Any] = field(factory=list)
+
+    def valid(self, timespan: Timespan) -> list[Any]:
+        """Return the datasets that are valid in a part of the timespan, each once."""
+        first = bisect_right(self.ends, timespan.begin_ns)
+        found = self.ids[first : bisect_left(self.begins, timespan.end_ns)]
+        return found if len(found) < 2 else list(dict.fromkeys(found))
+
+
+class Calibrations:
+    """Looks calibrations up for many data IDs."""
+
+    def __init__(self, database: Database, names: NamesCache, finder: Finder) -> None:
+        self._database = database
+        self._names = names
+        self._finder = finder
+
+    def find_each(
+        self,
+        dataset_type: DatasetType,
+        data_ids: Sequence[DataId],
+        timespans: Sequence[Timespan | None],
+        collections: Sequence[str],
+    ) -> tuple[list[UUID | None], list[int]]:
+        """Return of each data ID, at its time, the match if there is one, and how many there are.
+
+        The first collection that has any decides, as for one look-up. ``data_ids`` are complete.
+        """
+        names = self._names.current()
+        entry = names.type(dataset_type.name)
+        found: list[UUID | None] = [None] * len(data_ids)
+        numbers = [0] * len(data_ids)
+        left = list(range(len(data_ids)))
+        keys = [tuple([data_id[name] for name in entry.group.dimensions]) for data_id in data_ids]
+        for collection in names.search(check_names(collections, "collection", ErrorKind.COLLECTION)):
+            if not left:
+                break
+            if collection.kind is CollectionKind.CALIBRATION:
+                ranges = self._ranges(entry, collection)
+                for index in left:
+                    timespan, there = timespans[index], ranges.get(keys[index])
+                    if there is None or timespan is None:
+                        continue
+                    valid = there.valid(timespan)
+                    numbers[index] = len(valid)
+                    if len(valid) == 1:
+                        found[index] = self._database.rules.uuid_out(valid[0])
+            else:
+                for index in left:
+                    stored = self._finder.find(entry.type, data_ids[index], [collection.name], None, None)
+                    if stored is not None:
+                        found[index], numbers[index] = stored.ref.id, 1
+            left = [index for index in left if not numbers[index]]
+        return found, numbers
+
+    def _ranges(self, entry: TypeEntry, collection: Collection) -> dict[tuple[Any, ...], _Ranges]:
+        found: dict[tuple[Any, ...], _Ranges] = {}
+        statement = self._database.prepare(_ranges_statement, entry.group)
+        values = {"collection_id": collection.id, "type_id": entry.id}
+        for id_, begin, end, *key in self._database.fetch(statement, values):
+            ranges = found.setdefault(tuple(key), _Ranges())
+            ranges.begins.append(begin)
+            ranges.ends.append(end)
+            ranges.ids.append(id_)
+        return found
+
+
+def _ranges_statement(group: GroupTables) -> sa.Select[Any]:
+    columns, dataset = group.calibration.c, group.dataset.c
+    return (
+        sa.select(
+            columns.dataset_id,
+            columns.begin_ns,
+            columns.end_ns,
+            *(columns[column] for column in group.columns.values()),
+        )
+        .join(group.dataset, dataset.id == columns.dataset_id)
+        .where(
+            columns.collection_id == sa.bindparam("collection_id"),
+            columns.type_id == sa.bindparam("type_id"),
+            columns.removed_seq.is_(None),
+            dataset.removed_seq.is_(None),
+        )
+        .order_by(columns.begin_ns)
+    )

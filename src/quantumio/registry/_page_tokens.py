@@ -1,0 +1,137 @@
+"""Where a page of a query ended, as a text that the next page is asked for with.
+
+A token comes back from outside, so that nothing in it is believed: it holds values, which are checked and
+bound, and no more than the caller could ask for himself.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+from attrs import frozen
+
+from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.ports import DatasetQuery
+from quantumio.registry._arguments import is_text
+from quantumio.registry._dialect import Rules
+from quantumio.registry._pages import OrderKey
+
+__all__ = ["PageToken", "bad_token", "key_values", "read_token", "write_token"]
+
+_INT64: Final = 1 << 63
+_LONGEST: Final = 1 << 16
+
+
+@frozen
+class PageToken:
+    """Where a page ended.
+
+    Attributes
+    ----------
+    seq
+        The moment that all pages show.
+    left
+        How many matches the limit of the query leaves.
+    source, values
+        Which source the last match came from, and the values of its keys.
+    """
+
+    seq: int
+    left: int | None
+    source: int
+    values: tuple[Any, ...]
+
+
+def write_token(token: PageToken, query: DatasetQuery, rules: Rules) -> str:
+    """Return the text of a token."""
+    values = [
+        value if isinstance(value, (int, str)) else [rules.uuid_out(value).hex] for value in token.values
+    ]
+    content = [_of(query), token.seq, token.left, token.source, values]
+    return base64.urlsafe_b64encode(json.dumps(content, separators=(",", ":")).encode()).decode()
+
+
+def read_token(text: str, query: DatasetQuery) -> PageToken:
+    """Return the token of a text; its values are still to be checked.
+
+    Raises
+    ------
+    InvalidInputError
+        It is none of this query.
+    """
+    try:
+        content = json.loads(base64.b64decode(text[:_LONGEST].encode("ascii"), altchars=b"-_", validate=True))
+        of, seq, left, source, values = content
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise bad_token("it is none") from None
+    if of != _of(query):
+        raise bad_token("it is one of another query")
+    most = query.limit
+    is_left = left is None if most is None else _is_number(left) and left <= most
+    if not (_is_number(seq) and _is_number(source) and is_left and isinstance(values, list)):
+        raise bad_token("it is none")
+    return PageToken(seq, left, source, tuple(values))
+
+
+def key_values(token: PageToken, keys: Sequence[OrderKey], rules: Rules) -> tuple[Any, ...]:
+    """Return the values of a token's keys as the driver takes them.
+
+    Raises
+    ------
+    InvalidInputError
+        They are none of these keys.
+    """
+    if len(token.values) != len(keys):
+        raise bad_token("it is none")
+    return tuple(_value(value, key.column, rules) for value, key in zip(token.values, keys, strict=True))
+
+
+def _value(value: Any, column: sa.ColumnElement[Any], rules: Rules) -> Any:
+    kind = column.type
+    if isinstance(kind, sa.types.NullType):
+        if isinstance(value, list) and len(value) == 1 and is_text(value[0], 32):
+            try:
+                return rules.uuid_in(UUID(hex=value[0]))
+            except ValueError:
+                pass
+    elif isinstance(kind, sa.types.Integer):
+        if isinstance(value, int) and not isinstance(value, bool) and -_INT64 <= value < _INT64:
+            return value
+    elif is_text(value):
+        return value
+    raise bad_token("it is none")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _INT64
+
+
+def _of(query: DatasetQuery) -> str:
+    """Return what tells a query from others."""
+    parts = (
+        query.dataset_types,
+        query.collections,
+        sorted(query.data_id.items()),
+        query.where,
+        sorted((name, repr(value)) for name, value in query.bind.items()),
+        query.find_first,
+        query.versions,
+        query.order_by,
+        query.limit,
+    )
+    return hashlib.sha256(repr(parts).encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def bad_token(why: str) -> InvalidInputError:
+    """Return the error about a text that is no token here."""
+    return InvalidInputError(
+        f"after= takes the token that came with the page before; {why}",
+        hint="give `Page.next` of the same query, or leave it out for the first page",
+        kind=ErrorKind.PAGE_TOKEN,
+    )

@@ -1,0 +1,157 @@
+"""From a query to its plan: checked, at one moment, with the statements that answer it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import sqlalchemy as sa
+from attrs import evolve, frozen
+
+from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.model import check_data_id_value
+from quantumio.ports import DatasetQuery
+from quantumio.registry._arguments import check_bind, check_limit, check_names
+from quantumio.registry._engine import Database
+from quantumio.registry._expression import parse
+from quantumio.registry._names import Names, NamesCache
+from quantumio.registry._past_names import PastNames
+from quantumio.registry._schema import CLOCK
+from quantumio.registry._sources import Moment, Source
+from quantumio.registry._universe_schema import Tables
+
+__all__ = ["Plan", "Planner", "check_past"]
+
+_WORDS: Final = ("run", "version", "commit_seq", "dataset_type")
+
+
+@frozen(eq=False)
+class Plan:
+    """A query at one moment: what to read for each dataset type.
+
+    Attributes
+    ----------
+    seq
+        The last commit or edit that is seen.
+    sources
+        In the order of their matches where ``order_by`` is empty; else their matches are to be merged.
+    """
+
+    names: Names
+    seq: int
+    sources: tuple[Source, ...]
+    order_by: tuple[tuple[str, bool], ...]
+    limit: int | None
+
+
+class Planner:
+    """Checks queries and plans them."""
+
+    def __init__(self, database: Database, tables: Tables, names: NamesCache) -> None:
+        self._database = database
+        self._tables = tables
+        self._names = names
+        self._past = PastNames(tables)
+        self._now = database.prepare(_now)
+
+    def plan(self, query: DatasetQuery, *, in_order: bool = True) -> Plan:
+        """Return the plan of a query; its matches in any order where ``in_order`` is False.
+
+        Raises
+        ------
+        InvalidInputError, NotFoundError
+            The query is wrong.
+        """
+        query = _with_lists(query)
+        order_by = self._checked(query)
+        universe = self._tables.universe
+        data_id = {name: check_data_id_value(universe, name, value) for name, value in query.data_id.items()}
+        query = evolve(query, data_id=data_id)
+        expression = None if query.where is None else parse(query.where)
+        seq, names = self._at(query.as_of)
+        collections, searched_in_order = names.search_like(query.collections)
+        moment = Moment(collections, searched_in_order and query.find_first, seq)
+        sources: list[Source] = []
+        refused: InvalidInputError | None = None
+        # An order runs across collections; without one they come one after the other.
+        if not in_order:
+            order_by = ()
+        moments = [moment] if order_by else moment.apart()
+        for entry in names.types_like(query.dataset_types):
+            try:
+                found = [
+                    Source(self._tables, self._database.rules, query, expression, entry, one, order_by)
+                    for one in moments
+                ]
+            except InvalidInputError as error:
+                # A dataset type that only a glob names, and that has no such dimension, has no match.
+                if entry.type.name in query.dataset_types:
+                    raise
+                refused = refused or error
+            else:
+                sources += found
+        if refused is not None and not sources:
+            raise refused
+        return Plan(names, seq, tuple(sources), order_by, query.limit)
+
+    def _checked(self, query: DatasetQuery) -> tuple[tuple[str, bool], ...]:
+        """Check what does not depend on the registry, and return the order with its directions."""
+        if query.versions not in ("latest", "all"):
+            raise InvalidInputError(f"versions = {query.versions!r}", hint="use 'latest' or 'all'")
+        order_by = tuple((word.removeprefix("-"), word.startswith("-")) for word in query.order_by)
+        for word, _ in order_by:
+            if word not in _WORDS and word not in self._tables.universe.names:
+                raise InvalidInputError(
+                    f"order_by {word!r} is neither a dimension nor one of {', '.join(_WORDS)}",
+                    hint=f"dimensions are {', '.join(self._tables.universe.names)}",
+                    kind=ErrorKind.DIMENSION,
+                )
+        return order_by
+
+    def _at(self, as_of: int | None) -> tuple[int, Names]:
+        ((seq, edits),) = self._database.fetch(self._now, {})
+        if as_of in (None, seq) and edits == (names := self._names.last).edits:
+            return seq, names
+        return self._database.read(lambda connection: self._moment(connection, as_of))
+
+    def _moment(self, connection: sa.Connection, as_of: int | None) -> tuple[int, Names]:
+        seq, _ = connection.execute(_now()).one()
+        if as_of is None or as_of == seq:
+            names = self._names.load(connection)
+            self._names.learn(names)
+            return seq, names
+        return as_of, self._past.load(connection, check_past(as_of, seq))
+
+
+def _now() -> sa.Select[Any]:
+    return sa.select(CLOCK.c.seq, CLOCK.c.edits).where(CLOCK.c.id == 1)
+
+
+def check_past(as_of: object, now: int) -> int:
+    """Return the number of an edit or commit that is over.
+
+    Raises
+    ------
+    InvalidInputError
+        It is none.
+    """
+    if isinstance(as_of, int) and not isinstance(as_of, bool) and 0 <= as_of <= now:
+        return as_of
+    raise InvalidInputError(
+        f"as_of = {as_of!r:.80} is no moment of this registry",
+        hint=f"give the number of a commit or edit, from 0 to {now}",
+        kind=ErrorKind.MOMENT,
+    )
+
+
+def _with_lists(query: DatasetQuery) -> DatasetQuery:
+    """Return the query with its lists and numbers checked."""
+    return evolve(
+        query,
+        dataset_types=check_names(query.dataset_types, "dataset type", ErrorKind.DATASET_TYPE),
+        collections=None
+        if query.collections is None
+        else check_names(query.collections, "collection", ErrorKind.COLLECTION),
+        order_by=check_names(query.order_by, "dimension to order by", ErrorKind.DIMENSION),
+        limit=None if query.limit is None else check_limit(query.limit),
+        bind=check_bind(query.bind),
+    )

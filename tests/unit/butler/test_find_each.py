@@ -1,0 +1,94 @@
+"""Look-ups of many data IDs at once, through a Butler."""
+
+import pytest
+
+from quantumio import ConflictError, InvalidInputError, NotFoundError, Timespan
+
+
+@pytest.fixture
+def night(butler):
+    for visit, band in ((1, "R"), (2, "I"), (3, "R")):
+        butler.insert_dimension(
+            "visit",
+            [
+                {
+                    "instrument": "ST8",
+                    "visit": visit,
+                    "physical_filter": band,
+                    "timespan": Timespan(visit * 10, visit * 10 + 1),
+                }
+            ],
+        )
+    with butler.context(run="gen") as context:
+        for detector in (0, 1):
+            for band in ("R", "I"):
+                context.put({"flat": band}, "flat", detector=detector, physical_filter=band)
+            context.put({"bias": detector}, "bias", detector=detector)
+    with butler.context(run="again") as context:
+        context.put({"bias": 1}, "bias", detector=1)
+    with butler.context() as context:
+        context.put({"visit": 1}, "stats", visit=1)
+    for name, timespan in (("flat", (None, None)), ("bias", (None, None))):
+        butler.certify("calib", list(butler.query(name, collections="gen")), *timespan)
+    return butler
+
+
+def expected(butler, name, data_ids, collections):
+    rows = []
+    for data_id in data_ids:
+        try:
+            found = butler.find(name, data_id, collections=collections)
+        except NotFoundError:
+            found = None
+        except ConflictError:
+            found = "several"
+        rows.append(None if found is None or found == "several" else str(found.id))
+    return rows
+
+
+@pytest.mark.parametrize("collections", [["calib"], ["again", "calib"], ["gen"], ["r"]])
+def test_each_is_what_find_gives(night, collections):
+    by_visit = [{"instrument": "ST8", "visit": v, "detector": d} for v in (1, 2, 3, 9) for d in (0, 1, 5)]
+    complete = [{"instrument": "ST8", "detector": d, "physical_filter": "R"} for d in (0, 1, 5)]
+    for name, data_ids in (("flat", by_visit), ("bias", by_visit), ("flat", complete)):
+        if collections in (["gen"], ["r"]) and data_ids is by_visit:
+            continue  # a visit means nothing in a run of calibrations
+        if collections == ["again", "calib"] and name == "flat" and data_ids is by_visit:
+            data_ids = by_visit[:9]
+        table = night.find_each(name, data_ids, collections=collections)
+        assert table.column("id").to_pylist() == expected(night, name, data_ids, collections)
+        assert table.column("detector").to_pylist() == [one["detector"] for one in data_ids]
+
+
+def test_data_ids_of_records_are_looked_up(night):
+    night.insert_dimension("detector", [{"instrument": "ST8", "detector": number} for number in (0, 1)])
+    data_ids = night.query_data_ids(["visit", "detector"])
+    assert len(data_ids) == 6
+    frame = night.find_each("flat", data_ids, collections="calib", as_="pandas")
+    assert list(frame["matches"]) == [1] * 6
+    assert len(set(frame["id"])) == 4
+
+
+def test_what_cannot_be_looked_up_is_refused(night):
+    assert night.find_each("flat", [], collections="calib").num_rows == 0
+    for wrong in ({"detector": 1}, "flat", 3):
+        with pytest.raises(InvalidInputError, match="no list of data IDs"):
+            night.find_each("flat", wrong, collections="calib")
+    with pytest.raises(InvalidInputError):
+        night.find_each("flat", [{"instrument": "ST8", "detector": 1, "colour": 3}], collections="calib")
+    with pytest.raises(NotFoundError):
+        night.find_each("flat", [], collections="nothing")
+    with pytest.raises(NotFoundError):
+        night.find_each("nothing", [], collections="calib")
+
+
+def test_several_repositories_are_searched_in_turn(night, make_root, open_butler):
+    second = make_root("second")
+    with open_butler(second, run="r") as other:
+        with other.context(run="gen") as context:
+            context.put({"bias": 7}, "bias", detector=7)
+        other.certify("calib", list(other.query("bias", collections="gen")), None, None)
+    both = open_butler([night._session.repositories[0].root, second], run="r")
+    data_ids = [{"instrument": "ST8", "visit": 1, "detector": detector} for detector in (0, 7, 8)]
+    table = both.find_each("bias", data_ids, collections="calib")
+    assert table.column("matches").to_pylist() == [1, 1, 0]
