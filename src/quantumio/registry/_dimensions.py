@@ -12,6 +12,8 @@ from quantumio.model import DataId, Timespan
 from quantumio.registry._clock import Clock
 from quantumio.registry._engine import Database
 from quantumio.registry._record_values import from_row, to_row
+from quantumio.registry._schema import COVER_LEVEL
+from quantumio.registry._sky_cover import covered
 from quantumio.registry._universe_schema import RecordTable, Tables
 
 __all__ = ["DimensionRecords"]
@@ -45,6 +47,8 @@ class DimensionRecords:
                 _number(connection, table, new)
             if new:
                 connection.execute(sa.insert(table.table), [{**row, "added_seq": edit.seq} for row in new])
+            if table.cover is not None:
+                _cover(connection, table, table.cover, new)
         return len(new)
 
     def _new(
@@ -122,6 +126,29 @@ def _number(connection: sa.Connection, table: RecordTable, new: Sequence[dict[st
     greatest = connection.execute(sa.select(sa.func.max(table.table.c.record_id))).scalar_one()
     for number, row in enumerate(new, start=(greatest or 0) + 1):
         row["record_id"] = number
+
+
+def _cover(
+    connection: sa.Connection, table: RecordTable, cover: sa.Table, new: Sequence[dict[str, Any]]
+) -> None:
+    """List new records under the cells that their regions meet."""
+    here = [row for row in new if row["geometry"] is not None]
+    if not here:
+        return
+    element = table.element.name
+    level = connection.execute(
+        sa.select(COVER_LEVEL.c.level).where(COVER_LEVEL.c.element == element)
+    ).scalar()
+    fitting, where, cells = covered([row["geometry"] for row in here], level)
+    if level is None:
+        connection.execute(sa.insert(COVER_LEVEL), {"element": element, "level": fitting})
+    connection.execute(
+        sa.insert(cover),
+        [
+            {"cell": cell, "record_id": here[number]["record_id"]}
+            for number, cell in zip(where.tolist(), cells.tolist(), strict=True)
+        ],
+    )
 
 
 def _span_statement(table: RecordTable) -> sa.Select[Any]:
