@@ -39,5 +39,5 @@ def covered(encoded: Sequence[bytes], level: int | None) -> tuple[int, Ints, Int
         level = fitting_level(regions)
     large = levels_of(regions) < level - _LEVELS_ABOVE
     few, many = np.flatnonzero(~large), np.flatnonzero(large)
-    where, cells = cover(Regions.decode([encoded[number] for number in few]), level)
+    where, cells = cover(Regions.decode([encoded[number] for number in few.tolist()]), level)
     return level, np.concatenate([few[where], many]), np.concatenate([cells, np.full(len(many), ANYWHERE)])

@@ -237,7 +237,7 @@ def _fill(element: str, name: str, cover: sa.Table) -> None:
     )
     level = None
     for batch in _batches(connection, table):
-        regions = {number: encoded for number, text in batch if (encoded := _encoded(text)) is not None}
+        regions = {number: data for number, text in batch if (data := _encoded(text)) is not None}
         if not regions:
             continue
         numbers, encoded = list(regions), list(regions.values())
