@@ -1,4 +1,4 @@
-"""Overlaps of a real survey and of a grid of patches, asked of a registry: as the Rubin Data Butler found them."""
+"""Overlaps of real regions, asked of a registry: as the Rubin Data Butler found them, no difference."""
 
 import struct
 from pathlib import Path

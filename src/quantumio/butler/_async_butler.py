@@ -20,6 +20,7 @@ from quantumio.butler._butler import Butler, Root, note_beside
 from quantumio.butler._context import DataContext
 from quantumio.butler._deferred import DeferredDataset
 from quantumio.butler._handles import AsyncTicket, Ticket, as_async_ticket
+from quantumio.butler._imported_datasets import DatasetImport
 from quantumio.butler._query import AsyncQuery, Query
 from quantumio.butler._session import Collections
 from quantumio.butler._threads import in_thread, reading_in_thread
@@ -28,6 +29,7 @@ from quantumio.engine import (
 )
 from quantumio.errors import StateError
 from quantumio.model import (
+    DIRECT,
     Ack,
     CommitOutcome,
     DatasetRef,
@@ -255,6 +257,23 @@ class AsyncButler(AsyncDefinitions, AsyncReads, AsyncCare):
         butler = await self._opened()
         return await in_thread(
             butler.ingest, files, dataset_type, data_id, run=run, transfer=transfer, format=format, **keys
+        )
+
+    async def import_datasets(
+        self,
+        path: Root,
+        *,
+        root: Root | None = None,
+        transfer: str = DIRECT,
+        storage_classes: Mapping[str, object] | None = None,
+    ) -> DatasetImport:
+        """Insert the datasets of an export of the Rubin Data Butler, with their collections.
+
+        See `Butler.import_datasets`.
+        """
+        butler = await self._opened()
+        return await in_thread(
+            butler.import_datasets, path, root=root, transfer=transfer, storage_classes=storage_classes
         )
 
     async def forget(

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import sqlalchemy as sa
-
 from quantumio.errors import ErrorKind
 from quantumio.model import DataId
 from quantumio.registry._arguments import check_bind, check_names
 from quantumio.registry._engine import Database
 from quantumio.registry._expression import parse
+from quantumio.registry._record_join import has_records
 from quantumio.registry._sky_join import Asked, SkyJoin, families
 from quantumio.registry._sky_search import SkySearch
 from quantumio.registry._tree import Expression, names_of
@@ -42,7 +41,14 @@ class DataIdQueries:
         bind = check_bind(bind)
         expression = None if where is None else parse(where)
         over = self._over(wanted, data_id, expression)
-        asked = Asked(self._tables, self._database.rules, self._counts(over), data_id, where or "", bind)
+        asked = Asked(
+            self._tables,
+            self._database.rules,
+            has_records(self._database, self._tables, over),
+            data_id,
+            where or "",
+            bind,
+        )
         terms = () if expression is None else self._sky.resolve(expression, asked.where, bind)
         whole = asked.part(over, data_id, terms)
         if len(families(self._tables.universe, over)) > 1:
@@ -69,20 +75,3 @@ class DataIdQueries:
         beyond = keys - {*wanted, *universe.implied(wanted)}
         over = universe.required((*wanted, *beyond))
         return over if len(families(universe, over)) > 1 else wanted
-
-    def _counts(self, over: Sequence[str]) -> dict[str, bool]:
-        """Tell of each dimension and relation over these dimensions whether it has records."""
-        names = [
-            element.name
-            for element in self._tables.universe.values()
-            if set(element.record_keys) <= set(over)
-        ]
-        exists = [
-            sa.exists(
-                sa.select(sa.literal_column("1")).select_from(table).where(table.c.removed_seq.is_(None))
-            )
-            for table in (self._tables.record(name).table for name in names)
-        ]
-        statement = sa.select(*(test.label(f"has_{index}") for index, test in enumerate(exists)))
-        row = self._database.read(lambda connection: connection.execute(statement).one())
-        return {name: bool(has) for name, has in zip(names, row, strict=True)}

@@ -8,10 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from quantumio.errors import ConflictError, ErrorKind, InvalidInputError
-from quantumio.model import DataId, Timespan
+from quantumio.model import DataId, DataIdValue, Timespan
 from quantumio.registry._clock import Clock
 from quantumio.registry._engine import Database
-from quantumio.registry._record_values import from_row, to_row
+from quantumio.registry._record_values import check_metadata, from_row, to_row
 from quantumio.registry._schema import COVER_LEVEL
 from quantumio.registry._sky_cover import covered
 from quantumio.registry._universe_schema import RecordTable, Tables
@@ -107,6 +107,17 @@ class DimensionRecords:
         value = self._database.rules.rows_value(keys, types)
         return list(connection.execute(statement, {"wanted": value}).mappings())  # type: ignore[arg-type]
 
+    # -- keys
+    def key(
+        self, element: str, field: str, required: Mapping[str, DataIdValue], value: object
+    ) -> DataIdValue | None:
+        """Return the key of the record whose identifying metadata has a value."""
+        table = self._tables.record(element)
+        values = {table.fields[name]: required[name] for name in table.element.requires}
+        values["value"] = check_metadata(table.kinds[field], value)
+        rows = self._database.fetch(self._database.prepare(_key_statement, table, field), values)
+        return rows[0][0] if rows else None
+
     # -- timespans
     def timespan(self, data_id: DataId) -> Timespan | None:
         """Return the timespan that the most specific temporal record of a data ID has."""
@@ -148,6 +159,15 @@ def _cover(
             {"cell": cell, "record_id": here[number]["record_id"]}
             for number, cell in zip(where.tolist(), cells.tolist(), strict=True)
         ],
+    )
+
+
+def _key_statement(table: RecordTable, field: str) -> sa.Select[Any]:
+    columns, fields = table.table.c, table.fields
+    return sa.select(columns[fields[table.element.name]]).where(
+        *(columns[fields[key]] == sa.bindparam(fields[key]) for key in table.element.requires),
+        columns[fields[field]] == sa.bindparam("value"),
+        columns.removed_seq.is_(None),
     )
 
 

@@ -23,6 +23,8 @@ from quantumio.registry._find_statements import ARTIFACT_COLUMNS
 from quantumio.registry._names import Names, NamesCache
 from quantumio.registry._pages import pages
 from quantumio.registry._schema import ARTIFACT, CLOCK, OBJECT
+from quantumio.registry._sky_datasets import SkyDatasets
+from quantumio.registry._sky_search import SkySearch
 from quantumio.registry._sources import Moment, Source
 from quantumio.registry._universe_schema import Tables
 
@@ -68,6 +70,8 @@ class Queries:
         self._database = database
         self._tables = tables
         self._names = names
+        self._sky = SkySearch(database, tables)
+        self._sky_datasets = SkyDatasets(database, tables, self._sky)
 
     def query(self, query: DatasetQuery) -> Iterator[StoredDataset]:
         """Check the query now, and return its matches lazily."""
@@ -96,7 +100,8 @@ class Queries:
         universe = self._tables.universe
         data_id = {name: check_data_id_value(universe, name, value) for name, value in query.data_id.items()}
         query = evolve(query, data_id=data_id)
-        expression = None if query.where is None else parse(query.where)
+        where = query.where
+        terms = () if where is None else self._sky.resolve(parse(where), where, query.bind)
         seq, names = self._database.read(self._moment)
         collections, in_order = names.search_like(query.collections)
         moment = Moment(collections, in_order and query.find_first, seq)
@@ -108,8 +113,9 @@ class Queries:
         moments = [moment] if order_by else moment.apart()
         for entry in names.types_like(query.dataset_types):
             try:
+                narrow, expression = self._sky_datasets.narrowed(query, terms, entry.type.dimensions)
                 found = [
-                    Source(self._tables, self._database.rules, query, expression, entry, one, order_by)
+                    Source(self._tables, self._database.rules, narrow, expression, entry, one, order_by)
                     for one in moments
                 ]
             except InvalidInputError as error:

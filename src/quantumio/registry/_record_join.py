@@ -9,9 +9,22 @@ import sqlalchemy as sa
 
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import Dimension
+from quantumio.registry._engine import Database
 from quantumio.registry._universe_schema import Tables
 
-__all__ = ["RecordJoin"]
+__all__ = ["RecordJoin", "has_records"]
+
+
+def has_records(database: Database, tables: Tables, over: Sequence[str]) -> dict[str, bool]:
+    """Tell of each dimension and relation over these dimensions whether it has records."""
+    names = [element.name for element in tables.universe.values() if set(element.record_keys) <= set(over)]
+    exists = [
+        sa.exists(sa.select(sa.literal_column("1")).select_from(table).where(table.c.removed_seq.is_(None)))
+        for table in (tables.record(name).table for name in names)
+    ]
+    statement = sa.select(*(test.label(f"has_{index}") for index, test in enumerate(exists)))
+    row = database.read(lambda connection: connection.execute(statement).one())
+    return {name: bool(has) for name, has in zip(names, row, strict=True)}
 
 
 class RecordJoin:

@@ -83,15 +83,14 @@ class SkySearch:
             sought.join(listed, listed.c.cell.between(sought.c.first, sought.c.last))
         )
 
-    def records(self, element: str, region: Region) -> tuple[int, ...]:
-        """Return the numbers of the records whose regions overlap one."""
-        encoded = [region.encode()]
-        candidates = self.near(element, encoded, _FINER)
+    def records(self, element: str, encoded: Sequence[bytes], finer: int = 0) -> tuple[int, ...] | None:
+        """Return the numbers of the records that overlap one of some regions; None if none has a region."""
+        candidates = self.near(element, encoded, finer)
         if candidates is None:
-            return ()
+            return None
         numbers, regions = self._regions(element, candidates)
         found, _ = pairs_of(regions, encoded)
-        return tuple(numbers[position] for position in found.tolist())
+        return tuple(numbers[position] for position in np.unique(found).tolist())
 
     def pairs(self, element: str, other: str) -> tuple[tuple[int, int], ...]:
         """Return the numbers of all records of two elements whose regions overlap."""
@@ -158,7 +157,8 @@ class _Resolved:
             if element and isinstance(name, Name):
                 if isinstance(area, Name):
                     raise self._error(area.at, f"{area.text} is no region", f"{name.text} is one")
-                return Near(name, self.search.records(element, self._region(area)))
+                place = [self._region(area).encode()]
+                return Near(name, self.search.records(element, place, _FINER) or ())
         return test  # of timespans
 
     def _element(self, area: Area) -> str | None:
