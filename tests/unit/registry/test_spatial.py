@@ -297,7 +297,7 @@ def test_images_of_a_patch_and_coadds_of_a_visit(images: SqlCatalog) -> None:
 def test_what_overlaps_cannot_tell_is_refused(images: SqlCatalog) -> None:
     with pytest.raises(InvalidInputError, match="a data ID of note has no dimension 'skymap'"):
         numbers(images, "note", **SKY, tract=0)
-    with pytest.raises(InvalidInputError, match="no dimension 'visit', at character 13"):
+    with pytest.raises(InvalidInputError, match="no dimension 'visit', at character 14"):
         numbers(images, "calexp", "tract = 0 OR visit = 1")
 
 
