@@ -1,7 +1,7 @@
 """Cones, times and filters of two surveys, asked of dimensions that a repository has for itself.
 
-With QUANTUMIO_TEST_ALL_VISITS all 216,233 and 123,768 records are inserted; else all that are to be found, and
-5,000 others.
+With QUANTUMIO_TEST_ALL_VISITS all 216,233 and 123,768 records are inserted; else all that are to be found,
+and 5,000 others.
 """
 
 import hashlib

@@ -24,20 +24,14 @@ _COARSEST, _FINEST = 4, 12  # cells of 4 degrees, and of 1 minute of arc
 _LEVELS_ABOVE = 3  # a region of that many levels coarser fills some 300 cells
 
 
-def fitting_level(regions: Regions) -> int:
+def fitting_level(encoded: Sequence[bytes]) -> int:
     """Return a level at which most of these regions meet a few cells."""
-    return int(np.clip(np.median(levels_of(regions)), _COARSEST, _FINEST))
+    return int(np.clip(np.median(levels_of(Regions.decode(encoded))), _COARSEST, _FINEST))
 
 
-def covered(encoded: Sequence[bytes], level: int | None) -> tuple[int, Ints, Ints]:
-    """Return the level, positions of encoded regions, and the cells of it that hold them.
-
-    Without a level the one that fits them is taken.
-    """
-    regions = Regions.decode(encoded)
-    if level is None:
-        level = fitting_level(regions)
-    large = levels_of(regions) < level - _LEVELS_ABOVE
+def covered(encoded: Sequence[bytes], level: int) -> tuple[Ints, Ints]:
+    """Return positions of encoded regions, and the cells of a level that hold them."""
+    large = levels_of(Regions.decode(encoded)) < level - _LEVELS_ABOVE
     few, many = np.flatnonzero(~large), np.flatnonzero(large)
     where, cells = cover(Regions.decode([encoded[number] for number in few.tolist()]), level)
-    return level, np.concatenate([few[where], many]), np.concatenate([cells, np.full(len(many), ANYWHERE)])
+    return np.concatenate([few[where], many]), np.concatenate([cells, np.full(len(many), ANYWHERE)])

@@ -17,7 +17,7 @@ from quantumio.model import Region
 from quantumio.registry._dialect import BIG_INTEGER as INTEGER
 from quantumio.registry._dialect import BINARY, TEXT, VALUE_TYPES, identifier
 from quantumio.registry._dialect import BINARY_UUID as UUID
-from quantumio.registry._sky_cover import covered
+from quantumio.registry._sky_cover import covered, fitting_level
 
 revision = "0006"
 down_revision = "0005"
@@ -241,11 +241,11 @@ def _fill(element: str, name: str, cover: sa.Table) -> None:
         if not regions:
             continue
         numbers, encoded = list(regions), list(regions.values())
-        fitting, where, cells = covered(encoded, level)
         if level is None:
-            level = fitting
+            level = fitting_level(encoded)
             levels = sa.table("cover_level", sa.column("element", TEXT), sa.column("level", INTEGER))
             connection.execute(sa.insert(levels), {"element": element, "level": level})
+        where, cells = covered(encoded, level)
         connection.execute(
             write, [{"of_record": number, "encoded": data} for number, data in regions.items()]
         )
