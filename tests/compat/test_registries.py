@@ -140,8 +140,8 @@ def test_upgraded_registry_has_the_schema_of_a_new_one(kept: tuple[Place, dict[s
 _KILLED_WITHIN = """
 import os, signal, sys
 from pathlib import Path
-from quantumio.registry import _geometry, upgrade
-_geometry.geometry = lambda region: os.kill(os.getpid(), signal.SIGKILL)  # late: most tables are made anew
+from quantumio.registry import _sky_cover, upgrade
+_sky_cover.covered = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # late: most tables are made anew
 upgrade(sys.argv[1], lock_path=Path(sys.argv[2]))
 """
 

@@ -166,6 +166,21 @@ class Definitions(ButlerBase):
     ) -> list[DataId]:
         """Return the data IDs over these dimensions that exist as dimension records.
 
+        Dimensions of two spatial families, such as visits and patches, are joined by overlap on the sky, and
+        each selects by overlap where only the other is wanted: ``query_data_ids(["patch"], visit=3)``.
+
+        Parameters
+        ----------
+        dimensions
+            Names; those that they require come along.
+        where, bind
+            Expression over dimensions and their metadata, and the values of its ``:name`` parameters. Besides
+            comparisons it takes ``visit.region OVERLAPS CIRCLE(ra, dec, radius)``, or ``POINT(ra, dec)``,
+            ``BOX(ra, dec, width, height)``, ``POLYGON(ra1, dec1, ...)``, ``REGION('...')``, ``:name``,
+            another record's region (degrees of ICRS); and ``visit.timespan OVERLAPS (T'2025-06-24', NULL)``.
+        **keys
+            Values of dimensions that all of them have.
+
         Raises
         ------
         InvalidInputError

@@ -44,6 +44,7 @@ from quantumio.registry._clock import Clock
 from quantumio.registry._collections import Collections
 from quantumio.registry._commit import Commits
 from quantumio.registry._commit_rows import ArtifactWriter
+from quantumio.registry._data_ids import DataIdQueries
 from quantumio.registry._dataset_types import DatasetTypes
 from quantumio.registry._deletions import Deletions
 from quantumio.registry._dimensions import DimensionRecords
@@ -61,6 +62,7 @@ from quantumio.registry._query import Queries
 from quantumio.registry._records import RecordQueries
 from quantumio.registry._removals import Removals
 from quantumio.registry._schema import CLOCK, REPOSITORY
+from quantumio.registry._sky_search import SkySearch
 from quantumio.registry._uninterrupted import after_abandoned, uninterrupted
 from quantumio.registry._universe import make_universe, universe_from_wire, universe_to_wire
 from quantumio.registry._universe_schema import Tables
@@ -86,7 +88,9 @@ class SqlCatalog:
         names = NamesCache(database, self._tables)
         self._dataset_types = DatasetTypes(database, self._tables, names, clock)
         self._records = DimensionRecords(database, self._tables, clock)
-        self._record_queries = RecordQueries(database, self._tables)
+        sky = SkySearch(database, self._tables)
+        self._record_queries = RecordQueries(database, self._tables, sky)
+        self._data_ids = DataIdQueries(database, self._tables, sky)
         self._collections = Collections(database, names, clock)
         self._removals = Removals(database, names, clock)
         self._associations = Associations(database, names, clock)
@@ -168,7 +172,7 @@ class SqlCatalog:
         joined where all their dimensions are asked for and they have records; exposures and visits without
         `visit_definition` records belong together by their numbers.
         """
-        return self._record_queries.data_ids(dimensions, data_id, where, bind)
+        return self._data_ids.data_ids(dimensions, data_id, where, bind)
 
     # -- collections
     def register_collection(self, name: str, kind: CollectionKind) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -12,9 +12,13 @@ from quantumio.model import DataId, DataIdValue, Timespan
 from quantumio.registry._clock import Clock
 from quantumio.registry._engine import Database
 from quantumio.registry._record_values import check_metadata, from_row, to_row
+from quantumio.registry._schema import COVER_LEVEL
+from quantumio.registry._sky_cover import covered, fitting_level
 from quantumio.registry._universe_schema import RecordTable, Tables
 
 __all__ = ["DimensionRecords"]
+
+_BATCH: Final = 2_000
 
 
 class DimensionRecords:
@@ -38,14 +42,39 @@ class DimensionRecords:
         self._database.check_writable()
         if not rows:
             return 0
+        cells = self._cells(table, rows)
         with self._database.edit(f"inserting records of {element}") as connection:
             edit = self._clock.advance(connection)
             new = self._new(connection, table, rows)
             if new and table.element.spatial:
                 _number(connection, table, new)
-            if new:
-                connection.execute(sa.insert(table.table), [{**row, "added_seq": edit.seq} for row in new])
+            # In parts: a session of PostgreSQL that is silent for seconds is ended.
+            for start in range(0, len(new), _BATCH):
+                part = [{**row, "added_seq": edit.seq} for row in new[start : start + _BATCH]]
+                connection.execute(sa.insert(table.table), part)
+            if table.cover is not None:
+                _list_under(connection, table.cover, [(rows[at], cell) for at, cell in cells])
         return len(new)
+
+    def _cells(self, table: RecordTable, rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
+        """Return positions of rows that have regions, and the cells that these meet.
+
+        They are found before the transaction, which nobody should have to wait for.
+        """
+        here = [number for number, row in enumerate(rows) if row.get("geometry") is not None]
+        if not here:
+            return []
+        regions = [rows[number]["geometry"] for number in here]
+        element = table.element.name
+        statement = sa.select(COVER_LEVEL.c.level).where(COVER_LEVEL.c.element == element)
+        level = self._database.read(lambda connection: connection.execute(statement).scalar())
+        if level is None:
+            insert = self._database.rules.insert(COVER_LEVEL).on_conflict_do_nothing()
+            with self._database.write(f"choosing cells for {element}") as connection:
+                connection.execute(insert, {"element": element, "level": fitting_level(regions)})
+                level = connection.execute(statement).scalar_one()
+        where, cells = covered(regions, level)
+        return [(here[at], cell) for at, cell in zip(where.tolist(), cells.tolist(), strict=True)]
 
     def _new(
         self, connection: sa.Connection, table: RecordTable, rows: Sequence[dict[str, Any]]
@@ -133,6 +162,15 @@ def _number(connection: sa.Connection, table: RecordTable, new: Sequence[dict[st
     greatest = connection.execute(sa.select(sa.func.max(table.table.c.record_id))).scalar_one()
     for number, row in enumerate(new, start=(greatest or 0) + 1):
         row["record_id"] = number
+
+
+def _list_under(
+    connection: sa.Connection, cover: sa.Table, cells: Sequence[tuple[Mapping[str, Any], int]]
+) -> None:
+    """List records under their cells: those that have got a number, which are new."""
+    listed = [{"cell": cell, "record_id": row["record_id"]} for row, cell in cells if "record_id" in row]
+    for start in range(0, len(listed), _BATCH):
+        connection.execute(sa.insert(cover), listed[start : start + _BATCH])
 
 
 def _key_statement(table: RecordTable, field: str) -> sa.Select[Any]:

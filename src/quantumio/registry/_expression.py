@@ -11,6 +11,10 @@ name what was expected in the user's words and point at it, and nothing else in 
     test   = value ( ("=" | "!=" | "<" | "<=" | ">" | ">=") value
                    | [NOT] IN "(" item { "," item } ")" | [NOT] IN ":bind"
                    | [NOT] LIKE value | [NOT] GLOB value | IS [NOT] NULL )
+           | ( value | shape ) [NOT] OVERLAPS area
+    area   = value | shape | "(" end "," end ")"
+    shape  = ( POINT | CIRCLE | BOX | POLYGON | REGION ) "(" value { "," value } ")"
+    end    = value | NULL
     item   = value | integer ".." integer [":" integer]
     value  = name { "." name } | number | 'text' | T'time' | TRUE | FALSE | ":bind"
 """
@@ -26,6 +30,7 @@ from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.registry._time import moment_ns
 from quantumio.registry._tree import (
     And,
+    Area,
     Bind,
     Comparison,
     Expression,
@@ -35,8 +40,11 @@ from quantumio.registry._tree import (
     Name,
     Not,
     Or,
+    Overlap,
     Pattern,
     Range,
+    Shape,
+    Span,
     Time,
     Value,
 )
@@ -47,8 +55,16 @@ _MAX_LENGTH: Final = 100_000
 _MAX_DEPTH: Final = 50
 _MAX_TESTS: Final = 500
 """Tests (and ranges of IN) in one expression: each is a level of depth, and SQLite takes 1,000 of them."""
-_KEYWORDS: Final = frozenset({"AND", "OR", "NOT", "IN", "LIKE", "GLOB", "IS", "NULL", "TRUE", "FALSE"})
-_SPATIAL: Final = frozenset({"OVERLAPS", "POINT", "CIRCLE", "POLYGON", "BOX", "REGION"})
+_KEYWORDS: Final = frozenset(
+    {"AND", "OR", "NOT", "IN", "LIKE", "GLOB", "IS", "NULL", "TRUE", "FALSE", "OVERLAPS"}
+)
+_SHAPES: Final = {
+    "POINT": "POINT(ra, dec)",
+    "CIRCLE": "CIRCLE(ra, dec, radius)",
+    "BOX": "BOX(ra, dec, width, height)",
+    "POLYGON": "POLYGON(ra1, dec1, ra2, dec2, ra3, dec3, ...)",
+    "REGION": "REGION('CIRCLE ra dec radius')",
+}
 _TOKEN: Final = re.compile(
     r"""\s*(?:
       (?P<time>[Tt]'(?:[^']|'')*')
@@ -209,7 +225,54 @@ class _Parser:
 
     def _test(self) -> Expression:
         self._count()
+        shape = self._shape()
+        if shape is not None:
+            negated, token = self._accept("NOT"), self._token
+            self._expect("OVERLAPS")
+            overlap = Overlap(shape, self._area(), token.at)
+            return Not(overlap) if negated else overlap
+        return self._comparison(self._value())
+
+    def _area(self) -> Area:
+        """Return what may overlap something."""
+        token = self._token
+        if not self._accept("("):
+            return self._shape() or self._value()
+        begin = self._end()
+        self._expect(",")
+        end = self._end()
+        self._expect(")")
+        return Span(begin, end, token.at)
+
+    def _end(self) -> Literal | Bind | None:
+        return None if self._accept("NULL") else self._given()
+
+    def _given(self) -> Literal | Bind:
         value = self._value()
+        if isinstance(value, Name):
+            raise expression_error(self._text, value.at, f"a value was expected, not {value.text!r}")
+        return value
+
+    def _shape(self) -> Shape | None:
+        token = self._token
+        kind = token.text.upper()
+        if token.kind != "name" or kind not in _SHAPES or self._tokens[self._next + 1].text != "(":
+            return None
+        self._take()
+        self._take()
+        values = [self._given()]
+        while self._accept(","):
+            values.append(self._given())
+        self._expect(")")
+        wanted = {"POINT": 2, "CIRCLE": 3, "BOX": 4, "REGION": 1}.get(kind)
+        fits = len(values) == wanted if wanted else len(values) >= 6 and len(values) % 2 == 0
+        if not fits:
+            self._fail(
+                f"{kind} has {len(values)} values", token, f"write {_SHAPES[kind]}, in degrees of ICRS"
+            )
+        return Shape(kind, tuple(values), token.at)
+
+    def _comparison(self, value: Value) -> Expression:
         token = self._token
         if self._accept("=", "!=", "<", "<=", ">", ">="):
             return Comparison(token.text, value, self._value(), token.at)
@@ -224,9 +287,10 @@ class _Parser:
             test = Membership(value, self._items(), token.at)
         elif self._accept("LIKE", "GLOB"):
             test = Pattern(token.text, value, self._value(), token.at)
+        elif self._accept("OVERLAPS"):
+            test = Overlap(value, self._area(), token.at)
         else:
-            self._check_spatial(token)
-            self._fail("a comparison (=, !=, <, <=, >, >=, IN, LIKE, GLOB or IS NULL) was expected")
+            self._fail("a comparison (=, !=, <, <=, >, >=, IN, LIKE, GLOB, OVERLAPS or IS NULL) was expected")
         return Not(test) if negated else test
 
     def _items(self) -> tuple[Value | Range, ...]:
@@ -266,7 +330,6 @@ class _Parser:
         token = self._take()
         match token.kind:
             case "name":
-                self._check_spatial(token)
                 return Name(token.text, token.at)
             case "bind":
                 return Bind(token.text[1:], token.at)
@@ -297,12 +360,4 @@ class _Parser:
                 f"{token.text} is no time",
                 token,
                 "write T'2025-06-24', T'2025-06-24T03:00:00/tai' or T'60850.5'",
-            )
-
-    def _check_spatial(self, token: _Token) -> None:
-        if token.kind == "name" and token.text.upper() in _SPATIAL:
-            self._fail(
-                f"{token.text.upper()} is not known to this version of quantumio",
-                token,
-                "compare dimensions and metadata",
             )

@@ -16,6 +16,8 @@ from quantumio.registry._expression import parse
 from quantumio.registry._names import Names, NamesCache
 from quantumio.registry._past_names import PastNames
 from quantumio.registry._schema import CLOCK
+from quantumio.registry._sky_datasets import SkyDatasets
+from quantumio.registry._sky_search import SkySearch
 from quantumio.registry._sources import Moment, Source
 from quantumio.registry._universe_schema import Tables
 
@@ -51,6 +53,8 @@ class Planner:
         self._tables = tables
         self._names = names
         self._past = PastNames(tables)
+        self._sky = SkySearch(database, tables)
+        self._sky_datasets = SkyDatasets(database, tables, self._sky)
         self._now = database.prepare(_now)
 
     def plan(self, query: DatasetQuery, *, in_order: bool = True) -> Plan:
@@ -66,7 +70,8 @@ class Planner:
         universe = self._tables.universe
         data_id = {name: check_data_id_value(universe, name, value) for name, value in query.data_id.items()}
         query = evolve(query, data_id=data_id)
-        expression = None if query.where is None else parse(query.where)
+        where = query.where
+        terms = () if where is None else self._sky.resolve(parse(where), where, query.bind)
         seq, names = self._at(query.as_of)
         collections, searched_in_order = names.search_like(query.collections)
         moment = Moment(collections, searched_in_order and query.find_first, seq)
@@ -78,8 +83,9 @@ class Planner:
         moments = [moment] if order_by else moment.apart()
         for entry in names.types_like(query.dataset_types):
             try:
+                narrow, expression = self._sky_datasets.narrowed(query, terms, entry.type.dimensions)
                 found = [
-                    Source(self._tables, self._database.rules, query, expression, entry, one, order_by)
+                    Source(self._tables, self._database.rules, narrow, expression, entry, one, order_by)
                     for one in moments
                 ]
             except InvalidInputError as error:

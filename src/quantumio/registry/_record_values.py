@@ -9,7 +9,6 @@ from typing import Any
 
 from quantumio.errors import ErrorKind, InvalidInputError, QuantumioError
 from quantumio.model import DimensionUniverse, Region, Timespan, check_data_id_value
-from quantumio.registry._geometry import geometry
 from quantumio.registry._universe_schema import RecordTable
 
 __all__ = ["check_metadata", "from_row", "to_row"]
@@ -50,7 +49,7 @@ def to_row(universe: DimensionUniverse, table: RecordTable, number: int, record:
         if table.element.spatial:
             region = _given(record, "region", Region.make)
             row["region"] = None if region is None else str(region)
-            row["geometry"] = None if region is None else geometry(region)
+            row["geometry"] = None if region is None else region.encode()
     except QuantumioError as error:
         raise _wrong(name, number, error.message, error.hint, error.kind) from error
     return row
@@ -116,6 +115,9 @@ def from_row(table: RecordTable, row: Mapping[str, Any]) -> dict[str, object]:
         begin = row["begin_ns"]
         record["timespan"] = None if begin is None else Timespan(begin, row["end_ns"])
     if table.element.spatial:
-        region = row["region"]
-        record["region"] = None if region is None else Region.read(region)
+        text, encoded = row["region"], row["geometry"]
+        if encoded is not None:
+            record["region"] = Region.decode(encoded)
+        else:  # none, or a polygon of an earlier version that is not convex
+            record["region"] = None if text is None else Region.read(text)
     return record

@@ -100,6 +100,38 @@ class Scope:
                 return column
         raise Unknown(f"{self._what} has no dimension {name!r}", f"it has {', '.join(self._reachable())}")
 
+    def reaches(self, name: str) -> bool:
+        """Tell whether the dimension or record that a name begins with is at hand here."""
+        element = self._tables.universe.get(name.partition(".")[0])
+        return element is not None and self._has(element.record_keys)
+
+    def record(self, element: str) -> sa.FromClause:
+        """Return the records of a dimension or relation, joined once."""
+        return self._record(element)
+
+    def area(self, name: str) -> tuple[sa.FromClause, str]:
+        """Return the records that ``element.region`` or ``element.timespan`` is of, and which of both it is.
+
+        Raises
+        ------
+        Unknown
+            It is neither here.
+        """
+        element, _, field = name.partition(".")
+        if element not in self._tables.universe or not field:
+            self.column(name)  # which says what is wrong, unless it is a dimension
+            raise Unknown(f"{name} is a value", f"write {name}.region or {name}.timespan")
+        definition = self._tables.universe[element]
+        areas = [*(["region"] if definition.spatial else []), *(["timespan"] if definition.temporal else [])]
+        if field not in areas:
+            raise Unknown(
+                f"{name} is no region and no timespan",
+                f"{element} has {' and '.join(areas) or 'neither'}",
+            )
+        if not self._has(definition.record_keys):
+            raise Unknown(f"{self._what} has no {element}", f"it has {', '.join(self._reachable())}")
+        return self._record(element), field
+
     def _field(self, name: str, path: list[str]) -> tuple[sa.ColumnElement[Any], str]:
         table = self._tables.record(name)
         if not self._has(table.element.record_keys):

@@ -6,6 +6,7 @@ from attrs import frozen
 
 __all__ = [
     "And",
+    "Area",
     "Bind",
     "Comparison",
     "Expression",
@@ -13,12 +14,19 @@ __all__ = [
     "Literal",
     "Membership",
     "Name",
+    "Near",
+    "NearPairs",
     "Not",
     "Or",
+    "Overlap",
     "Pattern",
     "Range",
+    "Shape",
+    "Span",
     "Time",
     "Value",
+    "names_of",
+    "terms_of",
 ]
 
 
@@ -104,6 +112,53 @@ class IsNull:
 
 
 @frozen
+class Shape:
+    """A region of the sky: ``CIRCLE(ra, dec, radius)`` and the like; values are numbers, of REGION a text."""
+
+    kind: str
+    values: tuple[Literal | Bind, ...]
+    at: int
+
+
+@frozen
+class Span:
+    """A timespan, half-open; None where it is unbounded."""
+
+    begin: Literal | Bind | None
+    end: Literal | Bind | None
+    at: int
+
+
+Area = Name | Literal | Bind | Shape | Span
+
+
+@frozen
+class Overlap:
+    """``left OVERLAPS right``: regions, or timespans."""
+
+    left: Area
+    right: Area
+    at: int
+
+
+@frozen
+class Near:
+    """The region of a record is one of these, by the numbers of the records: what an overlap comes to."""
+
+    region: Name
+    records: tuple[int, ...]
+
+
+@frozen
+class NearPairs:
+    """The regions of two records are one of these pairs."""
+
+    region: Name
+    other: Name
+    records: tuple[tuple[int, int], ...]
+
+
+@frozen
 class Not:
     """The opposite."""
 
@@ -124,4 +179,33 @@ class Or:
     parts: tuple[Expression, ...]
 
 
-Expression = Comparison | Membership | Pattern | IsNull | Not | And | Or
+Expression = Comparison | Membership | Pattern | IsNull | Overlap | Near | NearPairs | Not | And | Or
+
+
+def terms_of(expression: Expression) -> tuple[Expression, ...]:
+    """Return the expressions that all have to hold."""
+    if isinstance(expression, And):
+        return tuple(term for part in expression.parts for term in terms_of(part))
+    return (expression,)
+
+
+def names_of(expression: Expression) -> set[str]:
+    """Return the names that an expression asks for."""
+    match expression:
+        case And(parts) | Or(parts):
+            return {name for part in parts for name in names_of(part)}
+        case Not(of):
+            return names_of(of)
+        case Comparison(left=left, right=right) | Overlap(left, right):
+            values: tuple[object, ...] = (left, right)
+        case Membership(value, items):
+            values = (value, *items)
+        case Pattern(value=value, pattern=pattern):
+            values = (value, pattern)
+        case Near(region):
+            values = (region,)
+        case NearPairs(region, other):
+            values = (region, other)
+        case _:
+            values = (expression.value,)
+    return {value.text for value in values if isinstance(value, Name)}

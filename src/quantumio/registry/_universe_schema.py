@@ -170,7 +170,7 @@ def _live_index(table: sa.Table, columns: Sequence[str]) -> None:
 class RecordTable:
     """The table of the records of a dimension or relation, and the columns of its fields.
 
-    Records of a spatial one have, beside the text of their region, its `geometry` in numbers and a
+    Records of a spatial one have, beside the text of their region, its bytes as ``geometry`` and a
     ``record_id``, by which ``cover`` tells the cells of an index that the region touches.
     """
 

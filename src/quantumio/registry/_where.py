@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -15,16 +15,22 @@ from quantumio.registry._expression import expression_error
 from quantumio.registry._scope import Scope, Unknown
 from quantumio.registry._tree import (
     And,
+    Area,
     Bind,
     Comparison,
     Expression,
     Literal,
     Membership,
     Name,
+    Near,
+    NearPairs,
     Not,
     Or,
+    Overlap,
     Pattern,
     Range,
+    Shape,
+    Span,
     Time,
     Value,
 )
@@ -70,8 +76,8 @@ class Where:
         self._rules = rules
         self._scope = scope
 
-    def condition(self, expression: Expression) -> sa.ColumnElement[bool]:
-        """Return the condition.
+    def condition(self, expression: Expression, *, negated: bool = False) -> sa.ColumnElement[bool]:
+        """Return the condition; ``negated`` says that it stands under a NOT.
 
         Raises
         ------
@@ -80,17 +86,34 @@ class Where:
         """
         match expression:
             case And(parts):
-                return sa.and_(*map(self.condition, parts))
+                return sa.and_(*(self.condition(part, negated=negated) for part in parts))
             case Or(parts):
-                return sa.or_(*map(self.condition, parts))
+                return sa.or_(*(self.condition(part, negated=negated) for part in parts))
             case Not(of):
-                return sa.not_(self.condition(of))
+                return sa.not_(self.condition(of, negated=not negated))
             case Comparison():
                 return self._comparison(expression)
             case Membership():
                 return self._membership(expression)
             case Pattern():
                 return self._pattern(expression)
+            case Overlap():
+                return self._timespans(expression, negated=negated)
+            case Near(name, records):
+                ids = self._rules.rows_value(([number] for number in records), {"id": "int"})
+                near = sa.select(self._rules.rows("near", {"id": "int"}, ids).c.id)
+                record = self._area(name)[0]
+                return _where_known(record.c.record_id.in_(near), [record.c.geometry], negated=negated)
+            case NearPairs(name, other, pairs):
+                types = {"one": "int", "other": "int"}
+                both = self._rules.rows("near", types, self._rules.rows_value(pairs, types))
+                both_records = [self._area(name)[0], self._area(other)[0]]
+                numbers = sa.tuple_(*(record.c.record_id for record in both_records))
+                return _where_known(
+                    numbers.in_(sa.select(both)),
+                    [record.c.geometry for record in both_records],
+                    negated=negated,
+                )
             case _:
                 return self._column(expression.value)[0].is_(None)
 
@@ -136,7 +159,8 @@ class Where:
         if isinstance(value, (Region, Timespan)):
             raise self._error(
                 bind.at,
-                f":{bind.name} is a {type(value).__name__}, and this version of quantumio knows no overlaps",
+                f":{bind.name} is a {type(value).__name__}",
+                f"compare it with OVERLAPS :{bind.name}",
             )
         if not isinstance(value, _SCALARS):
             hint = (
@@ -150,6 +174,61 @@ class Where:
         if isinstance(value, str) and ("\0" in value or not _encodes(value)):
             raise self._error(bind.at, f":{bind.name} = {value!r:.60} is no valid text")
         return value
+
+    # -- overlaps
+    def _area(self, name: Name) -> tuple[sa.FromClause, str]:
+        try:
+            return self._scope.area(name.text)
+        except Unknown as unknown:
+            raise self._error(name.at, unknown.message, unknown.hint) from None
+
+    def _timespans(self, test: Overlap, *, negated: bool) -> sa.ColumnElement[bool]:
+        ends = [self._ends(area) for area in (test.left, test.right)]
+        (begin, end), (other_begin, other_end) = ends
+        if not any(isinstance(area, Name) for area in (test.left, test.right)):
+            raise self._error(test.at, "one side of OVERLAPS must be of a record", "write visit.timespan")
+        overlap = sa.and_(begin < other_end, other_begin < end, begin < end, other_begin < other_end)
+        return _where_known(overlap, [begin, other_begin], negated=negated)
+
+    def _ends(self, area: Area) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
+        """Return begin and end of a timespan."""
+        if isinstance(area, Name):
+            record, field = self._area(area)
+            if field == "region":
+                raise self._error(area.at, f"{area.text} is a region, the other side is a timespan")
+            return record.c.begin_ns, record.c.end_ns
+        span = self._span(area)
+        return sa.literal(span.begin_ns, BIG_INTEGER), sa.literal(span.end_ns, BIG_INTEGER)
+
+    def _span(self, area: Literal | Bind | Shape | Span) -> Timespan:
+        whole = Timespan()
+        if isinstance(area, Span):
+            begin = whole.begin_ns if area.begin is None else self._time_of(area.begin)
+            end = whole.end_ns if area.end is None else self._time_of(area.end)
+            if begin > end:
+                raise self._error(area.at, "the timespan ends before it begins", "write (begin, end)")
+            return Timespan(begin, end)
+        if isinstance(area, Bind):
+            given = self._given(area)
+            if isinstance(given, (Timespan, tuple, list)):
+                try:
+                    return Timespan.make(given)
+                except QuantumioError as error:
+                    raise self._error(area.at, f":{area.name}: {error.message}", error.hint) from error
+        if isinstance(area, Shape):
+            raise self._error(area.at, "this is a region, the other side is a timespan")
+        moment = self._time_of(area)
+        return Timespan(moment, min(moment + 1, whole.end_ns))
+
+    def _time_of(self, value: Literal | Bind) -> int:
+        moment = self._scalar(value)
+        if not isinstance(moment, Time):
+            raise self._error(
+                value.at,
+                f"{moment!r:.60} is no time",
+                "a timespan is (T'2025-06-24', T'2025-06-25') with NULL for no bound, or a :bind of one",
+            )
+        return moment.ns
 
     # -- tests
     def _comparison(self, test: Comparison) -> sa.ColumnElement[bool]:
@@ -246,6 +325,15 @@ class Where:
             if test.operator == "LIKE"
             else self._rules.glob(column, pattern)
         )
+
+
+def _where_known(
+    test: sa.ColumnElement[bool], needed: Sequence[sa.ColumnElement[Any]], *, negated: bool
+) -> sa.ColumnElement[bool]:
+    """Return a test that says nothing of records without these columns, also when it is negated."""
+    if not negated:
+        return test  # which they do not pass
+    return sa.case((sa.and_(*(column.is_not(None) for column in needed)), test), else_=None)
 
 
 def _encodes(text: str) -> bool:

@@ -298,11 +298,6 @@ def test_regions_of_visits_and_detectors_restrict_their_pairs(catalog: SqlCatalo
     assert records(catalog, "visit_detector_region")[0]["region"] == Region.make(region)
 
 
-def test_dimensions_of_two_spatial_families_are_refused_not_multiplied(catalog: SqlCatalog) -> None:
-    with pytest.raises(InvalidInputError, match="overlap on the sky"):
-        ids(catalog, ["visit", "tract"])
-
-
 def test_records_of_a_real_survey_are_inserted_and_joined(catalog: SqlCatalog, test_data: Path) -> None:
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
         """Takes regions and times as they are written."""

@@ -16,8 +16,11 @@ from quantumio.registry._tree import (
     Name,
     Not,
     Or,
+    Overlap,
     Pattern,
     Range,
+    Shape,
+    Span,
     Time,
 )
 
@@ -99,6 +102,19 @@ def test_patterns_and_null() -> None:
     assert parse("a is not null") == Not(IsNull(Name("a", 0), 2))
 
 
+def test_overlaps() -> None:
+    region, timespan = Name("visit.region", 0), Name("visit.timespan", 0)
+    circle = Shape("CIRCLE", (Literal(1, 30), Literal(-2.5, 33), Bind("r", 39)), 23)
+    assert parse("visit.region OVERLAPS  Circle(1, -2.5, :r)") == Overlap(region, circle, 13)
+    assert parse("POINT(1, 2) NOT OVERLAPS visit.region") == Not(
+        Overlap(Shape("POINT", (Literal(1, 6), Literal(2, 9)), 0), Name("visit.region", 25), 16)
+    )
+    assert parse("visit.timespan NOT OVERLAPS (:b, NULL)") == Not(
+        Overlap(timespan, Span(Bind("b", 29), None, 28), 19)
+    )
+    assert parse("visit.region OVERLAPS patch.region") == Overlap(region, Name("patch.region", 22), 13)
+
+
 @pytest.mark.parametrize(
     ("text", "at", "words"),
     [
@@ -107,7 +123,7 @@ def test_patterns_and_null() -> None:
         (
             "visit",
             6,
-            "a comparison (=, !=, <, <=, >, >=, IN, LIKE, GLOB or IS NULL) was expected, not the end",
+            "a comparison (=, !=, <, <=, >, >=, IN, LIKE, GLOB, OVERLAPS or IS NULL) was expected, not",
         ),
         ("visit > ", 8, "a name or a value was expected, not the end"),
         ("visit > > 5", 9, "a name or a value was expected, not '>'"),
@@ -132,8 +148,14 @@ def test_patterns_and_null() -> None:
         ("t = T'2025-02-30'", 5, "T'2025-02-30' is no time"),
         ("visit = NULL", 9, "a name or a value was expected, not 'NULL'"),
         ("visit NOT = 5", 11, "a comparison"),
-        ("visit.region OVERLAPS CIRCLE(1,2,3)", 14, "OVERLAPS is not known to this version of quantumio"),
-        ("POINT(1, 2) = 5", 1, "POINT is not known to this version of quantumio"),
+        ("visit.region OVERLAPS CIRCLE(1,2)", 23, "CIRCLE has 2 values"),
+        ("visit.region OVERLAPS polygon(1,2,3,4,5,6,7)", 23, "POLYGON has 7 values"),
+        ("visit.region OVERLAPS POLYGON(1,2,3,4)", 23, "POLYGON has 4 values"),
+        ("visit.region OVERLAPS POINT()", 29, "a name or a value was expected, not ')'"),
+        ("visit.region OVERLAPS POINT(visit, 2)", 29, "a value was expected, not 'visit'"),
+        ("visit.region OVERLAPS", 22, "a name or a value was expected, not the end"),
+        ("visit.timespan OVERLAPS (T'2025-06-24')", 39, "',' was expected, not ')'"),
+        ("POINT(1, 2) = 5", 13, "'OVERLAPS' was expected, not '='"),
         ("(" * 60 + "a=1" + ")" * 60, 51, "more than 50 parentheses"),
         ("é = 5", 1, "'é' has no meaning here"),
     ],

@@ -12,11 +12,12 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from quantumio.errors import InvalidInputError
 from quantumio.model import Region
 from quantumio.registry._dialect import BIG_INTEGER as INTEGER
 from quantumio.registry._dialect import BINARY, TEXT, VALUE_TYPES, identifier
 from quantumio.registry._dialect import BINARY_UUID as UUID
-from quantumio.registry._geometry import geometry
+from quantumio.registry._sky_cover import covered, fitting_level
 
 revision = "0006"
 down_revision = "0005"
@@ -196,8 +197,7 @@ def _records(element: Mapping[str, Any]) -> None:
         op.create_index(identifier("span_", name), name, ["begin_ns", "end_ns"])
     if element["spatial"]:
         _number(name)
-        _fill_geometry(name)
-        op.create_table(
+        cover = op.create_table(
             identifier("cover_", element["name"]),
             sa.Column("cell", INTEGER, nullable=False),
             sa.Column("record_id", INTEGER, nullable=False),
@@ -205,6 +205,7 @@ def _records(element: Mapping[str, Any]) -> None:
             sqlite_with_rowid=False,
             sqlite_strict=True,
         )
+        _fill(element["name"], name, cover)
 
 
 def _number(name: str) -> None:
@@ -224,20 +225,45 @@ def _number(name: str) -> None:
     op.create_index(identifier("id_", name), name, ["record_id"], unique=True)
 
 
-def _fill_geometry(name: str) -> None:
+def _fill(element: str, name: str, cover: sa.Table) -> None:
+    """Write the regions in bytes, and the cells that they meet. One that is not convex has neither."""
     connection = op.get_bind()
     columns = (sa.column("record_id", INTEGER), sa.column("region", TEXT), sa.column("geometry", BINARY))
     table = sa.table(name, *columns)
-    fill = (
+    write = (
         sa.update(table)
         .where(table.c.record_id == sa.bindparam("of_record"))
-        .values(geometry=sa.bindparam("numbers", type_=BINARY))
+        .values(geometry=sa.bindparam("encoded", type_=BINARY))
     )
+    level = None
     for batch in _batches(connection, table):
+        regions = {number: data for number, text in batch if (data := _encoded(text)) is not None}
+        if not regions:
+            continue
+        numbers, encoded = list(regions), list(regions.values())
+        if level is None:
+            level = fitting_level(encoded)
+            levels = sa.table("cover_level", sa.column("element", TEXT), sa.column("level", INTEGER))
+            connection.execute(sa.insert(levels), {"element": element, "level": level})
+        where, cells = covered(encoded, level)
         connection.execute(
-            fill,
-            [{"of_record": number, "numbers": geometry(Region.read(region))} for number, region in batch],
+            write, [{"of_record": number, "encoded": data} for number, data in regions.items()]
         )
+        connection.execute(
+            sa.insert(cover),
+            [
+                {"cell": cell, "record_id": numbers[position]}
+                for position, cell in zip(where.tolist(), cells.tolist(), strict=True)
+            ],
+        )
+
+
+def _encoded(text: str) -> bytes | None:
+    """Return a region in bytes; None for one that earlier versions took and that overlaps nothing."""
+    try:
+        return Region.make(text).encode()
+    except InvalidInputError:
+        return None
 
 
 def _batches(connection: sa.Connection, table: sa.TableClause) -> Iterator[list[tuple[int, str]]]:
