@@ -26,6 +26,7 @@ from quantumio.ports._format import (
     TableDelegate,
 )
 from quantumio.ports._garbage import GarbageCatalog, ObjectRecord
+from quantumio.ports._ingest import IngestedChunk, IngestRows, ingest_key
 from quantumio.ports._kinds import is_exporting, is_managed, is_table
 
 __all__ = [
@@ -43,6 +44,8 @@ __all__ = [
     "Format",
     "Formats",
     "GarbageCatalog",
+    "IngestRows",
+    "IngestedChunk",
     "LoadListing",
     "LoadedRows",
     "ManagedDestination",
@@ -56,6 +59,7 @@ __all__ = [
     "TableDelegate",
     "TableDestination",
     "Workspaces",
+    "ingest_key",
     "is_exporting",
     "is_managed",
     "is_table",
