@@ -43,6 +43,7 @@ IN_TURN = [
     ("replace at once", scenarios.replaces, scenarios.immediate, scenarios.check),
     ("drop of a conflict", scenarios.drops, scenarios.with_conflict, scenarios.check_drop),
     ("drop of what is in quarantine", scenarios.drops, scenarios.with_quarantine, scenarios.check_drop),
+    ("tables of files", scenarios.ingests, scenarios.with_files, scenarios.check_ingest),
 ]
 TURNS = 3
 
