@@ -34,7 +34,7 @@ from quantumio.ports import CollectionKind, IngestedChunk, IngestRows, ingest_ke
 
 __all__ = ["FileTable", "IngestProgress", "IngestReport", "ingest_table", "is_file_table"]
 
-_FIRST_CHUNK: Final = 500
+_FIRST_CHUNK: Final = 1_000
 _LEAST_CHUNK: Final = 50
 _MOST_CHUNK: Final = 20_000
 _CHUNK_S: Final = 0.05
