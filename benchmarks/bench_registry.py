@@ -3,8 +3,8 @@
 All sides take turns in one process, each with a repository of its own on the same disk; figures are medians.
 `--clock cpu` is that of the process, which other work on the machine disturbs least (and which does not
 count the waiting for the disk); `wall` is that on the wall. The Rubin Data Butler (extra `peer`) is left out
-where it is not installed. Ours writes files, artifacts and digests; the peer is given data IDs alone, expanded
-already. "Bare" is executemany of the very rows that ours has written, into the same schema with all of its
+where it is not installed. Ours ingests files with size and digest; the peer is given data IDs alone, expanded
+already. "Bare" is executemany of the very rows that ours has written, into the same schema with its
 constraints, with a commit for every 5,000 datasets.
 """
 

@@ -1,11 +1,14 @@
 """Bulk ingest at the registry: chunks in order, each once, with versions where there were some."""
 
+import threading
+
 import pytest
 
-from quantumio.errors import ConflictError, InvalidInputError, NotFoundError
-from quantumio.model import DIRECT, Artifact, DataId
-from quantumio.ports import CollectionKind, IngestRows
-from tests.unit.registry.conftest import CALEXP, NOTE, make_transaction, visit
+from quantumio.errors import ConflictError, DestinationError, ErrorKind, InvalidInputError, NotFoundError
+from quantumio.model import DIRECT, Artifact, Committed, DataId
+from quantumio.ports import CollectionKind, DatasetQuery, IngestRows
+from quantumio.registry._clock import Clock
+from tests.unit.registry.conftest import CALEXP, NOTE, RAW, exposure, make_transaction, visit
 
 RUN = "u/ada/isr"
 
@@ -138,3 +141,51 @@ def test_two_rows_of_one_data_id_are_refused_by_the_database(ready):
         ready.ingest(rows([1, 1]), "calexp", RUN, "t", 0)
     assert ready.ingested(RUN, "t") == 0
     assert found(ready, 1) is None
+
+
+def test_two_that_run_the_same_ingest_at_once_make_it_once(place, ready):
+    """One cuts it in pieces of three, the other one of four; another one commits and reads meanwhile."""
+    count, failures = 60, []
+
+    def run(size):
+        try:
+            mine = place.open()
+            try:
+                done = 0
+                while done < count:
+                    done = mine.ingest(
+                        rows(range(done, min(done + size, count))), "calexp", RUN, "t", done
+                    ).end
+            finally:
+                mine.close()
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    threads = [threading.Thread(target=run, args=(size,)) for size in (3, 4)]
+    for thread in threads:
+        thread.start()
+    seen = []
+    while any(thread.is_alive() for thread in threads):
+        (outcome,) = ready.flip([make_transaction(RAW, [exposure(len(seen))])])
+        assert isinstance(outcome, Committed)
+        seen.append(ready.count(DatasetQuery(dataset_types=("calexp",), collections=(RUN,))))
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert seen == sorted(seen)
+    assert ready.ingested(RUN, "t") == count
+    assert [found(ready, number).ref.version for number in range(count)] == [1] * count
+
+
+def test_database_that_fails_is_not_asked_twice(ready, monkeypatch):
+    asked = []
+
+    def fail(*_, **__):
+        asked.append(1)
+        raise DestinationError("the disk is full", kind=ErrorKind.DISK_FULL)
+
+    monkeypatch.setattr(Clock, "advance", fail)
+    with pytest.raises(DestinationError, match="disk is full"):
+        ready.ingest(rows([1]), "calexp", RUN, "t", 0)
+    assert asked == [1]
