@@ -253,7 +253,7 @@ def be_beside(root: str) -> None:
 
         commit()
         print("ready", flush=True)
-        while not select.select([sys.stdin], [], [], 0.005)[0]:
+        while not commits or not select.select([sys.stdin], [], [], 0.005)[0]:
             number += 1
             commits.append(seconds(commit))
             finds.append(seconds(lambda: butler.find("calexp", visit=0, detector=0)))

@@ -211,6 +211,9 @@ def test_file_that_is_not_what_the_table_says_is_not_copied(open_with, images, c
         (lambda table: table, {"format": "png"}, InvalidInputError, "row 0: format = 'png'"),
         (lambda table: table, {"run": "a b\n"}, InvalidInputError, "run"),
         (lambda table: table, {"run": "tagged"}, ConflictError, "TAGGED"),
+        (lambda table: table, {"token": 5}, InvalidInputError, "token=5"),
+        (lambda table: table.to_pandas().drop(columns="uri"), {"visit": 1}, InvalidInputError, "'visit'"),
+        (lambda table: Table(table.to_pydict()), {"detector": 1}, InvalidInputError, "column 'detector'"),
     ],
 )
 def test_what_is_wrong_is_refused_and_nothing_stored(butler, images, change, options, error, said):

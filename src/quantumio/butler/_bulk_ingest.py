@@ -187,8 +187,7 @@ def _constants(
     defaults: Mapping[str, DataIdValue],
 ) -> dict[str, DataIdValue]:
     """Return the values of dimensions that all rows have in common."""
-    columns = {str(name) for name in getattr(table, "colnames", getattr(table, "columns", ()))}
-    columns |= set(getattr(getattr(table, "schema", None), "names", ()))
+    columns = _column_names(table)
     constants = {
         name: value
         for name, value in defaults.items()
@@ -211,8 +210,22 @@ def _constants(
     return constants
 
 
+def _column_names(table: Any) -> set[str]:
+    if hasattr(table, "schema"):  # pyarrow
+        return set(table.schema.names)
+    return {str(name) for name in (table.colnames if hasattr(table, "colnames") else table.columns)}
+
+
 def _token(dataset_type: DatasetType, run: str, transfer: str, rows: IngestRows, token: str | None) -> str:
-    """Return what identifies an ingest: the same call does the same ingest, wherever it was broken off."""
+    """Return what identifies an ingest: the same call does the same ingest, wherever it was broken off.
+
+    Raises
+    ------
+    InvalidInputError
+        The token that was given is no text.
+    """
+    if token is not None and not isinstance(token, str):
+        raise InvalidInputError(f"token={token!r:.80}", hint="give a text", kind=ErrorKind.ARGUMENT)
     digest = hashlib.sha256(json.dumps([token, dataset_type.name, run, transfer]).encode())
     for column in (*rows.values, rows.paths, rows.formats):
         digest.update(json.dumps(column).encode())
