@@ -74,5 +74,5 @@ def write_benchmark(name: str) -> None:
 
 if __name__ == "__main__":
     write_demo()
-    for benchmark in ("put", "throughput"):
+    for benchmark in ("put", "throughput", "registry"):
         write_benchmark(benchmark)

@@ -17,6 +17,7 @@ import attrs
 import pyarrow as pa
 
 from quantumio import Butler, DatasetType
+from quantumio.butler import _bulk_ingest
 from quantumio.destinations.files import FilesDestination
 from quantumio.engine import GarbageCollector, GarbageTally, PlanScope, _committer
 from quantumio.engine._journal import Journal
@@ -475,6 +476,89 @@ def forgets_the_key(repository, acknowledge):
 
 def leaves_a_thread(repository, acknowledge):
     threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+
+# ---------------------------------------------------------------------------- tables of files
+
+INGESTED = 7
+_IN_PLACE = "u/in-place"
+_COPIED = "u/copied"
+
+
+def with_files(repository):
+    local(repository)
+    (repository / "incoming").mkdir()
+    for number in range(INGESTED):
+        incoming(repository, number).write_bytes(b"%d\n" % number * (number + 1))
+
+
+def incoming(repository, number):
+    return repository / "incoming" / f"{number}.bin"
+
+
+def ingests(repository, acknowledge, *, chunk=2):
+    """Ingest a table in place, and another one of copies, a few rows in each chunk."""
+    for name in ("_FIRST_CHUNK", "_LEAST_CHUNK", "_MOST_CHUNK", "_CHUNK_OF_FILES"):
+        setattr(_bulk_ingest, name, chunk)
+    numbers = list(range(INGESTED))
+    table = pa.table({"visit": numbers, "uri": [str(incoming(repository, one)) for one in numbers]})
+    with opened(repository) as butler:
+        for run, transfer in ((_IN_PLACE, "direct"), (_COPIED, "copy")):
+            butler.ingest(
+                table,
+                "blob",
+                run=run,
+                transfer=transfer,
+                progress=lambda progress, run=run: acknowledge(f"{run} {progress.done}"),
+            )
+
+
+def check_ingest(repository, crash):
+    """Rows come in order, whole chunks at a time; the same call ends it, and none is there twice."""
+    done = {_IN_PLACE: 0, _COPIED: 0}
+    done |= {line.split()[0]: int(line.split()[1]) for line in crash.acknowledged}
+    with opened(repository, readonly=True) as butler:
+        for run, promised in done.items():
+            count = look_at_ingested(butler, run)
+            assert count >= promised, f"{promised} rows of {run} were told, and {count} are visible"
+            assert count % 2 == 0 or count == INGESTED, f"a part of a chunk of {run}: {count}"
+    with opened(repository) as butler:
+        butler.recover()
+        look_for_remains_of_ingest(butler, repository)
+    ingests(repository, lambda line: None, chunk=3)  # it is cut otherwise than before
+    with opened(repository) as butler:
+        for run in done:
+            assert look_at_ingested(butler, run) == INGESTED
+        butler.drain()
+        look_for_remains_of_ingest(butler, repository)
+        assert butler.fsck(2).is_whole
+
+
+def look_at_ingested(butler, run):
+    """Hold that the first rows of the table are there, once and right; return how many."""
+    if run not in [one.name for one in butler.collections()]:
+        return 0
+    refs = list(butler.query("blob", collections=run, versions="all"))
+    assert sorted(ref.data_id["visit"] for ref in refs) == list(range(len(refs))), f"rows of {run}: {refs}"
+    for ref in refs:
+        number = ref.data_id["visit"]
+        assert ref.version == 1
+        assert butler.get(ref) == b"%d\n" % number * (number + 1)
+    return len(refs)
+
+
+def look_for_remains_of_ingest(butler, repository):
+    (open_repository,) = butler._session.repositories
+    assert open_repository.catalog.preparing() == []
+    assert open_repository.catalog.outbox() == []
+    known = {
+        unquote(urlsplit(location.url).path)
+        for ref in butler.query("*", collections="*", versions="all")
+        for location in butler.where_is(ref)
+    }
+    files = {path for path in (repository / "data").rglob("*") if path.is_file() and "_qio" not in path.parts}
+    left = {str(path) for path in files if not path.name.startswith(".qio-")} - known
+    assert not left, f"files without a row: {left}"
 
 
 # ---------------------------------------------------------------------------- what must be true

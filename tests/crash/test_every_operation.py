@@ -44,6 +44,7 @@ IN_TURN = [
     ("drop of a conflict", scenarios.drops, scenarios.with_conflict, scenarios.check_drop),
     ("deletes", scenarios.deletes, scenarios.with_a_pack, scenarios.check_deletes),
     ("drop of what is in quarantine", scenarios.drops, scenarios.with_quarantine, scenarios.check_drop),
+    ("tables of files", scenarios.ingests, scenarios.with_files, scenarios.check_ingest),
 ]
 TURNS = 3
 

@@ -2,6 +2,7 @@
 
 from quantumio.butler._async_butler import AsyncButler, AsyncDeferredDataset
 from quantumio.butler._async_context import AsyncDataContext
+from quantumio.butler._bulk_ingest import IngestProgress, IngestReport
 from quantumio.butler._butler import Butler
 from quantumio.butler._context import DataContext
 from quantumio.butler._deferred import DeferredDataset
@@ -26,6 +27,8 @@ __all__ = [
     "DatasetVersion",
     "DeferredDataset",
     "DimensionImport",
+    "IngestProgress",
+    "IngestReport",
     "Lineage",
     "Location",
     "Page",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, overload
 from uuid import UUID
 
 import anyio
@@ -17,6 +17,7 @@ from quantumio.butler._async_butler_definitions import AsyncDefinitions
 from quantumio.butler._async_butler_history import AsyncHistory
 from quantumio.butler._async_butler_reads import AsyncReads
 from quantumio.butler._async_context import PUTS_AT_ONCE, AsyncDataContext
+from quantumio.butler._bulk_ingest import FileTable, IngestProgress, IngestReport
 from quantumio.butler._butler import Butler, Root, note_beside
 from quantumio.butler._context import DataContext
 from quantumio.butler._deferred import DeferredDataset
@@ -243,6 +244,7 @@ class AsyncButler(AsyncDefinitions, AsyncReads, AsyncHistory, AsyncCare):
         if self._butler is not None:
             await in_thread(self._butler.close, timeout)
 
+    @overload
     async def ingest(
         self,
         files: Root | Iterable[tuple[Root, Mapping[str, object]]],
@@ -251,14 +253,46 @@ class AsyncButler(AsyncDefinitions, AsyncReads, AsyncHistory, AsyncCare):
         *,
         run: str | None = None,
         transfer: str = "copy",
-        format: str | None = None,  # noqa: A002  the product's word
+        format: str | None = None,
+        token: None = None,
+        progress: None = None,
         **keys: object,
-    ) -> list[DatasetRef]:
-        """Make files that exist datasets, all or none, in one commit; see `Butler.ingest`."""
-        butler = await self._opened()
-        return await in_thread(
-            butler.ingest, files, dataset_type, data_id, run=run, transfer=transfer, format=format, **keys
+    ) -> list[DatasetRef]: ...
+
+    @overload
+    async def ingest(
+        self,
+        files: FileTable,
+        dataset_type: str,
+        data_id: Mapping[str, object] | None = None,
+        *,
+        run: str | None = None,
+        transfer: str = "copy",
+        format: str | None = None,
+        token: str | None = None,
+        progress: Callable[[IngestProgress], object] | None = None,
+        **keys: object,
+    ) -> IngestReport: ...
+
+    async def ingest(
+        self,
+        files: Root | Iterable[tuple[Root, Mapping[str, object]]] | FileTable,
+        dataset_type: str,
+        data_id: Mapping[str, object] | None = None,
+        *,
+        run: str | None = None,
+        transfer: str = "copy",
+        format: str | None = None,  # noqa: A002  the product's word
+        token: str | None = None,
+        progress: Callable[[IngestProgress], object] | None = None,
+        **keys: object,
+    ) -> list[DatasetRef] | IngestReport:
+        """Make files that exist datasets; see `Butler.ingest`."""
+        ingest: Any = (await self._opened()).ingest
+        call = partial(
+            ingest, run=run, transfer=transfer, format=format, token=token, progress=progress, **keys
         )
+        return await in_thread(call, files, dataset_type, data_id)
 
     async def import_datasets(
         self,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, overload
 from uuid import UUID
 
+from quantumio.butler._bulk_ingest import FileTable, IngestProgress, IngestReport, ingest_table, is_file_table
 from quantumio.butler._butler_care import Care
 from quantumio.butler._butler_definitions import Definitions
 from quantumio.butler._butler_history import History
@@ -292,6 +293,7 @@ class Butler(Definitions, Reads, History, Care):
         return DataContext(butler._session, repository, context)
 
     # -- ingest
+    @overload
     def ingest(
         self,
         files: Root | Iterable[tuple[Root, Mapping[str, object]]],
@@ -300,17 +302,56 @@ class Butler(Definitions, Reads, History, Care):
         *,
         run: str | None = None,
         transfer: str = "copy",
-        format: str | None = None,  # noqa: A002  the product's word
+        format: str | None = None,
+        token: None = None,
+        progress: None = None,
         **keys: object,
-    ) -> list[DatasetRef]:
-        """Make files that exist datasets, all or none, in one commit.
+    ) -> list[DatasetRef]: ...
+
+    @overload
+    def ingest(
+        self,
+        files: FileTable,
+        dataset_type: str,
+        data_id: Mapping[str, object] | None = None,
+        *,
+        run: str | None = None,
+        transfer: str = "copy",
+        format: str | None = None,
+        token: str | None = None,
+        progress: Callable[[IngestProgress], object] | None = None,
+        **keys: object,
+    ) -> IngestReport: ...
+
+    def ingest(
+        self,
+        files: Root | Iterable[tuple[Root, Mapping[str, object]]] | FileTable,
+        dataset_type: str,
+        data_id: Mapping[str, object] | None = None,
+        *,
+        run: str | None = None,
+        transfer: str = "copy",
+        format: str | None = None,  # noqa: A002  the product's word
+        token: str | None = None,
+        progress: Callable[[IngestProgress], object] | None = None,
+        **keys: object,
+    ) -> list[DatasetRef] | IngestReport:
+        """Make files that exist datasets: a few, all or none in one commit, or a table of any number.
 
         When it returns, every required destination of the policy holds the bytes; best-effort copies follow.
+
+        A table is ingested in chunks, each a short commit, so that other writers have their turns; readers
+        never wait. Where it is broken off, the same call goes on where it ended, and once all of it is there
+        the same call does nothing. Of a table, files that stay where they are (``direct``) are not read:
+        where it does not tell a digest, nobody can say later whether the bytes are still the same.
 
         Parameters
         ----------
         files
-            One path (or URL, ``direct`` only), or pairs of a path and its data ID.
+            One path (or URL, ``direct`` only), pairs of a path and its data ID, or an Arrow, pandas or
+            astropy table with a column for each dimension that rows do not have in common, ``uri``, and,
+            where they are known, ``size`` (files whose size is given are not looked at), ``digest``
+            (SHA-256) and ``format``.
         dataset_type
             Name of a registered dataset type.
         data_id, **keys
@@ -323,15 +364,27 @@ class Butler(Definitions, Reads, History, Care):
             of the policy).
         format
             Name of the format; None goes by the ending of the name.
+        token
+            Of a table: a text that makes another ingest of it, so that files that were ingested already get
+            another version.
+        progress
+            Of a table: called after each chunk.
+
+        Returns
+        -------
+        list of DatasetRef, or IngestReport
+            The report where a table was given.
 
         Raises
         ------
         FormatError
-            A file is unreadable or truncated; nothing was ingested.
+            A file is unreadable or truncated; nothing was ingested (of a table: nothing from its chunk on).
         NotFoundError
             A file or the dataset type is not there.
         InvalidInputError
             A data ID, the transfer, or the destination is wrong; nothing was ingested.
+        ConflictError
+            A data ID is there twice; nothing was ingested.
         CommitConflictError, CommitFailedError
             Nothing was ingested.
         CommitUnknownError
@@ -339,8 +392,25 @@ class Butler(Definitions, Reads, History, Care):
         """
         repository = self._session.writeable()
         chosen = check_run(_run(run, self._session.run))
-        pairs = [(files, {})] if isinstance(files, (str, PathLike)) else list(_iterable(files, "files"))
         known = repository.catalog.dataset_type(dataset_type)
+        if is_file_table(files):
+            return ingest_table(
+                self._session,
+                known,
+                files,
+                {**(data_id or {}), **keys},
+                run=chosen,
+                transfer=transfer,
+                format_name=format,
+                token=token,
+                progress=progress,
+            )
+        if token is not None or progress is not None:
+            raise InvalidInputError(
+                "token and progress are for tables", hint="give the files as a table", kind=ErrorKind.ARGUMENT
+            )
+        named: Any = files
+        pairs = [(named, {})] if isinstance(named, (str, PathLike)) else list(_iterable(named, "files"))
         items: list[IngestFile] = []
         seen: set[DataId] = set()
         for pair in pairs:

@@ -34,7 +34,18 @@ from quantumio.ports import ObjectDestination, Placement
 from quantumio.system import environment, files
 from quantumio.system.os_errors import os_error_kind
 
-__all__ = ["TRANSFERS", "IngestFile", "ingest_files"]
+__all__ = [
+    "TRANSFERS",
+    "IngestFile",
+    "absolute",
+    "bring_in",
+    "check_file",
+    "check_transfer",
+    "endings_of",
+    "ingest_files",
+    "plan_ingest",
+    "resolution_of",
+]
 
 TRANSFERS = ("copy", "link", "move", DIRECT)
 
@@ -76,29 +87,40 @@ def ingest_files(
     CommitUnknownError
         The registry gave no answer; files are where they were, and nothing that was placed is removed.
     """
+    check_transfer(transfer, [item.path for item in items])
+    repository = session.writeable()
+    resolution = resolution_of(session, repository, dataset_type, run, transfer)
+    checked = [check_file(repository, dataset_type, item, format_name) for item in items]
+    transaction = plan_ingest(repository, dataset_type, items, checked, run, transfer, resolution)
+    return bring_in(repository, transaction, items, resolution, transfer)
+
+
+def check_transfer(transfer: str, paths: Sequence[str]) -> None:
+    """Refuse a transfer that there is not, or not for all of these files.
+
+    Raises
+    ------
+    InvalidInputError
+        Names the first file.
+    """
     if transfer not in TRANSFERS:
         raise InvalidInputError(f"transfer={transfer!r}", hint=f"use one of {', '.join(TRANSFERS)}")
-    for item in items:
-        if transfer != DIRECT and "://" in item.path:
-            raise InvalidInputError(
-                f"{item.path} is a URL: it can only stay where it is", hint="use transfer='direct', or a path"
-            )
-    repository = session.writeable()
-    checked = [_check(repository, dataset_type, item, format_name) for item in items]
-    resolution = _resolution(session, repository, dataset_type, run, transfer)
-    transaction = _plan(repository, dataset_type, items, checked, run, transfer, resolution)
-    places = [
-        destination
-        for target in resolution.targets
-        if target.required
-        and isinstance(destination := repository.destinations.get(target.destination), ObjectDestination)
-    ]
-    if transfer == "move" and all(one.url("x").startswith(_IN_MEMORY) for one in places):
+    url = next((path for path in paths if "://" in path), None)
+    if transfer != DIRECT and url is not None:
         raise InvalidInputError(
-            f"the policy keeps {dataset_type.name!r} in memory alone: files moved there would be lost",
-            hint="use transfer='copy', or let a rule send it to a required destination that lasts",
-            kind=ErrorKind.POLICY,
+            f"{url} is a URL: it can only stay where it is", hint="use transfer='direct', or a path"
         )
+
+
+def bring_in(
+    repository: Repository,
+    transaction: Transaction,
+    items: Sequence[IngestFile],
+    resolution: Resolution,
+    transfer: str,
+) -> list[DatasetRef]:
+    """Bring files to their places and commit them, in one commit; see `ingest_files`."""
+    places = _places(repository, resolution)
     if places:
         refs = _adopt(repository, transaction, items, places, transfer)
     else:
@@ -108,6 +130,16 @@ def ingest_files(
     if transfer == "move":
         _remove_sources(repository, transaction, items)
     return refs
+
+
+def _places(repository: Repository, resolution: Resolution) -> list[ObjectDestination]:
+    """Return the destinations that must hold the bytes of files before they are committed."""
+    return [
+        destination
+        for target in resolution.targets
+        if target.required
+        and isinstance(destination := repository.destinations.get(target.destination), ObjectDestination)
+    ]
 
 
 _IN_MEMORY: Final = "memory:"
@@ -129,7 +161,7 @@ def _remove_sources(repository: Repository, transaction: Transaction, items: Seq
     repository.runtime.ledger.save()
 
 
-def _resolution(
+def resolution_of(
     session: Session, repository: Repository, dataset_type: DatasetType, run: str, transfer: str
 ) -> Resolution:
     """Return where the policy wants files; one that stays in place stands for the first required of them."""
@@ -147,10 +179,18 @@ def _resolution(
                 "to=['local'], or with 'table?' after it, which loads rows after the commit",
                 kind=ErrorKind.POLICY,
             )
-    return evolve(resolution, targets=tuple(targets))
+    resolution = evolve(resolution, targets=tuple(targets))
+    places = _places(repository, resolution)
+    if transfer == "move" and all(one.url("x").startswith(_IN_MEMORY) for one in places):
+        raise InvalidInputError(
+            f"the policy keeps {dataset_type.name!r} in memory alone: files moved there would be lost",
+            hint="use transfer='copy', or let a rule send it to a required destination that lasts",
+            kind=ErrorKind.POLICY,
+        )
+    return resolution
 
 
-def _plan(
+def plan_ingest(
     repository: Repository,
     dataset_type: DatasetType,
     items: Sequence[IngestFile],
@@ -158,13 +198,14 @@ def _plan(
     run: str,
     transfer: str,
     resolution: Resolution,
+    key: str | None = None,
 ) -> Transaction:
     """Say what will be where: everywhere the bytes of the file, or rows; best-effort copies are pending."""
     txid = environment.uuid7()
     outputs = []
     for number, (item, (name, digest, nbytes)) in enumerate(zip(items, checked, strict=True)):
         whole = Artifact(
-            destination=DIRECT, path=_absolute(item.path), format=name, digest=digest, nbytes=nbytes
+            destination=DIRECT, path=absolute(item.path), format=name, digest=digest, nbytes=nbytes
         )
         extension = repository.formats.format(name).extension
         path = f"{dataset_type.name}/{run}/{txid}.0.{number}{extension}"
@@ -186,7 +227,7 @@ def _plan(
         ref = DatasetRef(item.id or environment.uuid7(), dataset_type, item.data_id, run)
         outputs.append(OutputRecord(ref=ref, expect=None, artifacts=tuple(artifacts)))
     follow_ups = what_follows([resolution], repository.destinations)
-    return Transaction(txid=txid, run=run, key=None, outputs=tuple(outputs), follow_ups=follow_ups)
+    return Transaction(txid=txid, run=run, key=key, outputs=tuple(outputs), follow_ups=follow_ups)
 
 
 def _adopt(
@@ -247,18 +288,19 @@ def _bring(
         )
 
 
-def _absolute(path: str) -> str:
+def absolute(path: str) -> str:
+    """Return a path as it is from everywhere; a URL as it is."""
     return path if "://" in path else str(Path(path).absolute())
 
 
-def _check(
+def check_file(
     repository: Repository, dataset_type: DatasetType, item: IngestFile, format_name: str | None
 ) -> tuple[str, str, int]:
     """Read and parse a file; return its format, digest and size."""
     direct = repository.destinations.get(DIRECT)
     assert isinstance(direct, ObjectDestination)
     name = format_name or _format_of(repository, dataset_type, item.path)
-    data = direct.read(_absolute(item.path))
+    data = direct.read(absolute(item.path))
     try:
         repository.formats.format(name).decode(data, dataset_type.storage_class)
     except FormatError as error:
@@ -266,13 +308,19 @@ def _check(
     return name, hashlib.sha256(data).hexdigest(), len(data)
 
 
+def endings_of(repository: Repository, dataset_type: DatasetType) -> dict[str, str]:
+    """Return the endings of names that files of a dataset type may have, and the format each says."""
+    endings: dict[str, str] = {}
+    for name in repository.formats.storage_class(dataset_type.storage_class).formats:
+        for ending in repository.formats.format(name).endings:
+            endings.setdefault(ending, name)
+    return endings
+
+
 def _format_of(repository: Repository, dataset_type: DatasetType, path: str) -> str:
     """Return the format that a file name's ending says."""
     storage_class = repository.formats.storage_class(dataset_type.storage_class)
-    endings: dict[str, str] = {}
-    for name in storage_class.formats:
-        for ending in repository.formats.format(name).endings:
-            endings.setdefault(ending, name)
+    endings = endings_of(repository, dataset_type)
     lower = path.lower()
     for ending in sorted(endings, key=len, reverse=True):
         if lower.endswith(ending):

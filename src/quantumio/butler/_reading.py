@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 from attrs import frozen
@@ -190,7 +189,7 @@ def _read_artifact(
         return _from_rows(repository.formats.delegate(storage_class), rows, columns)
     assert isinstance(destination, ObjectDestination)
     data = destination.read(artifact.path, artifact.byte_range)
-    if hashlib.sha256(data).hexdigest() != artifact.digest:
+    if not artifact.matches(data):
         raise DestinationError(
             f"{destination.url(artifact.path)} does not hold the bytes that were written",
             hint="the file was damaged or edited; read another copy, or restore it",

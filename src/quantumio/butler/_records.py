@@ -41,7 +41,7 @@ class DatasetVersion:
     txid, commit_seq
         By which transaction; its place in the order of all commits.
     size, digest
-        Bytes, and their SHA-256, of the first copy.
+        Bytes, and their SHA-256 (empty where nobody knows it), of the first copy.
     destinations
         Names of where it is.
     """
@@ -67,7 +67,7 @@ class Location:
     format
         Name of its format; ``rows`` in a database.
     size, digest
-        Bytes, and their SHA-256 (of rows a checksum).
+        Bytes, and their SHA-256 (of rows a checksum; empty where nobody knows it).
     state
         What is known of it.
     """

@@ -2,8 +2,10 @@
 
 from quantumio.destinations._opened import OpenedDestinations, check_settings
 from quantumio.destinations._options import Opening, Options
+from quantumio.destinations.direct import DirectDestination
 
 __all__ = [
+    "DirectDestination",
     "OpenedDestinations",
     "Opening",
     "Options",

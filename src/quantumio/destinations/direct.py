@@ -72,6 +72,26 @@ class DirectDestination:
         check_read(self.name, path, data, byte_range)
         return data
 
+    def refused(self, paths: Sequence[str]) -> tuple[int, InvalidInputError] | None:
+        """Return the first of many paths that is never read, and why; no file is looked at.
+
+        Directories are looked at once each. A file that is itself a symbolic link is followed when it is
+        read, and refused then if it leads into a managed store.
+        """
+        seen: set[str] = set()
+        for number, path in enumerate(paths):
+            directory, _, name = path.rpartition("/")
+            is_plain = name not in ("", ".", "..") and "\0" not in name and not is_url(path)
+            if is_plain and directory in seen:
+                continue
+            try:
+                self._local(f"{directory}/" if is_plain else path)
+            except InvalidInputError as error:
+                return number, error
+            if is_plain:
+                seen.add(directory)
+        return None
+
     def stat(self, path: str) -> StoredObject | None:
         """Tell of one file; None if it is certain that there is none."""
         local = self._local(path)

@@ -201,7 +201,7 @@ class FollowUps:
             except QuantumioError as error:
                 failures.append(str(error))
                 continue
-            if hashlib.sha256(data).hexdigest() == artifact.digest:
+            if artifact.matches(data):
                 return artifact, data
             failures.append(f"{artifact.destination} does not hold the bytes that were written")
         raise DestinationError(

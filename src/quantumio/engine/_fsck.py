@@ -175,7 +175,8 @@ class Fsck:
             return Broken(_TROUBLES[artifact.state], f"the registry has it as {artifact.state}")
         if artifact.destination in self._examiner.away:
             return Broken(FsckTrouble.UNKNOWN, self._examiner.away[artifact.destination])
-        level = max(self._level, DIGEST) if is_marked else self._level  # what is marked needs its digest
+        proof = DIGEST if artifact.digest or artifact.load_id is not None else DECODE
+        level = max(self._level, proof) if is_marked else self._level  # what is marked needs its digest
         try:
             return _OK if self._examiner.examine(stored, artifact, level) else _NOT_CHECKED
         except Broken as broken:
@@ -261,6 +262,7 @@ class Fsck:
             other
             for other in stored.artifacts
             if other.load_id is None
+            and other.digest
             and other.destination != artifact.destination
             and (other.format, other.digest, other.nbytes)
             == (artifact.format, artifact.digest, artifact.nbytes)

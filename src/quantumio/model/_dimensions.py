@@ -21,8 +21,8 @@ RESERVED_NAMES = frozenset(
         *("ack", "after", "as_", "as_of", "bind", "collections", "columns", "component", "config", "data_id"),
         *("dataset_type", "dataset_type_or_ref", "datasets", "depth", "digest", "dimensions", "direction"),
         *("element", "expect", "files", "format", "key", "limit", "obj", "order_by", "own", "page_size"),
-        *("policy", "readonly", "registry", "replace", "root", "run", "self", "size", "timeout", "to"),
-        *("transfer", "uri", "version", "versions", "where"),
+        *("policy", "progress", "readonly", "registry", "replace", "root", "run", "self", "size", "timeout"),
+        *("to", "token", "transfer", "uri", "version", "versions", "where"),
     )
 )
 """Parameters of methods that take data IDs as keywords, and columns of tables that have data IDs.

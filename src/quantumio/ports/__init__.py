@@ -28,6 +28,7 @@ from quantumio.ports._format import (
 )
 from quantumio.ports._garbage import GarbageCatalog, ObjectRecord
 from quantumio.ports._history import Deletion, HistoryCatalog, LineageEntry
+from quantumio.ports._ingest import IngestedChunk, IngestRows, ingest_key
 from quantumio.ports._kinds import is_exporting, is_managed, is_table
 
 __all__ = [
@@ -49,6 +50,8 @@ __all__ = [
     "Formats",
     "GarbageCatalog",
     "HistoryCatalog",
+    "IngestRows",
+    "IngestedChunk",
     "LineageEntry",
     "LoadListing",
     "LoadedRows",
@@ -63,6 +66,7 @@ __all__ = [
     "TableDelegate",
     "TableDestination",
     "Workspaces",
+    "ingest_key",
     "is_exporting",
     "is_managed",
     "is_table",

@@ -26,6 +26,7 @@ from quantumio.model import (
 from quantumio.ports._collections import ChainEdit, CollectionKind, CollectionRecord
 from quantumio.ports._garbage import GarbageCatalog
 from quantumio.ports._history import HistoryCatalog
+from quantumio.ports._ingest import IngestedChunk, IngestRows
 
 __all__ = ["LEASE_OVER", "Catalog", "DatasetQuery"]
 
@@ -332,6 +333,33 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
         ------
         CommitUnknownError
             The database did not say whether it committed; `take_over` each before anything else.
+        """
+
+    # -- bulk ingest
+    def ingested(self, run: str, token: str) -> int:
+        """Return how many rows of an ingest are datasets of a run already."""
+
+    def ingest(self, rows: IngestRows, dataset_type: str, run: str, token: str, start: int) -> IngestedChunk:
+        """Make a chunk of files that stay where they are datasets, all or none, in one transaction.
+
+        Its key is ``ingest/<token>/<rows that are datasets then>``, so that whoever goes on with the ingest
+        knows where. Nothing is changed where other than ``start`` rows are datasets already.
+
+        Parameters
+        ----------
+        rows
+            The chunk; all sizes are known.
+        dataset_type, run
+            Names; both are registered.
+        token
+            Identity of the ingest.
+        start
+            How many rows of it come before this chunk.
+
+        Raises
+        ------
+        DestinationError
+            The database failed: ask `ingested`, and go on from there.
         """
 
     def outcome(self, txid: UUID) -> CommitOutcome | None:

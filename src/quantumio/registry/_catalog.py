@@ -34,11 +34,14 @@ from quantumio.ports import (
     DatasetQuery,
     Deletion,
     Destinations,
+    IngestedChunk,
+    IngestRows,
     LineageEntry,
     ObjectRecord,
 )
 from quantumio.registry._arguments import check_time
 from quantumio.registry._associations import Associations
+from quantumio.registry._bulk import BulkIngest
 from quantumio.registry._calibrations import Calibrations
 from quantumio.registry._clock import Clock
 from quantumio.registry._collections import Collections
@@ -99,6 +102,7 @@ class SqlCatalog:
         self._intents = Intents(database, clock, self._owners, self._outbox)
         self._artifacts = ArtifactWriter(database)
         self._commits = Commits(database, names, clock, self._outbox, self._artifacts)
+        self._bulk = BulkIngest(database, names, clock, self._artifacts)
         self._garbage = Garbage(database, names, clock)
         self._workspaces = Workspaces(database)
         self._clock = clock
@@ -284,6 +288,16 @@ class SqlCatalog:
         """Return what is known for certain of a transaction: `Committed`, or None if it is not committed."""
         return after_abandoned(lambda: self._commits.outcome(txid))
 
+    # -- bulk ingest
+    def ingested(self, run: str, token: str) -> int:
+        """Return how many rows of an ingest are datasets of a run already."""
+        return after_abandoned(lambda: self._bulk.ingested(run, token))
+
+    def ingest(self, rows: IngestRows, dataset_type: str, run: str, token: str, start: int) -> IngestedChunk:
+        """Make a chunk of files that stay where they are datasets, in one transaction."""
+        return uninterrupted(lambda: self._bulk.ingest(rows, dataset_type, run, token, start))
+
+    # -- destinations
     def reveal_through(self, destinations: Destinations) -> None:
         """Let flips reveal the rows at those of the destinations that are in this very database.
 

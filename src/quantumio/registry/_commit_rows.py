@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import repeat
 from typing import Any, Final
 from uuid import UUID
 
@@ -10,7 +12,7 @@ from attrs import evolve
 
 from quantumio.errors import InternalError
 from quantumio.model import DIRECT, Artifact, ArtifactState, DatasetRef, FollowUp, FollowUpKind, Transaction
-from quantumio.ports import CollectionKind, Destinations, RegistryTables
+from quantumio.ports import CollectionKind, Destinations, IngestRows, RegistryTables
 from quantumio.registry._dialect import Rules
 from quantumio.registry._engine import Database
 from quantumio.registry._lives import revive
@@ -151,6 +153,23 @@ class ArtifactWriter:
             self._uuid_in(load_id),
             state,
         )
+
+    def write_direct(
+        self, connection: sa.Connection, txid: Any, dataset_ids: Sequence[Any], rows: IngestRows
+    ) -> None:
+        """Write the artifacts of files that stay where they are."""
+        direct, none, held_by = repeat(DIRECT), repeat(None), repeat(txid)
+        objects = zip(
+            *(direct, rows.paths, held_by, held_by, rows.digests, rows.sizes, none),
+            strict=False,  # what is the same in all rows has no end
+        )
+        self._database.execute_many(connection, self._object, list(objects))
+        artifacts = zip(
+            *(dataset_ids, direct, repeat(0), direct, rows.paths, none, none, none, none),
+            *(rows.formats, rows.digests, rows.sizes, none, repeat(str(ArtifactState.OK))),
+            strict=False,
+        )
+        self._database.execute_many(connection, self._insert[False], list(artifacts))
 
     def write(
         self,

@@ -1,0 +1,178 @@
+"""Files by the million become datasets: chunks, each a short transaction, written column by column."""
+
+from __future__ import annotations
+
+from itertools import repeat
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from quantumio.errors import ConflictError, DestinationError, ErrorKind, InvalidInputError
+from quantumio.ports import CollectionKind, IngestedChunk, IngestRows, ingest_key
+from quantumio.registry._arguments import is_text
+from quantumio.registry._clock import Clock
+from quantumio.registry._collections import check_kind
+from quantumio.registry._commit_rows import ArtifactWriter, insert_statement
+from quantumio.registry._engine import Database
+from quantumio.registry._latest import LatestVersions
+from quantumio.registry._names import NamesCache, TypeEntry
+from quantumio.registry._schema import DATASET, TXN
+from quantumio.system import environment
+
+__all__ = ["BulkIngest"]
+
+_MOST_TOKEN_BYTES: Final = 256
+_TXN_COLUMNS: Final = (
+    *("txid", "run", "state", "epoch", "gen", "key", "commit_seq", "created_at", "decided_at"),
+)
+
+
+class _Ahead(Exception):
+    """Other rows of this ingest are there than was thought."""
+
+    def __init__(self, end: int) -> None:
+        super().__init__()
+        self.end = end
+
+
+class BulkIngest:
+    """Makes chunks of files datasets, and knows how far an ingest is.
+
+    Nearly all data IDs are new, and the primary key says so while they are written: only where one is not
+    are the latest versions asked for.
+    """
+
+    def __init__(
+        self, database: Database, cache: NamesCache, clock: Clock, artifacts: ArtifactWriter
+    ) -> None:
+        self._database = database
+        self._cache = cache
+        self._clock = clock
+        self._artifacts = artifacts
+        self._latest = LatestVersions(database)
+        self._txn = insert_statement(database, TXN, _TXN_COLUMNS)
+        self._dataset = insert_statement(database, DATASET, ("id", "type_id"))
+
+    def ingested(self, run: str, token: str) -> int:
+        """Return how many rows of an ingest are datasets."""
+        prefix = _prefix(token)
+        return self._database.read(lambda connection: _ingested(connection, run, prefix))
+
+    def ingest(self, rows: IngestRows, dataset_type: str, run: str, token: str, start: int) -> IngestedChunk:
+        """Make the chunk after the first ``start`` rows of an ingest datasets."""
+        try:
+            return self._attempt(rows, dataset_type, run, token, start, versions_known=True)
+        except DestinationError as error:
+            if not isinstance(error.__cause__, sa.exc.IntegrityError):
+                raise
+        return self._attempt(rows, dataset_type, run, token, start, versions_known=False)
+
+    def _attempt(
+        self,
+        rows: IngestRows,
+        dataset_type: str,
+        run: str,
+        token: str,
+        start: int,
+        *,
+        versions_known: bool,
+    ) -> IngestedChunk:
+        prefix, count, uuid_in = _prefix(token), len(rows), self._database.rules.uuid_in
+        ids = [uuid_in(environment.uuid7()) for _ in range(count)]
+        txid = uuid_in(environment.uuid7())
+        begun = environment.monotonic()
+        try:
+            with self._database.edit(f"ingesting {count} files") as connection:
+                begun = environment.monotonic()
+                edit = self._clock.advance(connection)
+                if (there := _ingested(connection, run, prefix)) != start:
+                    raise _Ahead(there)
+                names = self._cache.within(connection, edit)
+                entry = names.type(dataset_type)
+                run_id = check_kind(names.collection(run), CollectionKind.RUN).id
+                versions: Any = repeat(1)
+                if not versions_known:
+                    versions = self._versions(connection, names, entry, run, rows)
+                key, now = ingest_key(token, start + count), edit.decided_ns
+                self._database.execute_many(
+                    connection, self._txn, [(txid, run, "COMMITTED", 0, 0, key, edit.seq, now, now)]
+                )
+                self._database.execute_many(
+                    connection, self._dataset, list(zip(ids, repeat(entry.id), strict=False))
+                )
+                group = insert_statement(
+                    self._database,
+                    entry.group.dataset,
+                    (
+                        "id",
+                        "run_id",
+                        "type_id",
+                        *entry.group.columns.values(),
+                        "v",
+                        "txid",
+                        "n",
+                        "commit_seq",
+                    ),
+                )
+                datasets = zip(
+                    ids,
+                    repeat(run_id),
+                    repeat(entry.id),
+                    *rows.values,
+                    versions,
+                    repeat(txid),
+                    range(count),
+                    repeat(edit.seq),
+                    strict=False,  # what is the same in all rows has no end
+                )
+                self._database.execute_many(connection, group, list(datasets))
+                self._artifacts.write_direct(connection, txid, ids, rows)
+        except _Ahead as ahead:
+            return IngestedChunk(end=ahead.end, committed=0, held_s=environment.monotonic() - begun)
+        return IngestedChunk(end=start + count, committed=count, held_s=environment.monotonic() - begun)
+
+    def _versions(
+        self, connection: sa.Connection, names: Any, entry: TypeEntry, run: str, rows: IngestRows
+    ) -> list[int]:
+        keys = [
+            (run, entry.id, values)
+            for values in (zip(*rows.values, strict=True) if rows.values else [()] * len(rows))
+        ]
+        latest = self._latest.ask(connection, names, dict.fromkeys(keys, entry))
+        return [latest[key].top + 1 if key in latest else 1 for key in keys]
+
+
+def _prefix(token: str) -> str:
+    """Return how the keys of an ingest begin."""
+    if not is_text(token, _MOST_TOKEN_BYTES) or not token or "/" in token:
+        raise InvalidInputError(
+            f"token = {token!r:.80} is no token of an ingest",
+            hint=f"give a text of 1 to {_MOST_TOKEN_BYTES} bytes of UTF-8 without NUL and '/'",
+            kind=ErrorKind.NAME,
+        )
+    return ingest_key(token)
+
+
+def _ingested(connection: sa.Connection, run: str, prefix: str) -> int:
+    after = prefix[:-1] + chr(ord("/") + 1)  # greater than all that begins with the prefix
+    key = connection.execute(
+        sa.select(TXN.c.key)
+        .where(
+            TXN.c.run == run,
+            TXN.c.key > prefix,
+            TXN.c.key < after,
+            # so that the index of keys is taken
+            sa.text("key IS NOT NULL AND state = 'COMMITTED' AND removed_seq IS NULL"),
+        )
+        .order_by(TXN.c.key.desc())
+        .limit(1)
+    ).scalar()
+    if key is None:
+        return 0
+    number = str(key).removeprefix(prefix)
+    if not number.isdecimal():
+        raise ConflictError(
+            f"a context has committed under the key {key!r}, which is in the way of this ingest",
+            hint="give another token",
+        )
+    return int(number)
