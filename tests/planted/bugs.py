@@ -446,6 +446,16 @@ def drop_removes_the_bytes_before_the_entry_is_done():
     JournalEntry.finish = JournalEntry._remove
 
 
+@bug("tests/unit/engine/test_ledger.py", "-k", "ends_no_loop")
+def failing_save_of_errors_ends_the_loop():
+    from quantumio.engine._ledger import ErrorLedger
+
+    async def save(self):
+        self.save()
+
+    ErrorLedger.save_from_loop = save
+
+
 @bug(SET_ASIDE, "-k", "under_the_key")
 def what_another_has_committed_is_taken_for_a_retry():
     from quantumio.engine import _way_back

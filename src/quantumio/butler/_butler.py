@@ -169,7 +169,8 @@ class Butler(Definitions, Reads, History, Care):
         """Bring a repository that an older quantumio made up to date, in one transaction.
 
         Make a backup of the registry first, and close the repository everywhere: an older quantumio cannot
-        use it any more. One that is up to date stays as it is.
+        use it any more, and a process that goes on while it has it open writes as the older version does. One
+        that is up to date stays as it is.
 
         Parameters
         ----------
