@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from attrs import field, frozen
+from attrs import frozen
 
+from quantumio.butler._exported_content import ExportedContent, ExportedDataset, ExportedType, read_content
 from quantumio.butler._imported_dimensions import DimensionImport, import_dimension_records
 from quantumio.butler._ingest import IngestFile, ingest_files
 from quantumio.butler._session import Session
-from quantumio.errors import ConflictError, ErrorKind, FormatError, InvalidInputError, NotFoundError
-from quantumio.model import DataId, DatasetRef, DatasetType, DimensionUniverse, Timespan, make_data_id
+from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
+from quantumio.model import DataId, DatasetRef, DatasetType, DimensionUniverse, make_data_id
 from quantumio.ports import Catalog, CollectionKind
 
 __all__ = ["DatasetImport", "import_exported_datasets"]
@@ -46,29 +47,6 @@ class DatasetImport:
     left_out: tuple[str, ...]
 
 
-@frozen(kw_only=True)
-class _Exported:
-    """One dataset of an export, not checked against the repository."""
-
-    id: UUID
-    path: str
-    data_id: Mapping[str, object]
-
-
-@frozen(kw_only=True)
-class _Content:
-    """What an export says of datasets and collections."""
-
-    types: dict[str, Mapping[str, Any]] = field(factory=dict)
-    runs: list[str] = field(factory=list)
-    others: dict[str, CollectionKind] = field(factory=dict)
-    chains: dict[str, Sequence[str]] = field(factory=dict)
-    datasets: dict[tuple[str, str], dict[UUID, _Exported]] = field(factory=dict)
-    tagged: list[tuple[str, Sequence[UUID]]] = field(factory=list)
-    certified: list[tuple[str, Timespan, Sequence[UUID]]] = field(factory=list)
-    left_out: set[str] = field(factory=set)
-
-
 def import_exported_datasets(
     session: Session,
     entries: Sequence[Mapping[str, Any]],
@@ -86,10 +64,10 @@ def import_exported_datasets(
     """
     repository = session.writeable()
     catalog = repository.catalog
-    content = _content(entries)
+    content = read_content(entries)
     types = {
-        name: _dataset_type(catalog.universe, name, entry, storage_classes)
-        for name, entry in content.types.items()
+        name: _dataset_type(catalog.universe, name, exported, storage_classes)
+        for name, exported in content.types.items()
     }
     for known in types.values():
         repository.formats.storage_class(known.storage_class)
@@ -109,87 +87,11 @@ def import_exported_datasets(
     return DatasetImport(dimensions=dimensions, inserted=inserted, left_out=tuple(sorted(content.left_out)))
 
 
-# ---------------------------------------------------------------------------- reading entries
-
-
-def _content(entries: Iterable[Mapping[str, Any]]) -> _Content:
-    """Return what the entries say; a field that is missing or of another type names its entry."""
-    content = _Content()
-    for number, entry in enumerate(entries):
-        try:
-            _take(content, entry)
-        except InvalidInputError as error:
-            error.add_note(f"in entry {number} of the export")
-            raise
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise FormatError(
-                f"entry {number} of the export ({entry['type']}) cannot be read: {error!r}",
-                hint="export it again",
-                kind=ErrorKind.DECODE,
-            ) from error
-    return content
-
-
-def _take(content: _Content, entry: Mapping[str, Any]) -> None:
-    match entry["type"]:
-        case "dimension":
-            pass
-        case "dataset_type":
-            content.types[entry["name"]] = entry
-        case "run":
-            content.runs.append(entry["name"])
-        case "collection":
-            kind = CollectionKind(entry["collection_type"])
-            if kind is CollectionKind.RUN:
-                content.runs.append(entry["name"])
-            elif kind is CollectionKind.CHAINED:
-                content.chains[entry["name"]] = list(entry["children"])
-            else:
-                content.others[entry["name"]] = kind
-        case "dataset":
-            datasets = content.datasets.setdefault((entry["dataset_type"], entry["run"]), {})
-            for one in map(_exported, entry["records"]):
-                if datasets.setdefault(one.id, one) != one:
-                    raise ValueError(f"{one.id} is two datasets")
-        case "associations":
-            name, kind = entry["collection"], CollectionKind(entry["collection_type"])
-            if kind is CollectionKind.TAGGED:
-                content.tagged.append((name, _ids(entry["dataset_ids"])))
-            else:
-                content.certified.extend(
-                    (name, Timespan.make(span["timespan"]), _ids(span["dataset_ids"]))
-                    for span in entry["validity_ranges"]
-                )
-        case unknown:
-            content.left_out.add(unknown)
-
-
-def _exported(record: Mapping[str, Any]) -> _Exported:
-    """Return one record; newer exports list the datasets of a file, older ones give one."""
-    ids, data_ids = record["dataset_id"], record["data_id"]
-    if not isinstance(ids, list):
-        ids, data_ids = [ids], [data_ids]
-    if len(ids) != 1:
-        raise InvalidInputError(
-            f"{record['path']} holds {len(ids)} datasets, which cannot be imported",
-            hint="export them as files of their own",
-        )
-    (id_,) = _ids(ids)
-    return _Exported(id=id_, path=str(record["path"]), data_id=dict(data_ids[0]))
-
-
-def _ids(given: Sequence[object]) -> list[UUID]:
-    ids = [one for one in given if isinstance(one, UUID)]
-    if len(ids) < len(given):
-        raise TypeError("an id of a dataset is no UUID")
-    return ids
-
-
 def _dataset_type(
-    universe: DimensionUniverse, name: str, entry: Mapping[str, Any], storage_classes: Mapping[str, object]
+    universe: DimensionUniverse, name: str, exported: ExportedType, storage_classes: Mapping[str, object]
 ) -> DatasetType:
     """Return a dataset type; exports list the dimensions that follow from others, too."""
-    names = list(entry["dimensions"])
+    names = exported.dimensions
     unknown = [one for one in names if one not in universe]
     implied = {other for one in names if one in universe for other in universe[one].implies}
     if missing := [one for one in unknown if one != "group"]:
@@ -198,11 +100,11 @@ def _dataset_type(
             hint="create a repository with it: Butler.create(..., dimensions={...})",
             kind=ErrorKind.DIMENSION,
         )
-    exported = str(entry["storage_class"])
+    there = exported.storage_class
     return DatasetType(
         name,
         dimensions=[one for one in names if one in universe and one not in implied],
-        storage_class=str(storage_classes.get(exported, _STORAGE_CLASSES.get(exported, exported))),
+        storage_class=str(storage_classes.get(there, _STORAGE_CLASSES.get(there, there))),
     )
 
 
@@ -210,7 +112,7 @@ def _dataset_type(
 
 
 def _new_items(
-    catalog: Catalog, dataset_type: DatasetType, run: str, datasets: Sequence[_Exported], root: Path
+    catalog: Catalog, dataset_type: DatasetType, run: str, datasets: Sequence[ExportedDataset], root: Path
 ) -> list[IngestFile]:
     """Return the files of the datasets that are not there yet."""
     there = catalog.stored([one.id for one in datasets])
@@ -235,7 +137,7 @@ def _data_id(universe: DimensionUniverse, dataset_type: DatasetType, given: Mapp
     return make_data_id(universe, own, {}, dimensions=dataset_type.dimensions, what=dataset_type.name)
 
 
-def _collect(catalog: Catalog, content: _Content) -> None:
+def _collect(catalog: Catalog, content: ExportedContent) -> None:
     for name, kind in content.others.items():
         catalog.register_collection(name, kind)
     for name, ids in content.tagged:

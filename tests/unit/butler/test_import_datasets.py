@@ -94,6 +94,7 @@ COLLECTIONS = f"""
   - !uuid {IDS[2]}
 - type: notes
 """
+DATASET = "- {type: dataset, dataset_type: dark, run: r, records: "
 
 
 @pytest.fixture
@@ -213,6 +214,18 @@ def test_chain_of_unknown_collections_and_chains_in_a_circle_are_refused(butler,
             "UUID",
         ),
         ("- {type: associations, collection: c, collection_type: TAGGED, dataset_ids: [1]}", "UUID"),
+        ("- {type: run, name: 5}", "entry 3.*name is no text: 5"),
+        ("- {type: collection, name: c, collection_type: CHAINED, children: ab}", "entry 3.*children.*'ab'"),
+        ("- {type: collection, name: c, collection_type: CHAINED, children: [[x]]}", "entry 3.*children"),
+        ("- {type: dataset_type, name: t, dimensions: [[a]], storage_class: Mapping}", "entry 3.*dimensions"),
+        ("- {type: dataset_type, name: t, dimensions: detector, storage_class: Mapping}", "'detector'"),
+        ("- {type: dataset_type, name: t, dimensions: [], storage_class: null}", "storage_class"),
+        (
+            DATASET + f"[{{dataset_id: [!uuid {IDS[0]}], data_id: [], path: p}}]}}",
+            "entry 3.*no data ID",
+        ),
+        (DATASET + f"[{{dataset_id: [!uuid {IDS[0]}], data_id: [x], path: p}}]}}", "p has no data ID"),
+        (DATASET + f"[{{dataset_id: !uuid {IDS[0]}, data_id: {{}}, path: null}}]}}", "path is no text"),
     ],
 )
 def test_entries_that_cannot_be_read_are_named_and_change_nothing(butler, export, text, message):
