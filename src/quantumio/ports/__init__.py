@@ -27,7 +27,7 @@ from quantumio.ports._format import (
     TableDelegate,
 )
 from quantumio.ports._garbage import GarbageCatalog, ObjectRecord
-from quantumio.ports._history import Deletion, HistoryCatalog, LineageEntry
+from quantumio.ports._history import Deletion, Difference, HistoryCatalog, LineageEntry, SnapshotRecord
 from quantumio.ports._kinds import is_exporting, is_managed, is_table
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "Deletion",
     "Destination",
     "Destinations",
+    "Difference",
     "ExportingDestination",
     "Format",
     "Formats",
@@ -58,6 +59,7 @@ __all__ = [
     "Placement",
     "RegistryTables",
     "SnapshotDelegate",
+    "SnapshotRecord",
     "StorageClassDelegate",
     "StoredObject",
     "TableDelegate",
