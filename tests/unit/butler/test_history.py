@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from quantumio import AsyncButler
+from quantumio import AsyncButler, Butler
 from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError, StateError
 from quantumio.testing import collect_garbage_at_once
 
@@ -172,3 +172,25 @@ async def test_moments_are_named_on_event_loops(make_root, open_butler):
         assert (await butler.diff(0, "first")).added == (ref,)
         assert (await butler.retention(collections=RUN, keep_last=1)).refs == ()
         await butler.remove_snapshot("first")
+
+
+def test_journal_of_what_was_deleted_since_is_done(night, monkeypatch):
+    """A process dies after its commit, before it takes its entry out of the journal; then all is deleted."""
+    from quantumio.engine import _journal_entry
+
+    monkeypatch.setattr(_journal_entry.JournalEntry, "finish", _journal_entry.JournalEntry.release)
+    with night.context(ack="journaled") as ctx:
+        ctx.put({"visit": 1}, "stats", visit=1)
+    night.drain()
+    monkeypatch.undo()
+    ref = night.find("stats", visit=1)
+    night.delete(ref, dry_run=False)
+    root = night._session.repositories[0].root
+    night.close()
+    assert [one for one in (root / "journal").iterdir() if one.suffix == ".ready"]
+    with Butler(root, run=RUN, instrument="ST8") as again:
+        again.recover()
+        assert again.recover().items == []
+        assert again.set_aside() == []
+        assert not again.exists(ref)
+        assert not again.errors()
