@@ -62,6 +62,7 @@ class ErrorKind(StrEnum):
     NO_DATASET_TYPE = "no_dataset_type"
     NO_COLLECTION = "no_collection"
     NO_FILE = "no_file"
+    NO_SNAPSHOT = "no_snapshot"
     NO_TICKET = "no_ticket"
     PENDING = "pending"
     REMOVED = "removed"

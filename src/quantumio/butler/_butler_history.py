@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
+from datetime import timedelta
 from uuid import UUID
 
 from quantumio.butler._butler_base import ButlerBase
 from quantumio.butler._lineage import Lineage
-from quantumio.butler._session import dataset_id_of
-from quantumio.errors import NotFoundError
-from quantumio.model import DatasetRef
-from quantumio.ports import Deletion
+from quantumio.butler._session import Collections, as_collections, as_names, check_count, dataset_id_of
+from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
+from quantumio.model import DatasetRef, StoredDataset
+from quantumio.ports import Catalog, DatasetQuery, Deletion, Difference, SnapshotRecord
+from quantumio.system import environment
 
 __all__ = ["History"]
 
@@ -99,3 +102,136 @@ class History(ButlerBase):
         given = [refs] if isinstance(refs, DatasetRef | UUID) else refs
         catalog = self._session.writeable().catalog
         return catalog.delete([dataset_id_of(ref) for ref in given], unlink=unlink, dry_run=dry_run)
+
+    def retention(
+        self,
+        dataset_type: str | Iterable[str] = "*",
+        *,
+        collections: Collections,
+        keep_last: int | None = None,
+        younger_than: timedelta | None = None,
+        dry_run: bool = True,
+    ) -> Deletion:
+        """Delete versions that no rule keeps, and that no tag, calibration collection or snapshot has.
+
+        Parameters
+        ----------
+        dataset_type
+            Names or globs.
+        collections
+            Names or globs of the runs that are looked at.
+        keep_last
+            Keep so many of the latest versions of each dataset.
+        younger_than
+            Keep what was committed within this time, by this machine's clock.
+        dry_run
+            Change nothing, and tell what would be changed.
+
+        Returns
+        -------
+        Deletion
+            With what is ``spared`` since something has it.
+
+        Raises
+        ------
+        InvalidInputError
+            No rule was given, or one is none; everything would be deleted.
+        """
+        if keep_last is None and younger_than is None:
+            raise InvalidInputError("no rule says what is kept", hint="give keep_last= or younger_than=")
+        if keep_last is not None:
+            check_count(keep_last, "keep_last", 0)
+        if not isinstance(younger_than, timedelta | None):
+            raise InvalidInputError(f"younger_than={younger_than!r:.80}", hint="give a datetime.timedelta")
+        path = as_collections(collections, globs=True)
+        if path is None:
+            raise InvalidInputError("no run was named", hint="give collections=", kind=ErrorKind.COLLECTION)
+        since_ns = None
+        if younger_than is not None:
+            since_ns = environment.now_ns() - younger_than // timedelta(microseconds=1) * 1000
+        query = DatasetQuery(
+            dataset_types=as_names(dataset_type, "dataset_type"),
+            collections=path,
+            find_first=False,
+            versions="all",
+        )
+        catalog = self._session.writeable().catalog
+        ids = _too_many(catalog.query(query), keep_last or 0, since_ns)
+        return catalog.delete(ids, spare=True, dry_run=dry_run)
+
+    def snapshot(self, name: str, *, at: int | None = None, note: str = "") -> SnapshotRecord:
+        """Name a moment: what there is then is not deleted while it has the name.
+
+        Parameters
+        ----------
+        name
+            Not taken by another snapshot.
+        at
+            Number of a commit or edit, such as ``commit_seq`` of a version; None is now.
+        note
+            What it is for.
+
+        Raises
+        ------
+        ConflictError
+            There is a snapshot of this name.
+        InvalidInputError
+            The name is none, or the moment has not come yet.
+        """
+        return self._session.writeable().catalog.create_snapshot(name, at, note)
+
+    def remove_snapshot(self, name: str) -> None:
+        """Give up a snapshot; nothing else is changed.
+
+        Raises
+        ------
+        NotFoundError
+            There is none (``kind="no_snapshot"``).
+        """
+        self._session.writeable().catalog.remove_snapshot(name)
+
+    def snapshots(self) -> list[SnapshotRecord]:
+        """Return the snapshots of the (first) repository, by name."""
+        return self._first.catalog.snapshots()
+
+    def diff(self, before: int | str, after: int | str | None = None) -> Difference:
+        """Return which datasets there are at one moment and not at another, in the (first) repository.
+
+        Parameters
+        ----------
+        before, after
+            Name of a snapshot, or number of a commit or edit; ``after=None`` is now.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such snapshot (``kind="no_snapshot"``).
+        """
+        catalog = self._first.catalog
+        last = catalog.moment(1 << 62) if after is None else _moment(catalog, after)
+        return catalog.diff(_moment(catalog, before), last)
+
+
+def _too_many(found: Iterable[StoredDataset], keep_last: int, since_ns: int | None) -> list[UUID]:
+    """Return the versions that no rule keeps."""
+    keys: dict[object, list[StoredDataset]] = defaultdict(list)
+    for one in found:
+        keys[one.ref.dataset_type.name, one.ref.run, one.ref.data_id].append(one)
+    too_many = []
+    for versions in keys.values():
+        versions.sort(key=lambda one: one.commit_seq, reverse=True)
+        too_many += [
+            one.ref.id for one in versions[keep_last:] if since_ns is None or one.committed_ns < since_ns
+        ]
+    return too_many
+
+
+def _moment(catalog: Catalog, moment: int | str) -> int:
+    if not isinstance(moment, str):
+        return moment
+    for one in catalog.snapshots():
+        if one.name == moment:
+            return one.seq
+    raise NotFoundError(
+        f"there is no snapshot {moment!r}", hint="look at Butler.snapshots()", kind=ErrorKind.NO_SNAPSHOT
+    )

@@ -26,6 +26,7 @@ from quantumio.cli._history_commands import delete, lineage
 from quantumio.cli._ingest_command import ingest
 from quantumio.cli._inspection_commands import show, versions
 from quantumio.cli._listing_commands import destinations, ls
+from quantumio.cli._moment_commands import diff, retention, snapshot
 from quantumio.cli._output import check_output, output_failure, reader_is_gone
 from quantumio.cli._policy_commands import policy
 from quantumio.cli._query_commands import query
@@ -38,11 +39,11 @@ __all__ = ["main"]
 _SECTIONS: Final[dict[str, tuple[click.Command, ...]]] = {
     "Repositories": (create, register, insert_dimension, status),
     "Datasets": (put, get, ingest, show, versions, lineage, delete),
-    "Finding": (ls, query, destinations),
+    "Finding": (ls, query, snapshot, diff, destinations),
     "Collections": (certify, decertify, associate, disassociate, chain, remove_collection),
     "Running": (run,),
     "Policies": (policy,),
-    "Care": (pending, errors, flush, recover, fsck, scrub, gc, upgrade),
+    "Care": (pending, errors, flush, recover, fsck, scrub, retention, gc, upgrade),
 }
 
 _EPILOG: Final = """\b

@@ -27,7 +27,7 @@ from quantumio.ports._format import (
     TableDelegate,
 )
 from quantumio.ports._garbage import GarbageCatalog, ObjectRecord
-from quantumio.ports._history import Deletion, HistoryCatalog, LineageEntry
+from quantumio.ports._history import Deletion, Difference, HistoryCatalog, LineageEntry, SnapshotRecord
 from quantumio.ports._ingest import IngestedChunk, IngestRows, ingest_key
 from quantumio.ports._kinds import is_exporting, is_managed, is_table
 
@@ -45,6 +45,7 @@ __all__ = [
     "Deletion",
     "Destination",
     "Destinations",
+    "Difference",
     "ExportingDestination",
     "Format",
     "Formats",
@@ -61,6 +62,7 @@ __all__ = [
     "Placement",
     "RegistryTables",
     "SnapshotDelegate",
+    "SnapshotRecord",
     "StorageClassDelegate",
     "StoredObject",
     "TableDelegate",

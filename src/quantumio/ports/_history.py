@@ -11,7 +11,7 @@ from attrs import frozen
 from quantumio.model import DatasetRef
 from quantumio.ports._collections import CollectionRemoval
 
-__all__ = ["Deletion", "HistoryCatalog", "LineageEntry"]
+__all__ = ["Deletion", "Difference", "HistoryCatalog", "LineageEntry", "SnapshotRecord"]
 
 
 @frozen(kw_only=True)
@@ -38,6 +38,44 @@ class Deletion:
     collections: tuple[str, ...] = ()
     objects: int = 0
     nbytes: int = 0
+
+
+@frozen(kw_only=True)
+class SnapshotRecord:
+    """A moment that has a name.
+
+    Attributes
+    ----------
+    name, note
+        What it is called, and what for.
+    seq
+        The last commit or edit that belongs to it.
+    created_ns
+        When it was named, ns since 1970-01-01 UTC.
+    """
+
+    name: str
+    seq: int
+    note: str
+    created_ns: int
+
+
+@frozen(kw_only=True)
+class Difference:
+    """What is different between two moments.
+
+    Attributes
+    ----------
+    before, after
+        The last commit or edit of each.
+    added, removed
+        Datasets that are there after and were not before, and the other way round.
+    """
+
+    before: int
+    after: int
+    added: tuple[DatasetRef, ...]
+    removed: tuple[DatasetRef, ...]
 
 
 @frozen(kw_only=True)
@@ -145,3 +183,29 @@ class HistoryCatalog(Protocol):
         NotFoundError
             Nothing is known of it.
         """
+
+    def create_snapshot(self, name: str, seq: int | None = None, note: str = "") -> SnapshotRecord:
+        """Name a moment (None: this one): what it shows is not deleted while it has the name.
+
+        Raises
+        ------
+        ConflictError
+            There is a snapshot of this name.
+        InvalidInputError
+            The name is none, or the moment has not come yet.
+        """
+
+    def remove_snapshot(self, name: str) -> None:
+        """Give up a snapshot.
+
+        Raises
+        ------
+        NotFoundError
+            There is none (``kind="no_snapshot"``).
+        """
+
+    def snapshots(self) -> list[SnapshotRecord]:
+        """Return all snapshots, by name."""
+
+    def diff(self, before: int, after: int) -> Difference:
+        """Return which datasets there are at one moment and not at the other."""

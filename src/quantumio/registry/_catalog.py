@@ -34,10 +34,12 @@ from quantumio.ports import (
     DatasetQuery,
     Deletion,
     Destinations,
+    Difference,
     IngestedChunk,
     IngestRows,
     LineageEntry,
     ObjectRecord,
+    SnapshotRecord,
 )
 from quantumio.registry._arguments import check_time
 from quantumio.registry._associations import Associations
@@ -66,6 +68,7 @@ from quantumio.registry._records import RecordQueries
 from quantumio.registry._removals import Removals
 from quantumio.registry._schema import CLOCK, REPOSITORY
 from quantumio.registry._sky_search import SkySearch
+from quantumio.registry._snapshots import Snapshots
 from quantumio.registry._uninterrupted import after_abandoned, uninterrupted
 from quantumio.registry._universe import make_universe, universe_from_wire, universe_to_wire
 from quantumio.registry._universe_schema import Tables
@@ -107,6 +110,7 @@ class SqlCatalog:
         self._workspaces = Workspaces(database)
         self._clock = clock
         self._deletions = Deletions(database, names, clock)
+        self._snapshots = Snapshots(database, names, clock)
         self._lineages = Lineages(database, names)
         self._names = names
         self._implied = ImpliedValues(database, self._tables)
@@ -229,6 +233,22 @@ class SqlCatalog:
     def lineage(self, dataset_id: UUID, direction: str, depth: int | None) -> list[LineageEntry]:
         """Return from what a dataset was made (``up``) or what was made from it (``down``)."""
         return self._lineages.lineage(dataset_id, direction, depth)
+
+    def create_snapshot(self, name: str, seq: int | None = None, note: str = "") -> SnapshotRecord:
+        """Name a moment (None: this one)."""
+        return uninterrupted(lambda: self._snapshots.create(name, seq, note))
+
+    def remove_snapshot(self, name: str) -> None:
+        """Give up a snapshot."""
+        uninterrupted(lambda: self._snapshots.remove(name))
+
+    def snapshots(self) -> list[SnapshotRecord]:
+        """Return all snapshots, by name."""
+        return self._snapshots.all()
+
+    def diff(self, before: int, after: int) -> Difference:
+        """Return which datasets there are at one moment and not at the other."""
+        return self._snapshots.diff(before, after)
 
     # -- intents
     def register_owner(self, owner: UUID, host: str, boot_id: str) -> None:

@@ -140,23 +140,30 @@ class Commits:
 
     # -- what became of a transaction
     def outcome(self, txid: UUID) -> CommitOutcome | None:
-        """Return `Committed`, or None if it is not committed."""
+        """Return `Committed`, also where its outputs were deleted since, or None if it is not committed."""
         check_uuid(txid, "transaction")
         self._database.prove_durable()
 
         def read(connection: sa.Connection) -> Committed | None:
-            return self._committed(connection, self._cache.load(connection), [txid]).get(txid)
+            names = self._cache.load(connection)
+            return self._committed(connection, names, [txid], which=_COMMITTED).get(txid)
 
         return self._database.read(read)
 
     def _committed(
-        self, connection: sa.Connection, names: Names, txids: Iterable[UUID]
+        self,
+        connection: sa.Connection,
+        names: Names,
+        txids: Iterable[UUID],
+        *,
+        which: sa.ColumnElement[bool] | None = None,
     ) -> dict[UUID, Committed]:
+        which = _VISIBLE if which is None else which
         found: dict[UUID, Committed] = {}
         wanted = list(dict.fromkeys(txids))
         for start in range(0, len(wanted), _CHUNK):
             part = wanted[start : start + _CHUNK]
-            statement = sa.select(TXN.c.txid, TXN.c.commit_seq).where(TXN.c.txid.in_(part), _VISIBLE)
+            statement = sa.select(TXN.c.txid, TXN.c.commit_seq).where(TXN.c.txid.in_(part), which)
             sequence: dict[UUID, int] = {row.txid: row.commit_seq for row in connection.execute(statement)}
             refs = _refs(connection, names, list(sequence))
             for txid, seq in sequence.items():
@@ -181,7 +188,8 @@ def _standings(connection: sa.Connection, txids: Collection[UUID]) -> dict[UUID,
     return found
 
 
-_VISIBLE = sa.and_(TXN.c.state == sa.literal_column("'COMMITTED'"), TXN.c.removed_seq.is_(None))
+_COMMITTED = TXN.c.state == sa.literal_column("'COMMITTED'")
+_VISIBLE = sa.and_(_COMMITTED, TXN.c.removed_seq.is_(None))
 
 
 def _refs(

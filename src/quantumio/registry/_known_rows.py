@@ -13,7 +13,7 @@ from quantumio.registry._names import Names
 from quantumio.registry._removals import groups_of
 from quantumio.registry._universe_schema import GroupTables
 
-__all__ = ["KnownRow", "known_rows", "parts_of", "removed_of"]
+__all__ = ["KnownRow", "known_rows", "parts_of", "removed_of", "rows_where"]
 
 _CHUNK = 500
 
@@ -34,22 +34,26 @@ def known_rows(
 ) -> Iterator[KnownRow]:
     """Yield the datasets whose ``id`` or ``txid`` is one of the values."""
     for group in groups_of(names):
-        table = group.dataset
-        head = (
-            table.c[name] for name in ("id", "type_id", "run_id", "v", "txid", "commit_seq", "removed_seq")
-        )
-        statement = sa.select(*head, *(table.c[name] for name in group.columns.values()))
         for part in parts_of(values):
-            rows = connection.execute(statement.where(table.c[column].in_(part)))
-            for id_, type_id, run_id, version, txid, commit_seq, removed_seq, *keys in rows:
-                ref = DatasetRef(
-                    id_,
-                    names.types_by_id[type_id].type,
-                    DataId(dict(zip(group.dimensions, keys, strict=True))),
-                    names.collections_by_id[run_id].name,
-                    version,
-                )
-                yield KnownRow(ref, txid, commit_seq, removed_seq, group)
+            yield from rows_where(connection, names, group, group.dataset.c[column].in_(part))
+
+
+def rows_where(
+    connection: sa.Connection, names: Names, group: GroupTables, condition: sa.ColumnElement[bool]
+) -> Iterator[KnownRow]:
+    """Yield the datasets of one dimension group that meet a condition."""
+    table = group.dataset
+    head = (table.c[name] for name in ("id", "type_id", "run_id", "v", "txid", "commit_seq", "removed_seq"))
+    statement = sa.select(*head, *(table.c[name] for name in group.columns.values())).where(condition)
+    for id_, type_id, run_id, version, txid, commit_seq, removed_seq, *keys in connection.execute(statement):
+        ref = DatasetRef(
+            id_,
+            names.types_by_id[type_id].type,
+            DataId(dict(zip(group.dimensions, keys, strict=True))),
+            names.collections_by_id[run_id].name,
+            version,
+        )
+        yield KnownRow(ref, txid, commit_seq, removed_seq, group)
 
 
 def removed_of(connection: sa.Connection, names: Names, ids: Collection[UUID]) -> set[UUID]:

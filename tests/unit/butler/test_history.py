@@ -1,12 +1,13 @@
 """What was made from what, and what is there no more."""
 
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from quantumio import AsyncButler
-from quantumio.errors import ConflictError, ErrorKind, NotFoundError, StateError
+from quantumio import AsyncButler, Butler
+from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError, StateError
 from quantumio.testing import collect_garbage_at_once
 
 RUN = "u/ada/isr"
@@ -106,3 +107,90 @@ async def test_history_is_asked_and_made_on_event_loops(make_root, open_butler):
         assert (await butler.remove_collection("best", dry_run=False)).members == 1
         assert (await butler.delete(first, dry_run=False)).refs == (first,)
         assert not await butler.exists(first)
+
+
+def test_versions_that_no_rule_keeps_go_unless_something_has_them(night):
+    refs = [put(night, 1) for _ in range(5)]
+    other = put(night, 2)
+    night.associate("tag", refs[:1])
+    planned = night.retention("stats", collections=RUN, keep_last=2)
+    assert (planned.dry_run, set(planned.refs), planned.spared) == (True, set(refs[1:3]), (refs[0],))
+    assert night.query("stats", versions="all").count() == 6
+    old = night.retention(collections="u/ada/*", keep_last=2, younger_than=timedelta(days=1))
+    assert (old.refs, old.spared) == ((), ())
+    done = night.retention("stats", collections=RUN, keep_last=2, dry_run=False)
+    assert set(done.refs) == set(refs[1:3])
+    left = {one.ref for one in night.versions("stats", visit=1)}
+    assert left == {refs[0], *refs[3:]}
+    assert night.exists(other)
+    night.snapshot("paper")
+    late = put(night, 3)
+    done = night.retention(collections=RUN, younger_than=timedelta(0), dry_run=False)
+    assert (done.refs, set(done.spared)) == ((late,), {*left, other})
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {},
+        {"keep_last": -1},
+        {"keep_last": 1.5},
+        {"younger_than": 30},
+        {"keep_last": 1, "collections": None},
+    ],
+)
+def test_rule_that_is_none_deletes_nothing(night, rules):
+    ref = put(night, 1)
+    with pytest.raises(InvalidInputError):
+        night.retention(**{"collections": RUN, "dry_run": False} | rules)
+    assert night.exists(ref)
+
+
+def test_moments_are_named_and_compared(night):
+    first = put(night, 1)
+    named = night.snapshot("first", note="one dataset")
+    second = put(night, 2)
+    assert night.snapshots() == [named]
+    assert night.diff("first").added == (second,)
+    assert night.diff(0, "first").added == (first,)
+    early = night.snapshot("early", at=night.versions("stats", visit=1)[0].commit_seq)
+    assert night.diff(early.seq, named.seq).added == ()
+    with pytest.raises(NotFoundError) as error:
+        night.diff("nothing")
+    assert error.value.kind is ErrorKind.NO_SNAPSHOT
+    night.remove_snapshot("first")
+    assert night.snapshots() == [early]
+
+
+@pytest.mark.asyncio
+async def test_moments_are_named_on_event_loops(make_root, open_butler):
+    root = make_root()
+    ref = put(open_butler(root, run=RUN), 1)
+    async with AsyncButler(root) as butler:
+        named = await butler.snapshot("first")
+        assert await butler.snapshots() == [named]
+        assert (await butler.diff(0, "first")).added == (ref,)
+        assert (await butler.retention(collections=RUN, keep_last=1)).refs == ()
+        await butler.remove_snapshot("first")
+
+
+def test_journal_of_what_was_deleted_since_is_done(night, monkeypatch):
+    """A process dies after its commit, before it takes its entry out of the journal; then all is deleted."""
+    from quantumio.engine import _journal_entry
+
+    monkeypatch.setattr(_journal_entry.JournalEntry, "finish", _journal_entry.JournalEntry.release)
+    with night.context(ack="journaled") as ctx:
+        ctx.put({"visit": 1}, "stats", visit=1)
+    night.drain()
+    monkeypatch.undo()
+    ref = night.find("stats", visit=1)
+    night.delete(ref, dry_run=False)
+    root = night._session.repositories[0].root
+    night.close()
+    assert [one for one in (root / "journal").iterdir() if one.suffix == ".ready"]
+    with Butler(root, run=RUN, instrument="ST8") as again:
+        again.recover()
+        assert again.recover().items == []
+        assert again.set_aside() == []
+        assert not again.exists(ref)
+        assert not again.errors()

@@ -72,3 +72,45 @@ def test_delete_looks_first_and_then_does_it(quantumio, made):
     assert quantumio("delete", calexp, "--delete", fails=True).exit_code == 3
     (one,) = quantumio("lineage", bias, "--down", "--json").document["datasets"]
     assert one["lineage"][0]["status"] == "removed"
+
+
+def test_moments_are_named_listed_and_given_up(quantumio, made):
+    (one,) = quantumio("snapshot", "paper", "--note", "as submitted", "--json").document["snapshots"]
+    assert (one["name"], one["note"]) == ("paper", "as submitted")
+    assert quantumio("snapshot", "--json").document["snapshots"] == [one]
+    assert any("as submitted" in line for line in quantumio("snapshot").lines)
+    done = quantumio("delete", made[1], "--delete", "--json", fails=True)
+    assert (done.exit_code, done.error["kind"]) == (4, "in_use")
+    assert quantumio("snapshot", "early", "--at", "1", "--json").document["snapshots"][0]["moment"] == 1
+    assert quantumio("snapshot", "paper", "--remove").lines == ["Removed the snapshot paper."]
+    assert quantumio("snapshot", "early", "--remove", "--json").document == {"removed": "early"}
+    assert quantumio("snapshot", "--json").document == {"snapshots": []}
+    assert quantumio("snapshot", "paper", "--remove", fails=True).exit_code == 3
+    assert quantumio("snapshot", "--remove", fails=True).exit_code == 2
+
+
+def test_moments_are_compared(quantumio, made):
+    (one,) = quantumio("snapshot", "first", "--json").document["snapshots"]
+    quantumio("snapshot", "first", "--remove")
+    quantumio("delete", made[1], "--delete")
+    document = quantumio("diff", str(one["moment"]), "--json").document
+    assert ([ref["id"] for ref in document["removed"]], document["added"]) == ([made[1]], [])
+    quantumio("snapshot", "last")
+    done = quantumio("diff", "0", "last")
+    assert done.lines[-1] == "1 added, 0 removed."
+    assert quantumio("diff", "never", fails=True).exit_code == 3
+
+
+def test_versions_that_no_rule_keeps_are_told_and_then_deleted(quantumio, made, image):
+    quantumio("put", image, "bias", "instrument=ST8", "detector=0", "--run", "u/ada/bias")
+    rule = ("retention", "bias", "-c", "u/ada/*", "--keep-last", "1")
+    done = quantumio(*rule)
+    assert done.lines[-1].startswith("Would delete 1 (")
+    assert done.lines[-1].endswith("spared 0.")
+    assert quantumio("query", "bias", "--versions", "all", "--json").document["count"] == 2
+    assert quantumio(*rule, "--younger-than", "1", "--json").document["datasets"] == []
+    document = quantumio(*rule, "--delete", "--json").document
+    assert [ref["id"] for ref in document["datasets"]] == [made[0]]
+    assert quantumio("query", "bias", "--versions", "all", "--json").document["count"] == 1
+    for wrong in ((), ("--younger-than", "1e300"), ("--younger-than", "nan"), ("--keep-last", "-1")):
+        assert quantumio("retention", "-c", "*", *wrong, fails=True).exit_code == 2

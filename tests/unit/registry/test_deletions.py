@@ -179,7 +179,10 @@ def test_key_may_be_used_again(catalog: SqlCatalog, commit: Commit) -> None:
     assert not outcome.reused
     assert [ref.version for ref in outcome.refs] == [2, 2]
     catalog.delete([other.id], dry_run=False)
-    assert catalog.outcome(txid) is None
+    # Whoever asks what became of it is told that it was committed: nobody is to take it in once more.
+    assert catalog.outcome(txid).refs == (one, other)
+    (late,) = catalog.flip([make_transaction(CALEXP, [visit(3)], requires=(txid,))])
+    assert isinstance(late, Committed)
 
 
 def test_dataset_that_is_deleted_gets_no_repair_and_shows_in_lineage(
