@@ -24,7 +24,7 @@ from quantumio.butler._deferred import DeferredDataset
 from quantumio.butler._handles import AsyncTicket, Ticket, as_async_ticket
 from quantumio.butler._imported_datasets import DatasetImport
 from quantumio.butler._query import AsyncQuery, Query
-from quantumio.butler._session import Collections
+from quantumio.butler._session import AsOf, Collections
 from quantumio.butler._threads import in_thread, reading_in_thread
 from quantumio.engine import (
     RuntimeStatus,
@@ -205,6 +205,7 @@ class AsyncButler(AsyncDefinitions, AsyncReads, AsyncHistory, AsyncCare):
         limit: int | None = None,
         versions: str = "latest",
         bind: Mapping[str, object] | None = None,
+        as_of: AsOf = None,
         **keys: object,
     ) -> AsyncQuery:
         """Look for datasets, lazily; see `Butler.query`."""
@@ -218,6 +219,7 @@ class AsyncButler(AsyncDefinitions, AsyncReads, AsyncHistory, AsyncCare):
                 limit=limit,
                 versions=versions,
                 bind=bind,
+                as_of=as_of,
                 **keys,
             )
 

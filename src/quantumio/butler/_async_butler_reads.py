@@ -7,7 +7,7 @@ from uuid import UUID
 
 from quantumio.butler._async_butler_base import AsyncButlerBase
 from quantumio.butler._records import DatasetVersion, Location
-from quantumio.butler._session import Collections
+from quantumio.butler._session import AsOf, Collections
 from quantumio.butler._threads import reading_in_thread
 from quantumio.model import (
     DatasetRef,
@@ -31,6 +31,7 @@ class AsyncReads(AsyncButlerBase):
         columns: Sequence[str] | None = None,
         version: int | None = None,
         readonly: bool = False,
+        as_of: AsOf = None,
         **keys: object,
     ) -> object:
         """Read a dataset: by its ref, or the first match in the collections, in order; see `Butler.get`."""
@@ -45,6 +46,7 @@ class AsyncReads(AsyncButlerBase):
             columns=columns,
             version=version,
             readonly=readonly,
+            as_of=as_of,
             **keys,
         )
 
@@ -55,6 +57,7 @@ class AsyncReads(AsyncButlerBase):
         *,
         collections: Collections = None,
         version: int | None = None,
+        as_of: AsOf = None,
         **keys: object,
     ) -> DatasetRef | None:
         """Return the ref of the first committed match, or None; see `Butler.find`."""
@@ -65,6 +68,7 @@ class AsyncReads(AsyncButlerBase):
             data_id,
             collections=collections,
             version=version,
+            as_of=as_of,
             **keys,
         )
 
@@ -75,6 +79,7 @@ class AsyncReads(AsyncButlerBase):
         *,
         collections: Collections = None,
         version: int | None = None,
+        as_of: AsOf = None,
         **keys: object,
     ) -> bool:
         """Tell whether there is a committed match; see `Butler.exists`."""
@@ -85,6 +90,7 @@ class AsyncReads(AsyncButlerBase):
             data_id,
             collections=collections,
             version=version,
+            as_of=as_of,
             **keys,
         )
 
@@ -116,11 +122,12 @@ class AsyncReads(AsyncButlerBase):
         data_id: Mapping[str, object] | None = None,
         *,
         run: str | None = None,
+        as_of: AsOf = None,
         **keys: object,
     ) -> list[DatasetVersion]:
         """Return all versions of a dataset in one run, oldest first; see `Butler.versions`."""
         butler = await self._opened()
-        return await reading_in_thread(butler.versions, dataset_type, data_id, run=run, **keys)
+        return await reading_in_thread(butler.versions, dataset_type, data_id, run=run, as_of=as_of, **keys)
 
     async def where_is(
         self,

@@ -13,6 +13,7 @@ from quantumio.butler._query import Query, parse_order
 from quantumio.butler._reading import ReadRequest
 from quantumio.butler._records import DatasetVersion, Location, dataset_version, locations
 from quantumio.butler._session import (
+    AsOf,
     Collections,
     as_collections,
     as_names,
@@ -20,6 +21,7 @@ from quantumio.butler._session import (
     check_mapping,
     dataset_id_of,
     is_glob,
+    seq_of,
 )
 from quantumio.errors import InvalidInputError, NotFoundError
 from quantumio.model import (
@@ -47,6 +49,7 @@ class Reads(ButlerBase):
         columns: Sequence[str] | None = None,
         version: int | None = None,
         readonly: bool = False,
+        as_of: AsOf = None,
         **keys: object,
     ) -> object:
         """Read a dataset: by its ref, or the first match in the collections, in order.
@@ -68,6 +71,9 @@ class Reads(ButlerBase):
             Number of a version; None is the latest.
         readonly
             Whether memory may be shared with the buffer: then the result must not be changed.
+        as_of
+            Look at what there was at a moment: a Time or datetime, the number of a commit, or the name of a
+            snapshot; None is now.
 
         Returns
         -------
@@ -77,7 +83,8 @@ class Reads(ButlerBase):
         Raises
         ------
         NotFoundError
-            There is no such dataset; the message names a match that is still queued.
+            There is no such dataset; the message names a match that is still queued. Or there was one at
+            that moment, but it was removed since and its data are gone (``kind="removed"``).
         InvalidInputError
             The data ID, form, component or columns are wrong, or no collection says where to look; nothing
             was read.
@@ -88,7 +95,7 @@ class Reads(ButlerBase):
         if not isinstance(dataset_type_or_ref, str):
             return self._session.read_ref(dataset_type_or_ref, request)[1]
         path = self._session.search_path(collections)
-        return self._session.read(dataset_type_or_ref, data_id, keys, path, version, request)[1]
+        return self._session.read(dataset_type_or_ref, data_id, keys, path, version, request, as_of)[1]
 
     def defer(self, ref: DatasetRef | UUID) -> DeferredDataset:
         """Return a handle that reads the dataset later, in this or in another process."""
@@ -102,6 +109,7 @@ class Reads(ButlerBase):
         *,
         collections: Collections = None,
         version: int | None = None,
+        as_of: AsOf = None,
         **keys: object,
     ) -> DatasetRef | None:
         """Return the ref of the first committed match, or None.
@@ -114,7 +122,7 @@ class Reads(ButlerBase):
             Several calibrations are valid (``kind="ambiguous_calibration"``).
         """
         path = self._session.search_path(collections)
-        found = self._session.find(dataset_type, data_id, keys, path, version)
+        found = self._session.find(dataset_type, data_id, keys, path, version, as_of)
         return None if found is None else found[1].ref
 
     def exists(
@@ -124,12 +132,20 @@ class Reads(ButlerBase):
         *,
         collections: Collections = None,
         version: int | None = None,
+        as_of: AsOf = None,
         **keys: object,
     ) -> bool:
         """Tell whether there is a committed match."""
         if isinstance(dataset_type_or_ref, str):
             return (
-                self.find(dataset_type_or_ref, data_id, collections=collections, version=version, **keys)
+                self.find(
+                    dataset_type_or_ref,
+                    data_id,
+                    collections=collections,
+                    version=version,
+                    as_of=as_of,
+                    **keys,
+                )
                 is not None
             )
         try:
@@ -204,6 +220,7 @@ class Reads(ButlerBase):
         data_id: Mapping[str, object] | None = None,
         *,
         run: str | None = None,
+        as_of: AsOf = None,
         **keys: object,
     ) -> list[DatasetVersion]:
         """Return all versions of a dataset in one run, oldest first.
@@ -219,10 +236,14 @@ class Reads(ButlerBase):
         versions = []
         for repository in self._session.knowing(check_identifier(dataset_type, "dataset type")):
             known, full = resolve_output(repository, dataset_type, data_id, keys, self._session.defaults)
-            names = [r.name for r in repository.catalog.collections() if r.kind is CollectionKind.RUN]
+            seq = seq_of(repository, as_of)
+            kinds = {record.name: record.kind for record in repository.catalog.collections()}
+            names = sorted(kinds) if seq is None else sorted(repository.catalog.collection_names(seq))
             for name in names:
-                if runs == [None] or name in runs:
-                    versions += repository.catalog.versions(known, full, name)
+                # A name that is no run any more may have been one then; of others there are no versions.
+                is_run = seq is not None or kinds[name] is CollectionKind.RUN
+                if is_run and (runs == [None] or name in runs):
+                    versions += repository.catalog.versions(known, full, name, as_of=seq)
         return [dataset_version(stored) for stored in versions]
 
     def query(
@@ -235,6 +256,7 @@ class Reads(ButlerBase):
         limit: int | None = None,
         versions: str = "latest",
         bind: Mapping[str, object] | None = None,
+        as_of: AsOf = None,
         **keys: object,
     ) -> Query:
         """Look for datasets; the result is lazy.
@@ -255,6 +277,8 @@ class Reads(ButlerBase):
             At most so many.
         versions
             ``latest`` or ``all``.
+        as_of
+            Look at what there was at a moment, as for `get`.
         **keys
             Values of dimensions that all matches have.
 
@@ -287,6 +311,7 @@ class Reads(ButlerBase):
                 order_by=parse_order(order_by),
                 limit=limit,
             ),
+            as_of,
         )
 
     def where_is(self, ref: DatasetRef | UUID) -> list[Location]:

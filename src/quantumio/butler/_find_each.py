@@ -65,7 +65,7 @@ class _Times:
         self._shapes: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def complete(self, data_id: DataId) -> tuple[DataId, Timespan | None] | None:
-        """Return the complete data ID of the dataset type, and when it is to be valid; None if none can be."""
+        """Return the complete data ID, and when the dataset is to be valid; None if nothing tells."""
         names = tuple(data_id)
         shared = self._shapes.get(names)
         if shared is None:

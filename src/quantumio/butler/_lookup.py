@@ -32,11 +32,14 @@ class Lookup:
         Complete.
     timespan
         Of the exposure or visit that the caller named besides; calibrations are valid at a time.
+    as_of
+        The last commit or edit of the registry that is seen; None is now.
     """
 
     dataset_type: DatasetType
     data_id: DataId
     timespan: Timespan | None = None
+    as_of: int | None = None
 
 
 def resolve_output(
@@ -78,6 +81,7 @@ def resolve_lookup(
     defaults: Mapping[str, DataIdValue],
     collections: Sequence[str],
     recorders: Sequence[Repository],
+    as_of: int | None = None,
 ) -> Lookup:
     """Complete and check a data ID to look up; calibrations may be asked for by an exposure or visit.
 
@@ -101,10 +105,10 @@ def resolve_lookup(
             for name, value in defaults.items()
             if name in universe and universe[name].temporal and name not in known.dimensions
         }
-    if not extra or not repository.catalog.searches_calibrations(collections):
+    if not extra or not repository.catalog.searches_calibrations(collections, as_of):
         resolved = _complete(repository, known, given, defaults)
         _check_implied(repository, known, resolved, implied)
-        return Lookup(dataset_type=known, data_id=resolved)
+        return Lookup(dataset_type=known, data_id=resolved, as_of=as_of)
     everything = {name: value for name, value in defaults.items() if name in universe}
     everything |= dict(given) | implied
     moment = make_data_id(universe, everything, {})
@@ -123,7 +127,12 @@ def resolve_lookup(
     for name, value in (follow | implied).items():
         if name in known.dimensions:
             own.setdefault(name, value)
-    return Lookup(dataset_type=known, data_id=_complete(repository, known, own, defaults), timespan=timespan)
+    return Lookup(
+        dataset_type=known,
+        data_id=_complete(repository, known, own, defaults),
+        timespan=timespan,
+        as_of=as_of,
+    )
 
 
 def find_stored(
@@ -131,7 +140,12 @@ def find_stored(
 ) -> StoredDataset | None:
     """Find the first match in the collections, in order."""
     return repository.catalog.find(
-        lookup.dataset_type, lookup.data_id, collections, version=version, timespan=lookup.timespan
+        lookup.dataset_type,
+        lookup.data_id,
+        collections,
+        version=version,
+        timespan=lookup.timespan,
+        as_of=lookup.as_of,
     )
 
 

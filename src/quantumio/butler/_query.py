@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 
 from quantumio.butler._reading import ReadRequest, read_stored
 from quantumio.butler._repository import Repository
-from quantumio.butler._session import Session, as_names, check_count, is_glob
+from quantumio.butler._session import Session, as_names, check_count, is_glob, seq_of
 from quantumio.butler._threads import in_thread, reading_in_thread
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import DatasetRef, StoredDataset
@@ -28,8 +28,9 @@ class Query:
     Iterating gives refs, page by page; nothing stays open in between. Each use asks the registry anew.
     """
 
-    def __init__(self, session: Session, query: DatasetQuery) -> None:
+    def __init__(self, session: Session, query: DatasetQuery, as_of: object = None) -> None:
         self._session = session
+        self._as_of = as_of
         self._query = query
 
     def _stored(self) -> Iterator[tuple[Repository, StoredDataset]]:
@@ -46,12 +47,13 @@ class Query:
     def _narrowed(self) -> Iterator[tuple[Repository, DatasetQuery]]:
         """Yield the repositories that have any of the collections, each with those that it has."""
         types = {name: self._session.knowing(name) for name in self._query.dataset_types if not is_glob(name)}
-        for repository, names in self._session.narrow(self._query.collections):
+        for repository, names in self._session.narrow(self._query.collections, self._as_of):
             known = tuple(
                 name for name in self._query.dataset_types if name not in types or repository in types[name]
             )
             if known:
-                yield repository, evolve(self._query, collections=names, dataset_types=known)
+                seq = seq_of(repository, self._as_of)
+                yield repository, evolve(self._query, collections=names, dataset_types=known, as_of=seq)
 
     def __iter__(self) -> Iterator[DatasetRef]:
         self._session.check_open()

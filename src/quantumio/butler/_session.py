@@ -16,11 +16,12 @@ from quantumio.butler._lookup import Lookup, find_stored, resolve_lookup
 from quantumio.butler._reading import ReadRequest, read_output, read_stored
 from quantumio.butler._repository import Repository
 from quantumio.engine import Output, OutputReleased, PolicyResolver
-from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, StateError
+from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, QuantumioError, StateError
 from quantumio.model import DataIdValue, DatasetRef, StoredDataset, check_run
 from quantumio.system import environment
 
 __all__ = [
+    "AsOf",
     "Collections",
     "Session",
     "as_collections",
@@ -30,10 +31,15 @@ __all__ = [
     "check_timeout",
     "dataset_id_of",
     "is_glob",
+    "seq_of",
 ]
 
 Collections = str | Sequence[str] | None
 """A collection, or several in search order; None takes the Butler's own."""
+
+
+AsOf = object
+"""A moment to look back to: a Time or datetime, the number of a commit, or the name of a snapshot."""
 
 
 def as_collections(collections: Collections, *, globs: bool = False) -> tuple[str, ...] | None:
@@ -265,6 +271,7 @@ class Session:
         keys: Mapping[str, object],
         collections: Sequence[str],
         version: int | None = None,
+        as_of: object = None,
     ) -> Iterator[tuple[Repository, Lookup, tuple[str, ...]]]:
         """Yield, for each repository that knows the dataset type, what to look for and where.
 
@@ -291,22 +298,29 @@ class Session:
                 unknown = unknown or error
                 continue
             has_type = True
-            present = self._present(repository, collections)
+            present = self._present(repository, collections, as_of)
             if present:
                 yield (
                     repository,
                     resolve_lookup(
-                        repository, dataset_type, data_id, keys, self.defaults, present, self.repositories
+                        repository,
+                        dataset_type,
+                        data_id,
+                        keys,
+                        self.defaults,
+                        present,
+                        self.repositories,
+                        seq_of(repository, as_of),
                     ),
                     present,
                 )
         if not has_type and unknown is not None:
             raise unknown
 
-    def _present(self, repository: Repository, collections: Sequence[str]) -> tuple[str, ...]:
+    def _present(self, repository: Repository, collections: Sequence[str], as_of: object) -> tuple[str, ...]:
         if len(self.repositories) == 1:
             return tuple(collections)
-        for one, names in self.narrow(tuple(collections)):
+        for one, names in self.narrow(tuple(collections), as_of):
             if one is repository:
                 return names or ()
         return ()
@@ -318,9 +332,11 @@ class Session:
         keys: Mapping[str, object],
         collections: Sequence[str],
         version: int | None = None,
+        as_of: object = None,
     ) -> tuple[Repository, StoredDataset] | None:
         """Return the first committed match."""
-        for repository, lookup, present in self.lookups(dataset_type, data_id, keys, collections, version):
+        lookups = self.lookups(dataset_type, data_id, keys, collections, version, as_of)
+        for repository, lookup, present in lookups:
             if stored := self._find_in(repository, lookup, present, version):
                 return repository, stored
         return None
@@ -335,7 +351,7 @@ class Session:
             new = self.new_runs | ({self.run} if self.run else set())
             if error.kind is not ErrorKind.NO_COLLECTION or new.isdisjoint(collections):
                 raise
-        exist = {record.name for record in repository.catalog.collections()}
+        exist = _names_of(repository, lookup.as_of)
         rest = tuple(name for name in collections if name in exist or name not in new)
         return find_stored(repository, lookup, rest, version) if rest else None
 
@@ -361,7 +377,7 @@ class Session:
         return knowing
 
     def narrow(
-        self, collections: tuple[str, ...] | None
+        self, collections: tuple[str, ...] | None, as_of: object = None
     ) -> Iterator[tuple[Repository, tuple[str, ...] | None]]:
         """Yield the repositories that have any of the collections (names or globs), with those they have.
 
@@ -375,8 +391,7 @@ class Session:
             yield from ((repository, None) for repository in self.repositories)
             return
         there = [
-            (repository, {record.name for record in repository.catalog.collections()})
-            for repository in self.repositories
+            (repository, _names_of(repository, seq_of(repository, as_of))) for repository in self.repositories
         ]
         new = self.new_runs | ({self.run} if self.run else set())
         for name in collections:
@@ -414,6 +429,7 @@ class Session:
         collections: Sequence[str],
         version: int | None,
         request: ReadRequest,
+        as_of: object = None,
     ) -> tuple[DatasetRef, object]:
         """Read the first match: a temporary of the runs, else a committed dataset.
 
@@ -422,15 +438,21 @@ class Session:
         NotFoundError
             There is none; the message names a match that is still queued.
         """
-        if version is None and (found := self.temporary(dataset_type, data_id, keys, collections)):
+        if (
+            version is None
+            and as_of is None
+            and (found := self.temporary(dataset_type, data_id, keys, collections))
+        ):
             repository, output = found
             try:
                 return output.ref, read_output(repository.formats, output, request)
             except OutputReleased:
                 pass  # forgotten meanwhile
-        stored = self.find(dataset_type, data_id, keys, collections, version)
+        stored = self.find(dataset_type, data_id, keys, collections, version, as_of)
         if stored is None:
             raise self.not_found(dataset_type, data_id, keys, collections, version)
+        if as_of is not None:
+            return stored[1].ref, _read_of_then(*stored, request)
         return stored[1].ref, read_stored(stored[0], stored[1], request)
 
     def read_ref(self, ref: DatasetRef | UUID, request: ReadRequest) -> tuple[DatasetRef, object]:
@@ -465,6 +487,37 @@ class Session:
                         kind=ErrorKind.PENDING,
                     )
         return NotFoundError(message, hint="look at Butler.query(...) or `quantumio query`")
+
+
+def seq_of(repository: Repository, as_of: object) -> int | None:
+    """Return the last commit or edit of a repository at a moment; None is now."""
+    return None if as_of is None else repository.catalog.seq_of(as_of)
+
+
+def _names_of(repository: Repository, seq: int | None) -> set[str]:
+    if seq is not None:
+        return set(repository.catalog.collection_names(seq))
+    return {record.name for record in repository.catalog.collections()}
+
+
+def _read_of_then(repository: Repository, stored: StoredDataset, request: ReadRequest) -> object:
+    """Read a dataset that there was at an earlier moment.
+
+    Raises
+    ------
+    NotFoundError
+        It was removed since (``kind="removed"``), and its data are gone.
+    """
+    try:
+        return read_stored(repository, stored, request)
+    except QuantumioError as error:
+        if repository.catalog.stored([stored.ref.id]):
+            raise
+        raise NotFoundError(
+            f"{stored.ref} was removed since, and its data cannot be read any more",
+            hint="the registry tells what it was: Butler.find(..., as_of=...)",
+            kind=ErrorKind.REMOVED,
+        ) from error
 
 
 def is_glob(name: str) -> bool:

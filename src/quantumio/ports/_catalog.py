@@ -416,8 +416,11 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
         *,
         version: int | None = None,
         timespan: Timespan | None = None,
+        as_of: int | None = None,
     ) -> StoredDataset | None:
         """First match in the collections in order; CALIBRATION ones are searched with ``timespan``.
+
+        With ``as_of`` what there was after this commit or edit.
 
         Raises
         ------
@@ -430,8 +433,29 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
     def stored(self, ids: Iterable[UUID]) -> dict[UUID, StoredDataset]:
         """Return committed datasets by id; unknown ids are left out."""
 
-    def versions(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[StoredDataset]:
-        """All versions, oldest first."""
+    def versions(
+        self, dataset_type: DatasetType, data_id: DataId, run: str, *, as_of: int | None = None
+    ) -> list[StoredDataset]:
+        """All versions, oldest first; with ``as_of`` those that there were after this commit or edit."""
+
+    def seq_of(self, as_of: object) -> int:
+        """Return the number of the last commit or edit at a moment.
+
+        Parameters
+        ----------
+        as_of
+            Such a number, a Time or datetime, or the name of a snapshot.
+
+        Raises
+        ------
+        InvalidInputError
+            It is no moment of this registry (``kind="moment"``).
+        NotFoundError
+            There is no snapshot of this name (``kind="moment"``).
+        """
+
+    def collection_names(self, as_of: int) -> Collection[str]:
+        """Return the names of the collections that there were after a commit or edit."""
 
     def broken_references(self) -> list[str]:
         """Return which rows name others that are not there, for people. PostgreSQL has none."""
@@ -474,7 +498,7 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
             the first collection that has any.
         """
 
-    def searches_calibrations(self, collections: Sequence[str]) -> bool:
+    def searches_calibrations(self, collections: Sequence[str], as_of: int | None = None) -> bool:
         """Tell whether any of these collections, or any in their chains, is of calibrations.
 
         Names that there are not count as none.

@@ -60,6 +60,7 @@ from quantumio.registry._implied import ImpliedValues
 from quantumio.registry._intents import Intents
 from quantumio.registry._lineage import Lineages
 from quantumio.registry._migrations import check_revision, migrate, revision
+from quantumio.registry._moments import Moments
 from quantumio.registry._names import NamesCache
 from quantumio.registry._outbox import Outbox
 from quantumio.registry._owners import Owners
@@ -114,7 +115,8 @@ class SqlCatalog:
         self._lineages = Lineages(database, names)
         self._names = names
         self._implied = ImpliedValues(database, self._tables)
-        self._finder = Finder(database, names)
+        self._moments = Moments(database, self._tables, clock)
+        self._finder = Finder(database, names, self._moments)
         self._calibrations = Calibrations(database, names, self._finder)
         self._queries = Queries(database, self._tables, names)
 
@@ -453,20 +455,31 @@ class SqlCatalog:
         *,
         version: int | None = None,
         timespan: Timespan | None = None,
+        as_of: int | None = None,
     ) -> StoredDataset | None:
         """Return the first match in the collections in order.
 
         CALIBRATION collections are searched with ``timespan``, and passed over without one (as Butler does).
         """
-        return self._finder.find(dataset_type, data_id, collections, version, timespan)
+        return self._finder.find(dataset_type, data_id, collections, version, timespan, as_of)
 
     def stored(self, ids: Iterable[UUID]) -> dict[UUID, StoredDataset]:
         """Return committed datasets by id, in the order of the ids; unknown ones are left out."""
         return self._finder.stored(ids)
 
-    def versions(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[StoredDataset]:
+    def versions(
+        self, dataset_type: DatasetType, data_id: DataId, run: str, *, as_of: int | None = None
+    ) -> list[StoredDataset]:
         """Return all versions, oldest first; none where there is no such run."""
-        return self._finder.versions(dataset_type, data_id, run)
+        return self._finder.versions(dataset_type, data_id, run, as_of)
+
+    def seq_of(self, as_of: object) -> int:
+        """Return the number of the commit or edit that a number, a time or the name of a snapshot means."""
+        return self._moments.seq(as_of)
+
+    def collection_names(self, as_of: int) -> Collection[str]:
+        """Return the names of the collections that there were after a commit or edit."""
+        return self._moments.names(as_of).collections.keys()
 
     def moment(self, time_ns: int) -> int:
         """Return the number of the last commit or edit at a time or before it; 0 where there is none."""
@@ -503,9 +516,10 @@ class SqlCatalog:
         """Return of each data ID, at its time, the match if there is one, and how many there are."""
         return self._calibrations.find_each(dataset_type, data_ids, timespans, collections)
 
-    def searches_calibrations(self, collections: Sequence[str]) -> bool:
+    def searches_calibrations(self, collections: Sequence[str], as_of: int | None = None) -> bool:
         """Tell whether any of these collections, or any in their chains, is of calibrations."""
-        return self._names.current().searches_calibrations(collections)
+        names = self._names.current() if as_of is None else self._moments.names(as_of)
+        return names.searches_calibrations(collections)
 
     def implied_values(self, element: str, keys: Mapping[str, int | str]) -> dict[str, int | str]:
         """Return what the record with these keys says of the dimensions that the element implies."""

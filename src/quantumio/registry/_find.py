@@ -31,6 +31,7 @@ from quantumio.registry._find_statements import (
     version_numbers_statement,
     versions_statement,
 )
+from quantumio.registry._moments import Moments
 from quantumio.registry._names import Collection, Names, NamesCache
 from quantumio.registry._prepared import Fetch, Prepared
 from quantumio.registry._universe_schema import GroupTables
@@ -55,8 +56,9 @@ class _Step:
 class Finder:
     """Finds committed datasets by data ID or by id."""
 
-    def __init__(self, database: Database, cache: NamesCache) -> None:
+    def __init__(self, database: Database, cache: NamesCache, moments: Moments) -> None:
         self._database = database
+        self._moments = moments
         self._cache = cache
 
     # -- by data ID
@@ -67,8 +69,9 @@ class Finder:
         collections: Sequence[str],
         version: int | None,
         timespan: Timespan | None,
+        as_of: int | None = None,
     ) -> StoredDataset | None:
-        """Return the first match in the collections in order."""
+        """Return the first match in the collections in order; of an earlier moment with ``as_of``."""
         if version is not None:
             version = check_version(version)
         if timespan is not None and not isinstance(timespan, Timespan):
@@ -78,6 +81,10 @@ class Finder:
                 kind=ErrorKind.TIMESPAN,
             )
         collections = check_names(collections, "collection", ErrorKind.COLLECTION)
+        if as_of is not None:
+            names = self._moments.names(as_of)
+            steps = self._plan(names, dataset_type, data_id, collections, version, timespan, as_of)
+            return self._database.snapshot(lambda fetch: self._look_back(names, fetch, steps))
         names = self._cache.last
         try:
             steps = self._plan(names, dataset_type, data_id, collections, version, timespan)
@@ -100,6 +107,7 @@ class Finder:
         collections: Sequence[str],
         version: int | None,
         timespan: Timespan | None,
+        as_of: int | None = None,
     ) -> list[_Step]:
         entry = names.type(dataset_type.name)
         values: dict[str, Any] = {"type_id": entry.id}
@@ -108,6 +116,9 @@ class Finder:
                 values[column] = data_id[name]
         except KeyError:
             raise _incomplete(entry.type, data_id) from None
+        past = as_of is not None
+        if past:
+            values["as_of"] = as_of
         if version is not None:
             values["version"] = version
         if timespan is not None:
@@ -115,7 +126,9 @@ class Finder:
         return [
             _Step(
                 collection,
-                self._database.prepare(find_statement, entry.group, collection.kind, version is not None),
+                self._database.prepare(
+                    find_statement, entry.group, collection.kind, version is not None, past
+                ),
                 {**values, "collection_id": collection.id},
             )
             for collection in names.search(collections)
@@ -139,15 +152,25 @@ class Finder:
                 break
         return edits, found
 
+    def _look_back(self, names: Names, fetch: Fetch, steps: list[_Step]) -> StoredDataset | None:
+        for step in steps:
+            rows = [row[1:] for row in fetch(step.statement, step.values) if row[1] is not None]
+            if found := self._assemble(names, rows):
+                return self._only(step, found)
+        return None
+
     def _look(self, names: Names, fetch: Fetch, step: _Step) -> tuple[int, StoredDataset | None]:
         rows = fetch(step.statement, step.values)
         edits = rows[0][0]
         if edits != names.edits or rows[0][1] is None:
             return edits, None
-        found = self._assemble(names, [row[1:] for row in rows])
+        return edits, self._only(step, self._assemble(names, [row[1:] for row in rows]))
+
+    @staticmethod
+    def _only(step: _Step, found: list[StoredDataset]) -> StoredDataset:
         if len(found) > 1:
             raise _ambiguous(step.collection, found)
-        return edits, found[0]
+        return found[0]
 
     # -- by id
     def stored(self, ids: Iterable[UUID]) -> dict[UUID, StoredDataset]:
@@ -196,9 +219,11 @@ class Finder:
         return rows
 
     # -- versions
-    def versions(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[StoredDataset]:
+    def versions(
+        self, dataset_type: DatasetType, data_id: DataId, run: str, as_of: int | None = None
+    ) -> list[StoredDataset]:
         """Return all versions, oldest first; none where there is no such run."""
-        names, rows = self._of_key(versions_statement, dataset_type, data_id, run)
+        names, rows = self._of_key(versions_statement, dataset_type, data_id, run, as_of)
         return sorted(self._assemble(names, rows), key=lambda stored: stored.ref.version or 0)
 
     def version_numbers(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[int]:
@@ -208,24 +233,26 @@ class Finder:
 
     def _of_key(
         self,
-        make: Callable[[GroupTables], sa.Select[Any]],
+        make: Callable[..., sa.Select[Any]],
         dataset_type: DatasetType,
         data_id: DataId,
         run: str,
+        as_of: int | None = None,
     ) -> tuple[Names, Sequence[Any]]:
         """Return what a statement gives for a key of one run; nothing where there is no such run."""
         check_name(run, "run", ErrorKind.COLLECTION)
-        names = self._cache.current()
+        names = self._cache.current() if as_of is None else self._moments.names(as_of)
         entry = names.type(dataset_type.name)
         collection = names.collections.get(run)
         if collection is None:
             return names, ()
-        statement = self._database.prepare(make, entry.group)
+        past: tuple[bool, ...] = () if as_of is None else (True,)
+        statement = self._database.prepare(make, entry.group, *past)
         try:
             values = {column: data_id[name] for name, column in entry.group.columns.items()}
         except KeyError:
             raise _incomplete(entry.type, data_id) from None
-        ids = {"type_id": entry.id, "collection_id": collection.id}
+        ids = {"type_id": entry.id, "collection_id": collection.id, "as_of": as_of}
         return names, self._database.fetch(statement, {**values, **ids})
 
     # -- artifacts

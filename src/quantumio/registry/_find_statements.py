@@ -7,7 +7,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from quantumio.ports import CollectionKind
-from quantumio.registry._dialect import raw
+from quantumio.registry._dialect import BIG_INTEGER, raw
 from quantumio.registry._schema import ARTIFACT, CLOCK, DATASET, OBJECT, TXN
 from quantumio.registry._universe_schema import GroupTables
 
@@ -56,10 +56,20 @@ def _with_artifacts(rows: sa.FromClause, group: GroupTables) -> tuple[list[Any],
     return columns, joined
 
 
-def find_statement(group: GroupTables, kind: CollectionKind, versioned: bool) -> sa.Select[Any]:
+def _there(table: sa.FromClause, since: str, past: bool) -> list[sa.ColumnElement[bool]]:
+    """Return conditions that a row is there: now, or in the ``past`` after the edit ``as_of``."""
+    if not past:
+        return [table.c.removed_seq.is_(None)]
+    as_of = sa.bindparam("as_of", type_=BIG_INTEGER)
+    return [table.c[since] <= as_of, sa.or_(table.c.removed_seq.is_(None), table.c.removed_seq > as_of)]
+
+
+def find_statement(
+    group: GroupTables, kind: CollectionKind, versioned: bool, past: bool = False
+) -> sa.Select[Any]:
     """Return the statement that always gives a row: the counter of edits, and the dataset if there is one."""
     dataset = group.dataset
-    wanted = sa.select(dataset).where(dataset.c.removed_seq.is_(None))
+    wanted = sa.select(dataset).where(*_there(dataset, "commit_seq", past))
     if versioned:
         wanted = wanted.where(dataset.c.v == sa.bindparam("version"))
     if kind is CollectionKind.RUN:
@@ -78,7 +88,7 @@ def find_statement(group: GroupTables, kind: CollectionKind, versioned: bool) ->
             member.c.collection_id == sa.bindparam("collection_id"),
             member.c.type_id == sa.bindparam("type_id"),
             *_same_data_id(group, member),
-            member.c.removed_seq.is_(None),
+            *_there(member, "added_seq", past),
         )
         if kind is CollectionKind.CALIBRATION:
             ids = ids.where(member.c.begin_ns < sa.bindparam("end"), member.c.end_ns > sa.bindparam("begin"))
@@ -92,7 +102,7 @@ def find_statement(group: GroupTables, kind: CollectionKind, versioned: bool) ->
     )
 
 
-def versions_statement(group: GroupTables) -> sa.Select[Any]:
+def versions_statement(group: GroupTables, past: bool = False) -> sa.Select[Any]:
     dataset = group.dataset
     columns, joined = _with_artifacts(dataset, group)
     return (
@@ -102,7 +112,7 @@ def versions_statement(group: GroupTables) -> sa.Select[Any]:
             dataset.c.run_id == sa.bindparam("collection_id"),
             dataset.c.type_id == sa.bindparam("type_id"),
             *_same_data_id(group, dataset),
-            dataset.c.removed_seq.is_(None),
+            *_there(dataset, "commit_seq", past),
         )
     )
 
