@@ -153,22 +153,13 @@ def flip_comes_before_the_bytes():
 
 @bug(CRASH, "-k", "promised and immediate")
 def bytes_come_before_the_intent():
-    from quantumio.engine import _carrier
+    from quantumio.engine._carrier import Carrier
 
-    async def at_once(self):
-        self.is_ours = True
-        return True
+    async def place_first(self, context, outputs, *more):
+        await self._flusher.flush([*outputs, *more], required=True)
+        return await self._committer.prepare(context.intent(*more))
 
-    _carrier._Intent.may_place = at_once
-    prepare = _carrier.Carrier._prepare
-
-    async def later(self, context, intent, *more):
-        import anyio
-
-        await anyio.sleep(0.05)
-        await prepare(self, context, intent, *more)
-
-    _carrier.Carrier._prepare = later
+    Carrier._place = place_first
 
 
 @bug(CRASH, "-k", "promised and journaled")
