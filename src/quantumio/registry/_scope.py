@@ -100,17 +100,12 @@ class Scope:
                 return column
         raise Unknown(f"{self._what} has no dimension {name!r}", f"it has {', '.join(self._reachable())}")
 
-    def reaches(self, name: str) -> bool:
-        """Tell whether the dimension or record that a name begins with is at hand here."""
-        element = self._tables.universe.get(name.partition(".")[0])
-        return element is not None and self._has(element.record_keys)
-
     def record(self, element: str) -> sa.FromClause:
         """Return the records of a dimension or relation, joined once."""
         return self._record(element)
 
-    def area(self, name: str) -> tuple[sa.FromClause, str]:
-        """Return the records that ``element.region`` or ``element.timespan`` is of, and which of both it is.
+    def area(self, name: str) -> sa.FromClause:
+        """Return the records that ``element.region`` or ``element.timespan`` is of.
 
         Raises
         ------
@@ -130,7 +125,7 @@ class Scope:
             )
         if not self._has(definition.record_keys):
             raise Unknown(f"{self._what} has no {element}", f"it has {', '.join(self._reachable())}")
-        return self._record(element), field
+        return self._record(element)
 
     def _field(self, name: str, path: list[str]) -> tuple[sa.ColumnElement[Any], str]:
         table = self._tables.record(name)

@@ -32,13 +32,9 @@ _FEWER: Final = 10
 
 def families(universe: DimensionUniverse, names: Sequence[str]) -> dict[str, Dimension]:
     """Return of each spatial family that has dimensions here the most specific element."""
-    found: dict[str, Dimension] = {}
-    for element in universe.values():
-        if element.spatial is not None and set(element.record_keys) <= set(names):
-            other = found.get(element.spatial)
-            if other is None or len(other.record_keys) <= len(element.record_keys):
-                found[element.spatial] = element
-    return found
+    here = [element for element in universe.values() if set(element.record_keys) <= set(names)]
+    here.sort(key=lambda element: len(element.record_keys))
+    return {element.spatial: element for element in here if element.spatial is not None}
 
 
 @frozen(eq=False)
@@ -176,10 +172,10 @@ class SkyJoin:
         universe, over = self._universe, self._over
         only_one = set(self._one.record_keys) - set(self._other.record_keys)
         only_other = set(self._other.record_keys) - set(self._one.record_keys)
-        relations = [
-            element.record_keys for element in universe.values() if element.name in self._asked.has_records
+        related = [
+            element.record_keys for element in universe.values() if self._asked.has_records.get(element.name)
         ]
-        if any(only_one & set(keys) and only_other & set(keys) for keys in relations):
+        if any(only_one & set(keys) and only_other & set(keys) for keys in related):
             return None
         of_other = universe.required(name for name in over if only_other & set(universe.required([name])))
         of_other = universe.sort({*of_other, *(set(universe.implied(of_other)) & set(over))})

@@ -9,7 +9,7 @@ import numpy as np
 import sqlalchemy as sa
 from attrs import frozen
 
-from quantumio.errors import InvalidInputError
+from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import Region
 from quantumio.registry._engine import Database
 from quantumio.registry._expression import expression_error
@@ -176,25 +176,25 @@ class _Resolved:
         if not isinstance(area, (Shape, Bind, Literal)):
             raise self._error(area.at, "this is a timespan, the other side is a region")
         try:
-            match area:
-                case Bind():
-                    return Region.make(self._given(area))
-                case Literal(value):
-                    return Region.make(value)
-                case Shape("REGION", (text,)):
-                    return Region.make(text.value if isinstance(text, Literal) else self._given(text))
-                case Shape("BOX", values):
-                    ra, dec, width, height = map(self._number, values)
-                    if not (width >= 0 and height >= 0):
-                        raise self._error(area.at, "a box has no negative width or height")
-                    ends = (ra - width / 2, ra + width / 2, dec - height / 2, dec + height / 2)
-                    return _region("RANGE", ends)
-                case Shape(kind, values):
-                    return _region(kind, tuple(map(self._number, values)))
+            if isinstance(area, Shape):
+                return self._shape(area)
+            return Region.make(area.value if isinstance(area, Literal) else self._given(area))
         except InvalidInputError as error:
-            if error.kind == "expression":
+            if error.kind is ErrorKind.EXPRESSION:
                 raise
             raise self._error(area.at, error.message, error.hint) from error
+
+    def _shape(self, shape: Shape) -> Region:
+        if shape.kind == "REGION":
+            (text,) = shape.values
+            return Region.make(text.value if isinstance(text, Literal) else self._given(text))
+        numbers = tuple(map(self._number, shape.values))
+        if shape.kind != "BOX":
+            return _region(shape.kind, numbers)
+        ra, dec, width, height = numbers
+        if not (width >= 0 and height >= 0):
+            raise self._error(shape.at, "a box has no negative width or height")
+        return _region("RANGE", (ra - width / 2, ra + width / 2, dec - height / 2, dec + height / 2))
 
     def _number(self, value: Literal | Bind) -> float:
         given = value.value if isinstance(value, Literal) else self._given(value)

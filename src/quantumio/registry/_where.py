@@ -102,12 +102,12 @@ class Where:
             case Near(name, records):
                 ids = self._rules.rows_value(([number] for number in records), {"id": "int"})
                 near = sa.select(self._rules.rows("near", {"id": "int"}, ids).c.id)
-                record = self._area(name)[0]
+                record = self._area(name)
                 return _where_known(record.c.record_id.in_(near), [record.c.geometry], negated=negated)
             case NearPairs(name, other, pairs):
                 types = {"one": "int", "other": "int"}
                 both = self._rules.rows("near", types, self._rules.rows_value(pairs, types))
-                both_records = [self._area(name)[0], self._area(other)[0]]
+                both_records = [self._area(name), self._area(other)]
                 numbers = sa.tuple_(*(record.c.record_id for record in both_records))
                 return _where_known(
                     numbers.in_(sa.select(both)),
@@ -176,7 +176,7 @@ class Where:
         return value
 
     # -- overlaps
-    def _area(self, name: Name) -> tuple[sa.FromClause, str]:
+    def _area(self, name: Name) -> sa.FromClause:
         try:
             return self._scope.area(name.text)
         except Unknown as unknown:
@@ -193,9 +193,7 @@ class Where:
     def _ends(self, area: Area) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
         """Return begin and end of a timespan."""
         if isinstance(area, Name):
-            record, field = self._area(area)
-            if field == "region":
-                raise self._error(area.at, f"{area.text} is a region, the other side is a timespan")
+            record = self._area(area)
             return record.c.begin_ns, record.c.end_ns
         span = self._span(area)
         return sa.literal(span.begin_ns, BIG_INTEGER), sa.literal(span.end_ns, BIG_INTEGER)

@@ -1,14 +1,19 @@
 """Where things are on the sky, asked of a registry: conditions, data IDs of two families, and datasets."""
 
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import DatasetType, Region, Timespan
 from quantumio.ports import DatasetQuery
 from quantumio.registry import SqlCatalog
-from tests.unit.registry.conftest import CALEXP, NOTE, Commit, visit
+from quantumio.registry._sky_geometry import overlaps
+from quantumio.registry._sky_regions import Regions
+from quantumio.registry._sky_search import pairs_of
+from tests.unit.registry.conftest import CALEXP, NOTE, Commit, Place, visit
 
 CAMERA = {"instrument": "ST8"}
 SKY = {"skymap": "sky"}
@@ -310,3 +315,75 @@ def test_images_without_regions_are_not_guessed_at(catalog: SqlCatalog, commit: 
     ) as error:
         numbers(catalog, "calexp", **SKY, tract=1)
     assert error.value.kind is ErrorKind.DIMENSION
+
+
+# -- dimensions of a repository's own
+
+OWN: dict[str, dict[str, object]] = {
+    "field": {"key": "int", "spatial": "field"},
+    "spot": {"key": "int", "requires": ["instrument"], "spatial": "spot"},
+    "warp": {"key": "int", "requires": ["instrument", "visit", "skymap", "tract"]},
+    "plan": {"key": "int", "implies": ["skymap"], "spatial": "plan"},
+}
+
+
+@pytest.fixture
+def own_sky(empty_place: Place) -> Iterator[SqlCatalog]:
+    """A registry with visits, tracts and dimensions of its own."""
+    catalog = empty_place.create(universe_tables=OWN)
+    insert_sky(catalog)
+    catalog.insert_dimension("visit", [{"instrument": "X", "visit": 1, "region": square(1, 0, 0.3)}])
+    yield catalog
+    catalog.close()
+
+
+def test_families_may_share_a_dimension(own_sky: SqlCatalog) -> None:
+    spots = [("ST8", 0), ("X", 0), ("X", 1)]
+    own_sky.insert_dimension(
+        "spot",
+        [{"instrument": camera, "spot": n, "region": f"CIRCLE {n + 0.9} 0 0.5"} for camera, n in spots],
+    )
+    found = {
+        (one["instrument"], one["visit"], one["spot"])
+        for one in own_sky.data_ids(["visit", "spot"], {}, None, {})
+    }
+    assert found == {("ST8", 1, 0), ("X", 1, 0)}
+
+
+def test_dimension_that_requires_both_families(own_sky: SqlCatalog) -> None:
+    warps = [{**CAMERA, **SKY, "visit": n, "tract": t, "warp": 7} for n in (1, 2, 5) for t in (0, 1)]
+    own_sky.insert_dimension("warp", warps)
+    assert ids(own_sky, ["warp"]) == [
+        ("ST8", 1, "sky", 0, 7),
+        ("ST8", 2, "sky", 0, 7),
+        ("ST8", 5, "sky", 1, 7),
+    ]
+    assert ids(own_sky, ["warp"], "visit = 4") == []
+
+
+def test_record_that_implies_a_dimension_of_the_other_family(own_sky: SqlCatalog) -> None:
+    own_sky.insert_dimension("skymap", [{"skymap": "other"}])
+    own_sky.insert_dimension(
+        "plan",
+        [{"plan": n, "skymap": name, "region": "CIRCLE 1 0 0.5"} for n, name in ((1, "sky"), (2, "other"))],
+    )
+    found = own_sky.data_ids(["plan", "tract"], {}, None, {})
+    assert [(one["plan"], one["skymap"], one["tract"]) for one in found] == [(1, "sky", 0)]
+
+
+def test_three_families_are_refused(own_sky: SqlCatalog) -> None:
+    own_sky.insert_dimension("field", [{"field": 1, "region": "CIRCLE 1 0 0.5"}])
+    with pytest.raises(InvalidInputError, match="are of 3 spatial families") as error:
+        ids(own_sky, ["visit", "tract", "field"])
+    assert error.value.kind is ErrorKind.DIMENSION
+
+
+def test_so_many_pairs_that_cells_tell_them_first() -> None:
+    one = [Region.make(f"CIRCLE {n / 5} {n % 50} 0.3").encode() for n in range(1500)]
+    other = [Region.make(f"CIRCLE {n / 3 + 0.05} {n % 50} 0.2").encode() for n in range(900)]
+    i, j = pairs_of(one, other)
+    every_i, every_j = np.divmod(np.arange(1500 * 900), 900)
+    found = overlaps(Regions.decode(one), Regions.decode(other), every_i, every_j)
+    assert i.tolist() == every_i[found].tolist()
+    assert j.tolist() == every_j[found].tolist()
+    assert len(i) > 100
