@@ -102,7 +102,7 @@ def _moment(text: str) -> int | str:
 
 @click.command(
     epilog=examples(
-        "quantumio retention calexp -c 'u/ada/*' --keep-last 2",
+        "quantumio retention calexp -c u/ada/isr --keep-last 2",
         "quantumio retention -c u/ada/trial --younger-than 30 --delete",
     )
 )

@@ -102,9 +102,7 @@ class Names:
             ) from None
 
     def once(self, name: str) -> Collection | None:
-        """Return a collection that is there no more; a name keeps its number, for when it lives again."""
-        if name in self.collections:
-            return None
+        """Return what had a name that is not in use: its number stays, for when it lives again."""
         return next((entry for entry in self.collections_by_id.values() if entry.name == name), None)
 
     def types_like(self, patterns: Iterable[str]) -> list[TypeEntry]:
