@@ -203,7 +203,6 @@ def test_data_ids_are_limited_to_those_with_a_dataset(registry, images):
     assert sorted((one["visit"], one["detector"]) for one in found) == [(1, 0), (1, 1), (2, 0), (3, 0)]
 
 
-@lacking("overlap of timespans in expressions")
 def test_records_are_chosen_by_overlap_with_a_time(registry):
     begin, end = HOURS[2], HOURS[3] + TimeDelta(1, format="sec")
     span = registry.timespan(begin, end)

@@ -49,11 +49,11 @@ class Lineage:
             One row a dataset: ``level``, ``status`` (``committed``, ``removed`` or ``temporary``), ``via``,
             ``dataset_type``, a column per dimension, ``run``, ``version``, ``id``.
         """
-        from quantumio.formats import reference_table
+        from quantumio.formats import column_batch, reference_table
 
         refs = [entry.ref for entry in self.entries]
         used = self._universe.sort({name for ref in refs if ref is not None for name in ref.data_id})
-        return reference_table(
+        columns = column_batch(
             {
                 "level": ("int", [entry.level for entry in self.entries]),
                 "status": ("str", [entry.status for entry in self.entries]),
@@ -66,6 +66,6 @@ class Lineage:
                 "run": ("str", [ref and ref.run for ref in refs]),
                 "version": ("int", [ref and ref.version for ref in refs]),
                 "id": ("str", [str(entry.id) for entry in self.entries]),
-            },
-            as_,
+            }
         )
+        return reference_table([columns], as_)
