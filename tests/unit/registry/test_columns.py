@@ -9,7 +9,7 @@ from astropy.time import Time
 from attrs import evolve
 
 from quantumio.errors import ErrorKind, InvalidInputError
-from quantumio.model import ArtifactState, StoredDataset, Timespan
+from quantumio.model import ArtifactState, DatasetType, StoredDataset, Timespan
 from quantumio.ports import DatasetQuery
 from quantumio.registry import SqlCatalog
 from tests.unit.registry.conftest import (
@@ -173,3 +173,13 @@ def test_the_most_specific_region_is_taken(catalog: SqlCatalog, commit: Commit) 
 
 def of_visit(number: int) -> dict[str, Any]:
     return {"instrument": "ST8", "visit": number, "physical_filter": "R"}
+
+
+def test_a_day_has_no_exposure_time_of_its_own(catalog: SqlCatalog, commit: Commit) -> None:
+    weather = DatasetType("weather", dimensions=("instrument", "day_obs"), storage_class="Text")
+    catalog.register_dataset_type(weather)
+    day = {"instrument": "ST8", "day_obs": 20250624}
+    catalog.insert_dimension("day_obs", [{**day, "timespan": Timespan(0, 10**9)}])
+    commit(weather, [day])
+    (row,) = rows(catalog, DatasetQuery(dataset_types=("weather",)), ["t_exptime", "s_region"])
+    assert row == {"t_exptime": 1.0, "s_region": None}
