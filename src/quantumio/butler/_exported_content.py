@@ -87,7 +87,9 @@ def _take(content: ExportedContent, entry: Mapping[str, Any]) -> None:
             if kind is CollectionKind.RUN:
                 content.runs.append(name)
             elif kind is CollectionKind.CHAINED:
-                content.chains[name] = _texts(entry, "children")
+                children = _texts(entry, "children")
+                if content.chains.setdefault(name, children) != children:
+                    raise ValueError(f"{name!r} is two chains")
             else:
                 content.others[name] = kind
         case "dataset":

@@ -71,6 +71,7 @@ def import_exported_datasets(
     }
     for known in types.values():
         repository.formats.storage_class(known.storage_class)
+    _check_collections(catalog, content)
     dimensions = import_dimension_records(catalog, entries)
     for known in types.values():
         catalog.register_dataset_type(known)
@@ -106,6 +107,31 @@ def _dataset_type(
         dimensions=[one for one in names if one in universe and one not in implied],
         storage_class=str(storage_classes.get(there, _STORAGE_CLASSES.get(there, there))),
     )
+
+
+# ---------------------------------------------------------------------------- checking
+
+
+def _check_collections(catalog: Catalog, content: ExportedContent) -> dict[str, tuple[str, ...]]:
+    """Return the chains that are not there yet; refuse collections that are there otherwise."""
+    kinds = (
+        dict.fromkeys(content.runs, CollectionKind.RUN)
+        | content.others
+        | dict.fromkeys(content.chains, CollectionKind.CHAINED)
+    )
+    there = {record.name: record for record in catalog.collections()}
+    for name, kind in kinds.items():
+        if (record := there.get(name)) is None:
+            continue
+        if record.kind is not kind:
+            raise ConflictError(f"the collection {name!r} is {record.kind} here, and {kind} in the export")
+        if kind is CollectionKind.CHAINED and record.children != content.chains[name]:
+            raise ConflictError(
+                f"the chain {name!r} is of {', '.join(record.children)} here, "
+                f"and of {', '.join(content.chains[name])} in the export",
+                hint="define one of them anew or under another name: Butler.chain(...)",
+            )
+    return {name: children for name, children in content.chains.items() if name not in there}
 
 
 # ---------------------------------------------------------------------------- writing
@@ -144,7 +170,7 @@ def _collect(catalog: Catalog, content: ExportedContent) -> None:
         catalog.associate(name, _refs(catalog, ids))
     for name, timespan, ids in content.certified:
         catalog.certify(name, _refs(catalog, ids), timespan)
-    todo = dict(content.chains)
+    todo = _check_collections(catalog, content)  # again: somebody else may have defined one meanwhile
     while todo:  # those first whose children are there
         ready = [name for name, children in todo.items() if todo.keys().isdisjoint(children)]
         for name in ready or list(todo):

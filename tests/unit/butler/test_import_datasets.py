@@ -94,6 +94,7 @@ COLLECTIONS = f"""
   - !uuid {IDS[2]}
 - type: notes
 """
+CHAIN = "- {type: collection, name: c, collection_type: CHAINED, children: [x]}\n"
 DATASET = "- {type: dataset, dataset_type: dark, run: r, records: "
 
 
@@ -203,6 +204,26 @@ def test_chain_of_unknown_collections_and_chains_in_a_circle_are_refused(butler,
         butler.import_datasets(export(HEAD + circle))
 
 
+def test_chain_that_is_there_otherwise_is_left_and_nothing_is_inserted(butler, export):
+    butler.register_run("mine")
+    butler.chain("outer", ["mine"])
+    with pytest.raises(ConflictError, match="'outer' is of mine here, and of inner, made in the export"):
+        butler.import_datasets(export())
+    assert {record.name: record.children for record in butler.collections()} == {
+        "mine": (),
+        "outer": ("mine",),
+    }
+    assert butler.query_dimension_records("visit") == []
+
+
+def test_collection_that_is_there_as_another_kind_is_a_conflict_and_nothing_is_inserted(butler, export):
+    butler.register_run("calib")
+    with pytest.raises(ConflictError, match="'calib' is RUN here, and CALIBRATION in the export"):
+        butler.import_datasets(export())
+    assert [record.name for record in butler.collections()] == ["calib"]
+    assert butler.query_dimension_records("visit") == []
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -216,7 +237,8 @@ def test_chain_of_unknown_collections_and_chains_in_a_circle_are_refused(butler,
         ("- {type: associations, collection: c, collection_type: TAGGED, dataset_ids: [1]}", "UUID"),
         ("- {type: run, name: 5}", "entry 3.*name is no text: 5"),
         ("- {type: collection, name: c, collection_type: CHAINED, children: ab}", "entry 3.*children.*'ab'"),
-        ("- {type: collection, name: c, collection_type: CHAINED, children: [[x]]}", "entry 3.*children"),
+        (CHAIN.replace("[x]", "[[x]]"), "entry 3.*children"),
+        (CHAIN.replace("[x]", "[a]") + CHAIN.replace("[x]", "[b]"), "entry 4.*'c' is two chains"),
         ("- {type: dataset_type, name: t, dimensions: [[a]], storage_class: Mapping}", "entry 3.*dimensions"),
         ("- {type: dataset_type, name: t, dimensions: detector, storage_class: Mapping}", "'detector'"),
         ("- {type: dataset_type, name: t, dimensions: [], storage_class: null}", "storage_class"),
