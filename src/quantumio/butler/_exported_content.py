@@ -114,6 +114,8 @@ def _take(content: ExportedContent, entry: Mapping[str, Any]) -> None:
 def _exported(record: Mapping[str, Any]) -> ExportedDataset:
     """Return one record; newer exports list the datasets of a file, older ones give one."""
     path, ids, data_ids = _text(record, "path"), record["dataset_id"], record["data_id"]
+    if "\0" in path:
+        raise ValueError(f"no file can be at {path!r}")
     if not isinstance(ids, list):
         ids, data_ids = [ids], [data_ids]
     if len(ids) != 1:
