@@ -453,7 +453,8 @@ class Butler(Definitions, Reads, History, Care):
         root
             What paths of datasets are relative to; None is the directory of the export.
         transfer
-            What becomes of the files; see `ingest`.
+            What becomes of the files; see `ingest`. Unless they stay where they are (``direct``), they must
+            be beneath ``root``, after symbolic links, too.
         storage_classes
             What storage classes of the export are called here, where that is another name.
 
@@ -471,7 +472,8 @@ class Butler(Definitions, Reads, History, Care):
         FormatError
             It is no export, or a file is unreadable or in no format of its storage class.
         InvalidInputError
-            A dimension, storage class or data ID is none of this repository; a file holds several datasets.
+            A dimension, storage class or data ID is none of this repository; a file holds several datasets,
+            or is not beneath ``root``.
 
         Notes
         -----

@@ -87,7 +87,9 @@ def _take(content: ExportedContent, entry: Mapping[str, Any]) -> None:
             if kind is CollectionKind.RUN:
                 content.runs.append(name)
             elif kind is CollectionKind.CHAINED:
-                content.chains[name] = _texts(entry, "children")
+                children = _texts(entry, "children")
+                if content.chains.setdefault(name, children) != children:
+                    raise ValueError(f"{name!r} is two chains")
             else:
                 content.others[name] = kind
         case "dataset":
@@ -112,6 +114,8 @@ def _take(content: ExportedContent, entry: Mapping[str, Any]) -> None:
 def _exported(record: Mapping[str, Any]) -> ExportedDataset:
     """Return one record; newer exports list the datasets of a file, older ones give one."""
     path, ids, data_ids = _text(record, "path"), record["dataset_id"], record["data_id"]
+    if "\0" in path:
+        raise ValueError(f"no file can be at {path!r}")
     if not isinstance(ids, list):
         ids, data_ids = [ids], [data_ids]
     if len(ids) != 1:

@@ -14,8 +14,9 @@ from quantumio.butler._imported_dimensions import DimensionImport, import_dimens
 from quantumio.butler._ingest import IngestFile, ingest_files
 from quantumio.butler._session import Session
 from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
-from quantumio.model import DataId, DatasetRef, DatasetType, DimensionUniverse, make_data_id
+from quantumio.model import DIRECT, DataId, DatasetRef, DatasetType, DimensionUniverse, make_data_id
 from quantumio.ports import Catalog, CollectionKind
+from quantumio.system import files
 
 __all__ = ["DatasetImport", "import_exported_datasets"]
 
@@ -71,6 +72,9 @@ def import_exported_datasets(
     }
     for known in types.values():
         repository.formats.storage_class(known.storage_class)
+    _check_collections(catalog, content)
+    if transfer != DIRECT:
+        _check_paths(content, root)
     dimensions = import_dimension_records(catalog, entries)
     for known in types.values():
         catalog.register_dataset_type(known)
@@ -106,6 +110,48 @@ def _dataset_type(
         dimensions=[one for one in names if one in universe and one not in implied],
         storage_class=str(storage_classes.get(there, _STORAGE_CLASSES.get(there, there))),
     )
+
+
+# ---------------------------------------------------------------------------- checking
+
+
+def _check_collections(catalog: Catalog, content: ExportedContent) -> dict[str, tuple[str, ...]]:
+    """Return the chains that are not there yet; refuse collections that are there otherwise."""
+    kinds = (
+        dict.fromkeys(content.runs, CollectionKind.RUN)
+        | content.others
+        | dict.fromkeys(content.chains, CollectionKind.CHAINED)
+    )
+    there = {record.name: record for record in catalog.collections()}
+    for name, kind in kinds.items():
+        if (record := there.get(name)) is None:
+            continue
+        if record.kind is not kind:
+            raise ConflictError(f"the collection {name!r} is {record.kind} here, and {kind} in the export")
+        if kind is CollectionKind.CHAINED and record.children != content.chains[name]:
+            raise ConflictError(
+                f"the chain {name!r} is of {', '.join(record.children)} here, "
+                f"and of {', '.join(content.chains[name])} in the export",
+                hint="define one of them anew or under another name: Butler.chain(...)",
+            )
+    return {name: children for name, children in content.chains.items() if name not in there}
+
+
+def _check_paths(content: ExportedContent, root: Path) -> None:
+    """Refuse what is to be brought into the repository, or even moved, and is not beneath the root.
+
+    Exports come from others: one is not to say which files of whoever imports it are shared or removed.
+    """
+    real_root = files.real_path(root)
+    for datasets in content.datasets.values():
+        for one in datasets.values():
+            if "://" not in one.path and not files.real_path(root / one.path).is_relative_to(real_root):
+                raise InvalidInputError(
+                    f"the file {one.path} of the export is not beneath {root}",
+                    hint="give a root= that all files are beneath, without symbolic links that leave it, "
+                    "or use transfer='direct', which leaves files where they are",
+                    kind=ErrorKind.NAME,
+                )
 
 
 # ---------------------------------------------------------------------------- writing
@@ -144,7 +190,7 @@ def _collect(catalog: Catalog, content: ExportedContent) -> None:
         catalog.associate(name, _refs(catalog, ids))
     for name, timespan, ids in content.certified:
         catalog.certify(name, _refs(catalog, ids), timespan)
-    todo = dict(content.chains)
+    todo = _check_collections(catalog, content)  # again: somebody else may have defined one meanwhile
     while todo:  # those first whose children are there
         ready = [name for name, children in todo.items() if todo.keys().isdisjoint(children)]
         for name in ready or list(todo):

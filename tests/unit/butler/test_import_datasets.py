@@ -94,6 +94,7 @@ COLLECTIONS = f"""
   - !uuid {IDS[2]}
 - type: notes
 """
+CHAIN = "- {type: collection, name: c, collection_type: CHAINED, children: [x]}\n"
 DATASET = "- {type: dataset, dataset_type: dark, run: r, records: "
 
 
@@ -166,6 +167,45 @@ def test_files_may_be_copied_and_be_elsewhere(butler, export, tmp_path):
     assert butler.where_is(IDS[0])[0].destination == "local"
 
 
+@pytest.mark.parametrize("transfer", ["copy", "link", "move"])
+@pytest.mark.parametrize("how", ["up", "absolute", "link", "directory"])
+def test_files_that_are_not_beneath_the_root_are_not_brought(butler, export, tmp_path, transfer, how):
+    (tmp_path / "mine").mkdir()
+    (private := tmp_path / "mine" / "private.json").write_text('{"n": 9}')
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / "link.json").symlink_to(private)
+    (tmp_path / "exported" / "directory").symlink_to(private.parent)
+    path = {
+        "up": "../mine/private.json",
+        "absolute": str(private),
+        "link": "link.json",
+        "directory": "directory/private.json",
+    }[how]
+    with pytest.raises(InvalidInputError, match=f"{path} of the export is not beneath") as caught:
+        butler.import_datasets(export((HEAD + RUNS).replace("made/two.json", path)), transfer=transfer)
+    assert caught.value.kind is ErrorKind.NAME
+    assert private.read_text() == '{"n": 9}'
+    assert (tmp_path / "exported" / "made" / "one.json").exists()
+    assert butler.collections() == []
+    assert butler.query_dimension_records("visit") == []
+
+
+def test_links_that_stay_beneath_the_root_are_followed(butler, export, tmp_path):
+    path = export(HEAD + RUNS)
+    (tmp_path / "exported").rename(tmp_path / "real")
+    (tmp_path / "exported").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "made" / "two.json").rename(tmp_path / "real" / "other.json")
+    (tmp_path / "real" / "made" / "two.json").symlink_to("../other.json")
+    butler.import_datasets(path, transfer="copy")
+    assert butler.get(IDS[1]) == {"n": 2}
+
+
+def test_files_that_stay_may_be_anywhere(butler, export, tmp_path):
+    (elsewhere := tmp_path / "elsewhere.json").write_text('{"n": 9}')
+    butler.import_datasets(export((HEAD + RUNS).replace("made/two.json", str(elsewhere))))
+    assert butler.get(IDS[1]) == {"n": 9}
+
+
 def test_storage_classes_may_have_other_names(butler, export):
     text = (HEAD + RUNS).replace("StructuredDataDict", "Summary")
     with pytest.raises(InvalidInputError, match="Summary"):
@@ -203,6 +243,26 @@ def test_chain_of_unknown_collections_and_chains_in_a_circle_are_refused(butler,
         butler.import_datasets(export(HEAD + circle))
 
 
+def test_chain_that_is_there_otherwise_is_left_and_nothing_is_inserted(butler, export):
+    butler.register_run("mine")
+    butler.chain("outer", ["mine"])
+    with pytest.raises(ConflictError, match="'outer' is of mine here, and of inner, made in the export"):
+        butler.import_datasets(export())
+    assert {record.name: record.children for record in butler.collections()} == {
+        "mine": (),
+        "outer": ("mine",),
+    }
+    assert butler.query_dimension_records("visit") == []
+
+
+def test_collection_that_is_there_as_another_kind_is_a_conflict_and_nothing_is_inserted(butler, export):
+    butler.register_run("calib")
+    with pytest.raises(ConflictError, match="'calib' is RUN here, and CALIBRATION in the export"):
+        butler.import_datasets(export())
+    assert [record.name for record in butler.collections()] == ["calib"]
+    assert butler.query_dimension_records("visit") == []
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -216,7 +276,8 @@ def test_chain_of_unknown_collections_and_chains_in_a_circle_are_refused(butler,
         ("- {type: associations, collection: c, collection_type: TAGGED, dataset_ids: [1]}", "UUID"),
         ("- {type: run, name: 5}", "entry 3.*name is no text: 5"),
         ("- {type: collection, name: c, collection_type: CHAINED, children: ab}", "entry 3.*children.*'ab'"),
-        ("- {type: collection, name: c, collection_type: CHAINED, children: [[x]]}", "entry 3.*children"),
+        (CHAIN.replace("[x]", "[[x]]"), "entry 3.*children"),
+        (CHAIN.replace("[x]", "[a]") + CHAIN.replace("[x]", "[b]"), "entry 4.*'c' is two chains"),
         ("- {type: dataset_type, name: t, dimensions: [[a]], storage_class: Mapping}", "entry 3.*dimensions"),
         ("- {type: dataset_type, name: t, dimensions: detector, storage_class: Mapping}", "'detector'"),
         ("- {type: dataset_type, name: t, dimensions: [], storage_class: null}", "storage_class"),
@@ -226,6 +287,7 @@ def test_chain_of_unknown_collections_and_chains_in_a_circle_are_refused(butler,
         ),
         (DATASET + f"[{{dataset_id: [!uuid {IDS[0]}], data_id: [x], path: p}}]}}", "p has no data ID"),
         (DATASET + f"[{{dataset_id: !uuid {IDS[0]}, data_id: {{}}, path: null}}]}}", "path is no text"),
+        (DATASET + f'[{{dataset_id: !uuid {IDS[0]}, data_id: {{}}, path: "a\\0b"}}]}}', "entry 3.*no file"),
     ],
 )
 def test_entries_that_cannot_be_read_are_named_and_change_nothing(butler, export, text, message):
