@@ -6,6 +6,7 @@ from quantumio import CommitParked
 from quantumio.engine import _recoverer
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.system import threads
+from tests.acceptance.night import with_failed_copy
 from tests.acceptance.processes import run
 
 AWAY = {"destinations": {"archive": {"kind": "files", "root": "archive/disk"}}, "rules": [{"to": "archive"}]}
@@ -105,3 +106,17 @@ def test_failure_that_no_thread_can_save_now_is_saved_later(away, monkeypatch):
     monkeypatch.undo()
     butler.recover()
     assert kept(root)
+
+
+def test_file_of_somebody_else_among_the_errors_keeps_nobody_from_committing(make_butler, tmp_path):
+    butler, *_ = with_failed_copy(make_butler)
+    errors = butler._session.repositories[0].root / "errors"
+    (errors / "note.json").write_text("[]")
+    for visit in (2, 3):
+        with butler.context() as ctx:
+            ctx.put({"a": visit}, "stats", visit=visit)
+        with pytest.raises(ExceptionGroup):
+            butler.drain()  # their copies fail, too
+    assert [ref.data_id["visit"] for ref in butler.query("stats")] == [1, 2, 3]
+    assert {one.destination for one in butler.errors(acknowledge=True)} == {"second"}
+    assert (errors / "note.json").read_text() == "[]"

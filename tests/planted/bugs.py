@@ -153,22 +153,13 @@ def flip_comes_before_the_bytes():
 
 @bug(CRASH, "-k", "promised and immediate")
 def bytes_come_before_the_intent():
-    from quantumio.engine import _carrier
+    from quantumio.engine._carrier import Carrier
 
-    async def at_once(self):
-        self.is_ours = True
-        return True
+    async def place_first(self, context, outputs, *more):
+        await self._flusher.flush([*outputs, *more], required=True)
+        return await self._committer.prepare(context.intent(*more))
 
-    _carrier._Intent.may_place = at_once
-    prepare = _carrier.Carrier._prepare
-
-    async def later(self, context, intent, *more):
-        import anyio
-
-        await anyio.sleep(0.05)
-        await prepare(self, context, intent, *more)
-
-    _carrier.Carrier._prepare = later
+    Carrier._place = place_first
 
 
 @bug(CRASH, "-k", "promised and journaled")
@@ -453,6 +444,16 @@ def drop_removes_the_bytes_before_the_entry_is_done():
     from quantumio.engine._journal_entry import JournalEntry
 
     JournalEntry.finish = JournalEntry._remove
+
+
+@bug("tests/unit/engine/test_ledger.py", "-k", "ends_no_loop")
+def failing_save_of_errors_ends_the_loop():
+    from quantumio.engine._ledger import ErrorLedger
+
+    async def save(self):
+        self.save()
+
+    ErrorLedger.save_from_loop = save
 
 
 @bug(SET_ASIDE, "-k", "under_the_key")

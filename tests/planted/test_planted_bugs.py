@@ -2,6 +2,8 @@
 
 import datetime as dt
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -26,6 +28,13 @@ def chosen():
 def test_there_are_enough():
     assert len(BUGS) >= 25
     assert len(chosen()) >= AT_ONCE
+
+
+def test_every_bug_can_be_planted():
+    command = [sys.executable, "-m", "tests.planted.all_plantable"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", chosen())

@@ -7,6 +7,8 @@ from quantumio.butler._butler import Butler
 from quantumio.butler._context import DataContext
 from quantumio.butler._deferred import DeferredDataset
 from quantumio.butler._handles import AsyncReceipt, AsyncTicket, Receipt, Ticket
+from quantumio.butler._imported_datasets import DatasetImport
+from quantumio.butler._imported_dimensions import DimensionImport
 from quantumio.butler._query import AsyncQuery, Query
 from quantumio.butler._records import DatasetVersion, Location
 from quantumio.butler._termination import drain_on_sigterm
@@ -20,8 +22,10 @@ __all__ = [
     "AsyncTicket",
     "Butler",
     "DataContext",
+    "DatasetImport",
     "DatasetVersion",
     "DeferredDataset",
+    "DimensionImport",
     "IngestProgress",
     "IngestReport",
     "Location",

@@ -21,6 +21,7 @@ from quantumio.butler._butler import Butler, Root, note_beside
 from quantumio.butler._context import DataContext
 from quantumio.butler._deferred import DeferredDataset
 from quantumio.butler._handles import AsyncTicket, Ticket, as_async_ticket
+from quantumio.butler._imported_datasets import DatasetImport
 from quantumio.butler._query import AsyncQuery, Query
 from quantumio.butler._session import Collections
 from quantumio.butler._threads import in_thread, reading_in_thread
@@ -29,6 +30,7 @@ from quantumio.engine import (
 )
 from quantumio.errors import StateError
 from quantumio.model import (
+    DIRECT,
     Ack,
     CommitOutcome,
     DatasetRef,
@@ -290,6 +292,23 @@ class AsyncButler(AsyncDefinitions, AsyncReads, AsyncCare):
             ingest, run=run, transfer=transfer, format=format, token=token, progress=progress, **keys
         )
         return await in_thread(call, files, dataset_type, data_id)
+
+    async def import_datasets(
+        self,
+        path: Root,
+        *,
+        root: Root | None = None,
+        transfer: str = DIRECT,
+        storage_classes: Mapping[str, object] | None = None,
+    ) -> DatasetImport:
+        """Insert the datasets of an export of the Rubin Data Butler, with their collections.
+
+        See `Butler.import_datasets`.
+        """
+        butler = await self._opened()
+        return await in_thread(
+            butler.import_datasets, path, root=root, transfer=transfer, storage_classes=storage_classes
+        )
 
     async def forget(
         self,

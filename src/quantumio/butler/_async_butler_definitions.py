@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
 
 from quantumio.butler._async_butler_base import AsyncButlerBase
+from quantumio.butler._imported_dimensions import DimensionImport
 from quantumio.butler._threads import in_thread, reading_in_thread
 from quantumio.model import (
     DataId,
@@ -57,6 +59,17 @@ class AsyncDefinitions(AsyncButlerBase):
         """
         butler = await self._opened()
         return await in_thread(butler.insert_dimension, element, records)
+
+    async def import_dimensions(
+        self,
+        path: str | PathLike[str],
+    ) -> DimensionImport:
+        """Insert the dimension records of an export of the Rubin Data Butler (a YAML file).
+
+        See `Butler.import_dimensions`.
+        """
+        butler = await self._opened()
+        return await in_thread(butler.import_dimensions, path)
 
     async def query_dimension_records(
         self,

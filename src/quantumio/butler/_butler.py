@@ -18,6 +18,8 @@ from quantumio.butler._butler_definitions import Definitions
 from quantumio.butler._butler_reads import Reads
 from quantumio.butler._context import DataContext
 from quantumio.butler._handles import Ticket
+from quantumio.butler._imported_datasets import DatasetImport, import_exported_datasets
+from quantumio.butler._imported_dimensions import read_export
 from quantumio.butler._ingest import IngestFile, ingest_files
 from quantumio.butler._lookup import resolve_output
 from quantumio.butler._reading import ReadRequest
@@ -26,6 +28,7 @@ from quantumio.butler._session import (
     Collections,
     Session,
     as_collections,
+    as_path,
     check_mapping,
     check_timeout,
     dataset_id_of,
@@ -34,6 +37,7 @@ from quantumio.butler._settings import load_toml, operator_layer
 from quantumio.engine import Context, PlanScope, PolicyResolver, RuntimeStatus, known_outcome
 from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import (
+    DIRECT,
     Ack,
     CommitOutcome,
     DataId,
@@ -164,7 +168,8 @@ class Butler(Definitions, Reads, Care):
         """Bring a repository that an older quantumio made up to date, in one transaction.
 
         Make a backup of the registry first, and close the repository everywhere: an older quantumio cannot
-        use it any more. One that is up to date stays as it is.
+        use it any more, and a process that goes on while it has it open writes as the older version does. One
+        that is up to date stays as it is.
 
         Parameters
         ----------
@@ -427,6 +432,61 @@ class Butler(Definitions, Reads, Care):
             return []
         return ingest_files(self._session, known, items, run=chosen, transfer=transfer, format_name=format)
 
+    def import_datasets(
+        self,
+        path: Root,
+        *,
+        root: Root | None = None,
+        transfer: str = DIRECT,
+        storage_classes: Mapping[str, object] | None = None,
+    ) -> DatasetImport:
+        """Insert the datasets of an export of the Rubin Data Butler, with their collections.
+
+        Dimension records come first (see `import_dimensions`), then dataset types, runs and datasets, which
+        keep their ids, then tags, calibrations and chains.
+
+        Parameters
+        ----------
+        path
+            Of the export, a YAML file.
+        root
+            What paths of datasets are relative to; None is the directory of the export.
+        transfer
+            What becomes of the files; see `ingest`.
+        storage_classes
+            What storage classes of the export are called here, where that is another name.
+
+        Returns
+        -------
+        DatasetImport
+            How much was new, and what was left out.
+
+        Raises
+        ------
+        ConflictError
+            Another dataset, record, dataset type or collection is there; what was inserted before it stays.
+        NotFoundError, DestinationError
+            The export, a file or a collection is not there or cannot be read.
+        FormatError
+            It is no export, or a file is unreadable or in no format of its storage class.
+        InvalidInputError
+            A dimension, storage class or data ID is none of this repository; a file holds several datasets.
+
+        Notes
+        -----
+        The datasets of one type in one run are one commit. What was broken off is done again: datasets that
+        are there, by their ids, are left as they are.
+        """
+        export = as_path(path, "export")
+        self._session.writeable()
+        return import_exported_datasets(
+            self._session,
+            read_export(export),
+            root=(export.parent if root is None else as_path(root, "directory")).absolute(),
+            transfer=transfer,
+            storage_classes=check_mapping(storage_classes, "storage_classes"),
+        )
+
     # -- temporaries
     def forget(self, ref: DatasetRef | UUID) -> bool:
         """Let a temporary go; False if it is not there (any more)."""
@@ -570,19 +630,6 @@ def note_beside(error: BaseException, failures: ExceptionGroup[Exception]) -> No
         _logger.error("%s, while a Butler was left by an exception", told)
         with contextlib.suppress(Exception):  # some exceptions take no note
             error.add_note(f"besides, in the background: {told}")
-
-
-def as_path(value: object, what: str) -> Path:
-    """Return a path.
-
-    Raises
-    ------
-    InvalidInputError
-        It is none.
-    """
-    if isinstance(value, (str, PathLike)) and "\0" not in str(value):
-        return Path(value)
-    raise InvalidInputError(f"{value!r} ({type(value).__name__}) is no path of a {what}", hint="give a path")
 
 
 def _iterable(value: Iterable[_T], what: str) -> Iterable[_T]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
 
 from quantumio.butler._butler_base import ButlerBase
+from quantumio.butler._imported_dimensions import DimensionImport, import_dimension_records, read_export
 from quantumio.butler._records import records_of
-from quantumio.butler._session import as_collections, as_names, check_mapping
+from quantumio.butler._session import as_collections, as_names, as_path, check_mapping
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import (
     DataId,
@@ -101,6 +103,39 @@ class Definitions(ButlerBase):
         return repository.catalog.insert_dimension(
             element, records_of(element, records, self._session.defaults, repository.catalog.universe)
         )
+
+    def import_dimensions(self, path: str | PathLike[str]) -> DimensionImport:
+        """Insert the dimension records of an export of the Rubin Data Butler (a YAML file).
+
+        Fields get the names that they have in this repository; those that it has no place for are left out.
+
+        Parameters
+        ----------
+        path
+            Of the file.
+
+        Returns
+        -------
+        DimensionImport
+            How many records were new, and what there is no place for.
+
+        Raises
+        ------
+        ConflictError
+            A different record is there under a key.
+        NotFoundError, DestinationError
+            The file is not there or cannot be read.
+        FormatError, InvalidInputError
+            It is no such export, or a record is wrong; what is wrong in the file itself is found before
+            anything is inserted.
+
+        Notes
+        -----
+        Each dimension is inserted whole or not at all. What was broken off is done again: records that are
+        there are no error.
+        """
+        repository = self._session.writeable()
+        return import_dimension_records(repository.catalog, read_export(as_path(path, "export")))
 
     def query_dimension_records(
         self,

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 from attrs import evolve, frozen
 
@@ -51,10 +52,11 @@ TRANSFERS = ("copy", "link", "move", DIRECT)
 
 @frozen(kw_only=True)
 class IngestFile:
-    """One file and the data ID it is to have."""
+    """One file, the data ID it is to have, and the id where it has one."""
 
     path: str
     data_id: DataId
+    id: UUID | None = None
 
 
 def ingest_files(
@@ -222,7 +224,7 @@ def plan_ingest(
                     load_id=environment.uuid7(),
                 )
             artifacts.append(place)
-        ref = DatasetRef(environment.uuid7(), dataset_type, item.data_id, run)
+        ref = DatasetRef(item.id or environment.uuid7(), dataset_type, item.data_id, run)
         outputs.append(OutputRecord(ref=ref, expect=None, artifacts=tuple(artifacts)))
     follow_ups = what_follows([resolution], repository.destinations)
     return Transaction(txid=txid, run=run, key=key, outputs=tuple(outputs), follow_ups=follow_ups)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from attrs import frozen
 
 from quantumio.butler._repository import Repository
+from quantumio.butler._spellings import spelled_out
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import (
     DataId,
@@ -58,10 +59,13 @@ def resolve_output(
     catalog = repository.catalog
     known = catalog.dataset_type(dataset_type)
     if data_id is None:
-        named = data_id_of_keys(catalog.universe, keys, defaults, known.dimensions)
+        try:
+            named = data_id_of_keys(catalog.universe, keys, defaults, known.dimensions)
+        except InvalidInputError:
+            named = None  # a text may stand for a number; what is wrong is said below
         if named is not None:
             return known, named  # most puts: one pass is enough
-    given, implied = _split(repository, known, data_id, keys)
+    given, implied = _split(repository, [repository], known, data_id, keys, defaults)
     resolved = _complete(repository, known, given, defaults)
     _check_implied(repository, known, resolved, implied)
     return known, resolved
@@ -78,7 +82,8 @@ def resolve_lookup(
 ) -> Lookup:
     """Complete and check a data ID to look up; calibrations may be asked for by an exposure or visit.
 
-    ``recorders`` are the repositories whose dimension records may tell of that exposure.
+    ``recorders`` are the repositories whose dimension records may tell of that exposure, or which key a
+    piece of metadata stands for.
 
     Raises
     ------
@@ -88,7 +93,7 @@ def resolve_lookup(
         A key is unknown, missing, extra or contradicts another one or a dimension record.
     """
     known = repository.catalog.dataset_type(dataset_type)
-    given, implied = _split(repository, known, data_id, keys)
+    given, implied = _split(repository, recorders, known, data_id, keys, defaults)
     extra = {name: value for name, value in given.items() if name not in known.dimensions}
     universe = repository.catalog.universe
     if not extra:  # a Butler may be opened for one exposure
@@ -132,13 +137,29 @@ def find_stored(
 
 def _split(
     repository: Repository,
+    recorders: Sequence[Repository],
     dataset_type: DatasetType,
     data_id: Mapping[str, object] | None,
     keys: Mapping[str, object],
+    defaults: Mapping[str, DataIdValue],
 ) -> tuple[dict[str, DataIdValue], dict[str, DataIdValue]]:
     """Return what was given, and apart from it the values that follow from records of its dimensions."""
     universe = repository.catalog.universe
-    given = make_data_id(universe, data_id, keys, what=dataset_type.name)
+    given: Mapping[str, DataIdValue] | None
+    try:
+        given = make_data_id(universe, data_id, keys, what=dataset_type.name)
+    except InvalidInputError:  # plain keys, which most are, pay nothing for the other spellings
+        given = spelled_out(
+            universe,
+            recorders,
+            data_id,
+            keys,
+            defaults,
+            dimensions=dataset_type.dimensions,
+            what=dataset_type.name,
+        )
+        if given is None:
+            raise
     if all(name in dataset_type.dimensions for name in given):
         return dict(given), {}
     follow = set(universe.implied(dataset_type.dimensions))

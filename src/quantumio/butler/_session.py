@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any, SupportsFloat
 from uuid import UUID
 
@@ -23,6 +25,7 @@ __all__ = [
     "Session",
     "as_collections",
     "as_names",
+    "as_path",
     "check_mapping",
     "check_timeout",
     "dataset_id_of",
@@ -45,6 +48,19 @@ def as_collections(collections: Collections, *, globs: bool = False) -> tuple[st
         return None
     names = as_names(collections, "collections")
     return tuple(name if globs and is_glob(name) else check_run(name, "collection") for name in names)
+
+
+def as_path(value: object, what: str) -> Path:
+    """Return a path.
+
+    Raises
+    ------
+    InvalidInputError
+        It is none.
+    """
+    if isinstance(value, (str, PathLike)) and "\0" not in str(value):
+        return Path(value)
+    raise InvalidInputError(f"{value!r} ({type(value).__name__}) is no path of a {what}", hint="give a path")
 
 
 def as_names(value: object, what: str) -> tuple[str, ...]:

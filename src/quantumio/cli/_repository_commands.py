@@ -64,7 +64,8 @@ def create(
 def upgrade(call: Call) -> None:
     """Bring an older repository up to date.
 
-    Make a backup of its registry first: an older quantumio cannot use it any more.
+    Make a backup of its registry first: an older quantumio cannot use it any more. And end every process that
+    has it open: one that goes on writes as the older version does, and nothing stops it yet.
     """
     from quantumio.butler import Butler
 

@@ -27,15 +27,23 @@ class Waiting(Generic[_Item, _Result]):
     item: _Item
     done: anyio.Event = field(factory=anyio.Event)
     _result: _Result | None = None
+    _error: Exception | None = None
 
     async def result(self) -> _Result:
-        """Wait for the result."""
+        """Wait for the result, or raise why there is none."""
         await self.done.wait()
+        if self._error is not None:
+            raise self._error
         return self._result  # type: ignore[return-value]  # set before the event
 
     def give(self, result: _Result) -> None:
         """Give the result to whoever waits for it."""
         self._result = result
+        self.done.set()
+
+    def fail(self, error: Exception) -> None:
+        """Have an error raised where the result is waited for."""
+        self._error = error
         self.done.set()
 
 
@@ -46,7 +54,7 @@ class Batches(Generic[_Item, _Result]):
     ----------
     work
         Given the items of a group, returns one result for each. Must not raise: what may fail is part of
-        the results.
+        the results. (Where it does, all who wait get that error.)
     """
 
     def __init__(self, work: Callable[[Sequence[_Item]], Sequence[_Result]]) -> None:
@@ -73,6 +81,11 @@ class Batches(Generic[_Item, _Result]):
                     group.append(self._receive.receive_nowait())
                 with anyio.CancelScope(shield=True):
                     items = [waiting.item for waiting in group]
-                    results = await threads.run(self._work, items, limiter=self._limiter)
+                    try:
+                        results = await threads.run(self._work, items, limiter=self._limiter)
+                    except Exception as error:  # noqa: BLE001  something has ended the thread by force
+                        for waiting in group:
+                            waiting.fail(error)
+                        continue
                 for waiting, result in zip(group, results, strict=True):
                     waiting.give(result)

@@ -15,7 +15,7 @@ from attrs import evolve
 
 from quantumio.errors import DestinationError, ErrorKind, QuantumioError
 from quantumio.model import DatasetRef, LedgerEntry
-from quantumio.system import environment, files
+from quantumio.system import environment, files, threads
 
 __all__ = ["ErrorLedger"]
 
@@ -115,6 +115,15 @@ class ErrorLedger:
                 unsaved = sorted((self._entries[one] for one in self._unsaved), key=lambda one: one.number)
             if unsaved:
                 self._save(self._directory, unsaved)
+
+    async def save_from_loop(self) -> None:
+        """Write new failures to disk in a thread. Whatever goes wrong is logged: they stay to be saved."""
+        if not self.has_unsaved:
+            return
+        try:
+            await threads.run(self.save)
+        except Exception:
+            logger.exception("failures in the background are not kept beyond this process yet")
 
     def _save(self, directory: Path, unsaved: Sequence[LedgerEntry]) -> None:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Final
 
 import anyio
@@ -54,9 +53,7 @@ class Recoverer:
                 self.is_left_over = False
                 await self.recover_left()
             delay_s = min(2 * delay_s, _LONGEST_DELAY_S) if self.is_left_over else _TRY_AGAIN_S
-            if self._ledger.has_unsaved:
-                with contextlib.suppress(QuantumioError):  # there is no thread now: next time
-                    await threads.run(self._ledger.save)
+            await self._ledger.save_from_loop()
 
     async def recover(self) -> RecoveryReport:
         """Recover all for somebody who asks; the report tells also what was done in the background before.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import threading
 from collections.abc import Awaitable, Callable, Sequence
@@ -214,7 +213,7 @@ class Runtime:
             except Exception as error:  # noqa: BLE001  whatever it is must not end the loop
                 problem = unexpected(error)
                 self.ledger.add(problem.kind, f"the lease was not renewed: {problem}")
-                await self._save_errors()
+                await self.ledger.save_from_loop()
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do work; a bug in it must not end the loop that carries the others."""
@@ -223,7 +222,7 @@ class Runtime:
         except Exception as error:  # noqa: BLE001
             problem = unexpected(error)
             self.ledger.add(problem.kind, str(problem))
-        await self._save_errors()
+        await self.ledger.save_from_loop()
 
     def _soon(self, work: Callable[[], Awaitable[None]], refuse: Callable[[], None]) -> None:
         """Have the loop do work, from any thread; where it has ended, refuse it."""
@@ -383,12 +382,7 @@ class Runtime:
         try:
             return await work()
         finally:
-            await self._save_errors()
-
-    async def _save_errors(self) -> None:
-        if self.ledger.has_unsaved:
-            with contextlib.suppress(QuantumioError):  # there is no thread now: the next one saves it
-                await threads.run(self.ledger.save)
+            await self.ledger.save_from_loop()
 
     async def _conclude_bug(self, context: Context, known: CommitOutcome | None, error: Exception) -> None:
         """Tell what is known of a context that a bug, or want of memory, has kept from going on."""
@@ -421,13 +415,13 @@ class Runtime:
             if isinstance(outcome, CommitFailed | CommitConflict):  # on unknown delete nothing
                 await self._carrier.end(context, outcome.kind)
         self._remember(context.txid, outcome)  # before recovery may carry it again, and remember another
-        await self._save_errors()  # before another process may carry it, and withdraw what is kept
+        await self.ledger.save_from_loop()  # before another process may carry it, and withdraw what is kept
         try:
             await self._carrier.close_entry(context, outcome)
         except (QuantumioError, OSError) as error:  # recovery closes it; the outcome is what it is
             kind = error.kind if isinstance(error, QuantumioError) else ErrorKind.UNREACHABLE
             self.ledger.add(kind, f"its journal entry was not closed: {error}", txid=context.known_as)
-            await self._save_errors()
+            await self.ledger.save_from_loop()
         reach("decide.before")
         context.decide(outcome)
         reach("decide.after")
@@ -435,7 +429,7 @@ class Runtime:
             context.settle()
         else:
             self._recoverer.is_left_over |= isinstance(outcome, Committed | CommitParked)
-        await self._save_errors()
+        await self.ledger.save_from_loop()
 
     def _remember(self, txid: UUID, outcome: CommitOutcome) -> None:
         """Keep an outcome that the registry does not know."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from attrs import frozen
@@ -29,6 +29,8 @@ __all__ = [
 
 
 _WIRE_VERSION: Final = 1
+
+_T = TypeVar("_T")
 
 
 class Ack(IntEnum):
@@ -227,15 +229,29 @@ class LedgerEntry:
         Raises
         ------
         InvalidInputError
-            It was written by a newer version.
+            It was written by a newer version, or is something else.
         """
-        check_wire_version(wire, "ledger entry", _WIRE_VERSION)
-        return cls(
-            number=number,
-            time_ns=wire["time_ns"],
-            txid=None if wire["txid"] is None else UUID(wire["txid"]),
-            ref=None if wire["ref"] is None else DatasetRef.from_wire(wire["ref"]),
-            destination=wire["destination"],
-            kind=ErrorKind(wire["kind"]),
-            message=wire["message"],
-        )
+        try:
+            check_wire_version(wire, "ledger entry", _WIRE_VERSION)
+            return cls(
+                number=number,
+                time_ns=_of(int, wire["time_ns"]),
+                txid=None if wire["txid"] is None else UUID(_of(str, wire["txid"])),
+                ref=None if wire["ref"] is None else DatasetRef.from_wire(wire["ref"]),
+                destination=None if wire["destination"] is None else _of(str, wire["destination"]),
+                kind=ErrorKind(_of(str, wire["kind"])),
+                message=_of(str, wire["message"]),
+            )
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise InvalidInputError(
+                f"this is no ledger entry: {error!r:.200}",
+                hint="remove it, if quantumio did not write it",
+                kind=ErrorKind.VALUE,
+            ) from error
+
+
+def _of(wanted: type[_T], value: object) -> _T:
+    """Return a value of a wire form, which must be of one type."""
+    if not isinstance(value, wanted):
+        raise TypeError(f"{value!r:.80} is no {wanted.__name__}")
+    return value

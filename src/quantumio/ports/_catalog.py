@@ -13,6 +13,7 @@ from quantumio.model import (
     Artifact,
     CommitOutcome,
     DataId,
+    DataIdValue,
     DatasetRef,
     DatasetType,
     DimensionUniverse,
@@ -146,6 +147,19 @@ class Catalog(GarbageCatalog, Protocol):
         self, element: str, data_id: Mapping[str, int | str], where: str | None, bind: Mapping[str, object]
     ) -> Iterator[dict[str, object]]:
         """Yield records of a dimension or relation, ordered by key."""
+
+    def record_key(
+        self, element: str, field: str, required: Mapping[str, DataIdValue], value: object
+    ) -> DataIdValue | None:
+        """Return the key of the record of a dimension whose ``field``, one that is unique, has a value.
+
+        ``required`` are the values of the dimensions that it requires. None where no record has the value.
+
+        Raises
+        ------
+        InvalidInputError
+            The value is not of the type of the field.
+        """
 
     def timespan(self, data_id: DataId) -> Timespan | None:
         """Timespan of the exposure or visit that a data ID names; None where no record tells."""

@@ -15,6 +15,7 @@ from quantumio.model import (
     Artifact,
     CommitOutcome,
     DataId,
+    DataIdValue,
     DatasetRef,
     DatasetType,
     DimensionUniverse,
@@ -132,6 +133,12 @@ class SqlCatalog:
     ) -> Iterator[dict[str, object]]:
         """Return records of a dimension or relation, ordered by key, read in pages."""
         return self._record_queries.records(element, data_id, where, bind)
+
+    def record_key(
+        self, element: str, field: str, required: Mapping[str, DataIdValue], value: object
+    ) -> DataIdValue | None:
+        """Return the key of the record whose identifying metadata has a value; None where there is none."""
+        return self._records.key(element, field, required, value)
 
     def timespan(self, data_id: DataId) -> Timespan | None:
         """Return the timespan of what a data ID names (visit, exposure, day); None where no record tells."""

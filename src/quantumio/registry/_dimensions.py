@@ -8,10 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from quantumio.errors import ConflictError, ErrorKind, InvalidInputError
-from quantumio.model import DataId, Timespan
+from quantumio.model import DataId, DataIdValue, Timespan
 from quantumio.registry._clock import Clock
 from quantumio.registry._engine import Database
-from quantumio.registry._record_values import from_row, to_row
+from quantumio.registry._record_values import check_metadata, from_row, to_row
 from quantumio.registry._universe_schema import RecordTable, Tables
 
 __all__ = ["DimensionRecords"]
@@ -103,6 +103,17 @@ class DimensionRecords:
         value = self._database.rules.rows_value(keys, types)
         return list(connection.execute(statement, {"wanted": value}).mappings())  # type: ignore[arg-type]
 
+    # -- keys
+    def key(
+        self, element: str, field: str, required: Mapping[str, DataIdValue], value: object
+    ) -> DataIdValue | None:
+        """Return the key of the record whose identifying metadata has a value."""
+        table = self._tables.record(element)
+        values = {table.fields[name]: required[name] for name in table.element.requires}
+        values["value"] = check_metadata(table.kinds[field], value)
+        rows = self._database.fetch(self._database.prepare(_key_statement, table, field), values)
+        return rows[0][0] if rows else None
+
     # -- timespans
     def timespan(self, data_id: DataId) -> Timespan | None:
         """Return the timespan that the most specific temporal record of a data ID has."""
@@ -122,6 +133,15 @@ def _number(connection: sa.Connection, table: RecordTable, new: Sequence[dict[st
     greatest = connection.execute(sa.select(sa.func.max(table.table.c.record_id))).scalar_one()
     for number, row in enumerate(new, start=(greatest or 0) + 1):
         row["record_id"] = number
+
+
+def _key_statement(table: RecordTable, field: str) -> sa.Select[Any]:
+    columns, fields = table.table.c, table.fields
+    return sa.select(columns[fields[table.element.name]]).where(
+        *(columns[fields[key]] == sa.bindparam(fields[key]) for key in table.element.requires),
+        columns[fields[field]] == sa.bindparam("value"),
+        columns.removed_seq.is_(None),
+    )
 
 
 def _span_statement(table: RecordTable) -> sa.Select[Any]:

@@ -12,7 +12,7 @@ from quantumio.model import DimensionUniverse, Region, Timespan, check_data_id_v
 from quantumio.registry._geometry import geometry
 from quantumio.registry._universe_schema import RecordTable
 
-__all__ = ["from_row", "to_row"]
+__all__ = ["check_metadata", "from_row", "to_row"]
 
 _INT64 = 1 << 63
 
@@ -69,11 +69,17 @@ def _wrong(
 def _checked(universe: DimensionUniverse, table: RecordTable, field: str, kind: str, value: object) -> Any:
     if field not in table.element.metadata or field in (*table.element.record_keys, *table.element.implies):
         return check_data_id_value(universe, field, value)
-    return _metadata(kind, value)
+    return check_metadata(kind, value)
 
 
-def _metadata(kind: str, value: object) -> Any:
-    """Return a value of metadata in its Python type; NumPy's scalars are taken."""
+def check_metadata(kind: str, value: object) -> Any:
+    """Return a value of metadata in its Python type; NumPy's scalars are taken.
+
+    Raises
+    ------
+    InvalidInputError
+        It is of another type, or cannot be stored.
+    """
     is_flag = isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")
     try:
         if kind == "bool" and is_flag:

@@ -8,8 +8,8 @@ import uuid
 import pytest
 
 from quantumio.engine import ErrorLedger
-from quantumio.errors import ErrorKind, QuantumioError
-from quantumio.model import DataId, DatasetRef, DatasetType
+from quantumio.errors import ErrorKind, InvalidInputError, QuantumioError
+from quantumio.model import DataId, DatasetRef, DatasetType, LedgerEntry
 from quantumio.system import failpoints, files
 
 TXID, OTHER = uuid.uuid4(), uuid.uuid4()
@@ -374,3 +374,45 @@ def test_who_only_reads_does_not_acknowledge_what_another_process_keeps_too(tmp_
     writer.acknowledge()
     assert reader.entries() == []
     reader.raise_undelivered()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "null", "5", "NaN", '"text"', "{}", '{"version": 1}', "{", "[" * 5000],
+)
+def test_file_that_is_no_entry_keeps_nothing_from_being_told_and_saved(tmp_path, text):
+    (tmp_path / "note.json").write_text(text)
+    ledger = ErrorLedger(tmp_path)
+    ledger.add(ErrorKind.DISK_FULL, "full", txid=TXID)
+    ledger.save()
+    assert [one.message for one in ErrorLedger(tmp_path).entries()] == ["full"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("time_ns", "now"), ("time_ns", None), ("txid", 5), ("txid", "5"), ("ref", [])],
+        *[("ref", {}), ("destination", 5), ("kind", None), ("kind", "odd"), ("message", ["list"])],
+    ],
+)
+def test_entry_with_a_value_of_another_type_is_refused(name, value):
+    ledger = ErrorLedger()
+    ledger.add(ErrorKind.DISK_FULL, "full", txid=TXID, ref=REF, destination="a")
+    (entry,) = ledger.entries()
+    assert LedgerEntry.from_wire(entry.to_wire(), entry.number) == entry
+    with pytest.raises(InvalidInputError):
+        LedgerEntry.from_wire({**entry.to_wire(), name: value}, 1)
+
+
+@pytest.mark.anyio
+async def test_save_that_raises_whatever_it_is_ends_no_loop(tmp_path, monkeypatch, caplog):
+    ledger = ErrorLedger(tmp_path)
+    await ledger.save_from_loop()
+    ledger.add(ErrorKind.VALUE, "one")
+    with monkeypatch.context() as broken:
+        broken.setattr(files, "write_new", lambda *_: (_ for _ in ()).throw(MemoryError))
+        await ledger.save_from_loop()
+    assert "not kept beyond this process" in caplog.text
+    assert ErrorLedger(tmp_path).entries() == []
+    await ledger.save_from_loop()
+    assert [one.message for one in ErrorLedger(tmp_path).entries()] == ["one"]

@@ -122,6 +122,18 @@ def test_wrong_element_or_records_are_refused(sqlite_catalog: SqlCatalog) -> Non
     assert sqlite_catalog.insert_dimension("visit", []) == 0
 
 
+def test_key_is_told_by_metadata_that_identifies(catalog: SqlCatalog) -> None:
+    for instrument in ("A", "B"):
+        names = [{"instrument": instrument, "detector": n, "full_name": f"{instrument}{n}"} for n in range(3)]
+        catalog.insert_dimension("detector", names)
+    key = catalog.record_key
+    assert key("detector", "full_name", {"instrument": "A"}, "A2") == 2
+    assert key("detector", "full_name", {"instrument": "B"}, "A2") is None
+    assert key("detector", "full_name", {"instrument": "A"}, "A2' OR '1'='1") is None
+    with pytest.raises(InvalidInputError, match="2"):
+        key("detector", "full_name", {"instrument": "A"}, 2)
+
+
 def test_records_of_a_repositorys_own_dimension_keep_their_types(catalog: SqlCatalog) -> None:
     given = {
         "instrument": "ST8",

@@ -1,0 +1,125 @@
+"""Dimension records of an export, in the words of this repository."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from quantumio.errors import DestinationError, ErrorKind, FormatError, NotFoundError
+from quantumio.model import Dimension
+from quantumio.ports import Catalog
+from quantumio.system import files
+
+__all__ = ["DimensionImport", "import_dimension_records", "read_export"]
+
+_UNITS = ("_s", "_deg")
+"""What names of metadata may end with here, and do not in exports."""
+
+
+@frozen(kw_only=True)
+class DimensionImport:
+    """What became of the dimension records of an export.
+
+    Attributes
+    ----------
+    inserted
+        Name of each dimension or relation to the number of its records that were new, in universe order.
+    left_out
+        What this repository has no place for: names of dimensions (``group``) and of fields of records
+        (``exposure.azimuth``), by name.
+    """
+
+    inserted: Mapping[str, int]
+    left_out: tuple[str, ...]
+
+
+def read_export(path: Path) -> list[dict[str, Any]]:
+    """Return the entries of an export of the Rubin Data Butler.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such file.
+    DestinationError
+        It cannot be read.
+    FormatError
+        It is no export; names the file.
+    """
+    from quantumio.formats.butler_exports import read_butler_export
+
+    try:
+        data = files.read_bytes(files.real_path(path))
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFoundError(
+            f"there is no file {path}", hint="check the path", kind=ErrorKind.NO_FILE
+        ) from None
+    except OSError as error:
+        raise DestinationError(
+            f"{path} cannot be read: {error.strerror}", hint="check what it is", kind=ErrorKind.PERMISSION
+        ) from error
+    try:
+        return read_butler_export(data)
+    except FormatError as error:
+        error.add_note(f"in {path}")
+        raise
+
+
+def import_dimension_records(catalog: Catalog, entries: Iterable[Mapping[str, Any]]) -> DimensionImport:
+    """Insert the dimension records among the entries of an export.
+
+    Raises
+    ------
+    ConflictError
+        A different record is there under a key; what was inserted before it stays.
+    InvalidInputError
+        A record is wrong; what was inserted before it stays.
+    """
+    universe = catalog.universe
+    records: dict[str, list[dict[str, object]]] = {}
+    left_out: set[str] = set()
+    for entry in entries:
+        if entry["type"] != "dimension":
+            continue
+        if (element := entry["element"]) not in universe:
+            left_out.add(element)
+            continue
+        names = _names(universe[element])
+        left_out |= {
+            f"{element}.{field}" for given in entry["records"] for field in given if field not in names
+        }
+        records.setdefault(element, []).extend(_record(names, given) for given in entry["records"])
+    return DimensionImport(
+        inserted={
+            element: catalog.insert_dimension(element, records[element])
+            for element in universe
+            if element in records
+        },
+        left_out=tuple(sorted(left_out)),
+    )
+
+
+def _names(element: Dimension) -> dict[str, str]:
+    """Return what a field of an exported record is called here."""
+    names = {name: name for name in (*element.requires, *element.implies, *element.metadata)}
+    for name in element.metadata:
+        for unit in _UNITS:
+            if name.endswith(unit):
+                names[name.removesuffix(unit)] = name
+    if not element.is_relation:
+        names["name" if element.key == "str" else "id"] = element.name
+    if element.temporal:
+        names["timespan"] = "timespan"
+    if element.spatial:
+        names["region"] = "region"
+    return names
+
+
+def _record(names: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, object]:
+    return {
+        names[field]: value.hex() if isinstance(value, bytes) else value  # hashes are bytes there
+        for field, value in given.items()
+        if field in names
+    }

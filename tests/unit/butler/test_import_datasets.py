@@ -1,0 +1,256 @@
+"""Datasets of an export of the Rubin Data Butler, with their collections."""
+
+from uuid import UUID
+
+import pytest
+from astropy.time import Time
+
+from quantumio.errors import (
+    ConflictError,
+    ErrorKind,
+    FormatError,
+    InvalidInputError,
+    NotFoundError,
+    QuantumioError,
+)
+
+IDS = [UUID(f"e15ab039-bc8b-4135-87c5-90902a7c0b0{number}") for number in range(4)]
+HEAD = """
+description: Butler Data Repository Export
+version: 1.0.2
+data:
+- type: dimension
+  element: visit
+  records:
+  - instrument: Cam
+    id: 1
+    name: first
+    datetime_begin: !butler_time/tai/iso '2025-06-20 01:00:00'
+    datetime_end: !butler_time/tai/iso '2025-06-20 02:00:00'
+- type: dataset_type
+  name: summary
+  dimensions: [band, instrument, day_obs, detector, physical_filter, visit]
+  storage_class: StructuredDataDict
+- type: dataset_type
+  name: dark
+  dimensions: [instrument, detector]
+  storage_class: StructuredDataDict
+  is_calibration: true
+"""
+RUNS = f"""
+- type: collection
+  collection_type: RUN
+  name: made
+  host: null
+- type: run
+  name: empty
+- type: dataset
+  dataset_type: summary
+  run: made
+  records:
+  - dataset_id: [!uuid {IDS[0]}]
+    data_id: [{{instrument: Cam, detector: 1, visit: 1, band: r}}]
+    path: made/one.json
+    formatter: lsst.daf.butler.formatters.json.JsonFormatter
+- type: dataset
+  dataset_type: dark
+  run: made
+  records:
+  - dataset_id: !uuid {IDS[1]}
+    data_id: {{instrument: Cam, detector: 1}}
+    path: made/two.json
+  - dataset_id: !uuid {IDS[2]}
+    data_id: {{instrument: Cam, detector: 2}}
+    path: made/three.yaml
+"""
+COLLECTIONS = f"""
+- type: collection
+  collection_type: CHAINED
+  name: outer
+  children: [inner, made]
+- type: collection
+  collection_type: CHAINED
+  name: inner
+  children: [calib]
+- type: collection
+  collection_type: CALIBRATION
+  name: calib
+- type: collection
+  collection_type: TAGGED
+  name: bare
+- type: associations
+  collection: calib
+  collection_type: CALIBRATION
+  validity_ranges:
+  - timespan: !<!lsst.daf.butler.Timespan>
+      begin: null
+      end: !butler_time/tai/iso '2025-06-20 01:30:00'
+    dataset_ids: [!uuid {IDS[1]}]
+- type: associations
+  collection: best
+  collection_type: TAGGED
+  dataset_ids:
+  - !uuid {IDS[0]}
+  - !uuid {IDS[2]}
+- type: notes
+"""
+
+
+@pytest.fixture
+def export(tmp_path):
+    """Write an export and its files; return its path."""
+
+    def write(text=HEAD + RUNS + COLLECTIONS):
+        made = tmp_path / "exported" / "made"
+        made.mkdir(parents=True, exist_ok=True)
+        (made / "one.json").write_text('{"n": 1}')
+        (made / "two.json").write_text('{"n": 2}')
+        (made / "three.yaml").write_text("n: 3\n")
+        path = tmp_path / "exported" / "export.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_datasets_keep_their_ids_and_files_and_are_in_their_collections(butler, export):
+    result = butler.import_datasets(export())
+    assert result.inserted == {"summary": 1, "dark": 2}
+    assert result.dimensions.inserted == {"visit": 1}
+    assert result.left_out == ("notes",)
+    assert [butler.get(id_) for id_ in IDS[:3]] == [{"n": 1}, {"n": 2}, {"n": 3}]
+    ref = butler.ref(IDS[0])
+    assert (ref.run, dict(ref.data_id)) == ("made", {"instrument": "Cam", "detector": 1, "visit": 1})
+    assert butler.where_is(ref)[0].destination == "direct"
+    kinds = {record.name: str(record.kind) for record in butler.collections()}
+    assert kinds == {
+        "made": "RUN",
+        "empty": "RUN",
+        "calib": "CALIBRATION",
+        "best": "TAGGED",
+        "bare": "TAGGED",
+        "inner": "CHAINED",
+        "outer": "CHAINED",
+    }
+    assert {one.id for one in butler.query(collections="best")} == {IDS[0], IDS[2]}
+    found = butler.find("dark", instrument="Cam", visit=1, detector=1, collections="inner")
+    assert found.id == IDS[1]
+    assert butler.find("dark", instrument="Cam", visit=1, detector=2, collections="outer").id == IDS[2]
+
+
+def test_import_again_changes_nothing(butler, export):
+    butler.import_datasets(export())
+    before = butler.query(versions="all", collections="*").count()
+    result = butler.import_datasets(export())
+    assert result.inserted == {"summary": 0, "dark": 0}
+    assert butler.query(versions="all", collections="*").count() == before == 3
+
+
+def test_what_is_missing_after_a_mishap_is_inserted_by_the_next_import(butler, export, tmp_path):
+    path = export()
+    (tmp_path / "exported" / "made" / "three.yaml").unlink()
+    with pytest.raises(QuantumioError):
+        butler.import_datasets(path)
+    assert [butler.exists(id_) for id_ in IDS[:3]] == [True, False, False]
+    assert butler.import_datasets(export()).inserted == {"summary": 0, "dark": 2}
+    assert [butler.exists(id_) for id_ in IDS[:3]] == [True, True, True]
+
+
+def test_files_may_be_copied_and_be_elsewhere(butler, export, tmp_path):
+    path = export()
+    (tmp_path / "exported" / "made").rename(tmp_path / "made")
+    butler.import_datasets(path, root=tmp_path, transfer="copy")
+    (tmp_path / "made" / "one.json").unlink()
+    assert butler.get(IDS[0]) == {"n": 1}
+    assert butler.where_is(IDS[0])[0].destination == "local"
+
+
+def test_storage_classes_may_have_other_names(butler, export):
+    text = (HEAD + RUNS).replace("StructuredDataDict", "Summary")
+    with pytest.raises(InvalidInputError, match="Summary"):
+        butler.import_datasets(export(text))
+    assert butler.query_dimension_records("visit") == []
+    butler.import_datasets(export(text), storage_classes={"Summary": "Mapping"})
+    assert butler.get(IDS[0]) == {"n": 1}
+
+
+def test_paths_of_files_may_be_urls(butler, export, tmp_path):
+    path = export()
+    url = (tmp_path / "exported" / "made" / "one.json").as_uri()
+    butler.import_datasets(export(path.read_text().replace("made/one.json", url)))
+    assert butler.get(IDS[0]) == {"n": 1}
+
+
+def test_id_of_another_dataset_is_a_conflict(butler, export):
+    butler.import_datasets(export())
+    with pytest.raises(ConflictError, match=str(IDS[2])):
+        butler.import_datasets(export((HEAD + RUNS).replace("detector: 2", "detector: 3")))
+
+
+def test_ids_that_are_nowhere_are_told(butler, export):
+    text = (HEAD + RUNS + COLLECTIONS).replace(f"  - !uuid {IDS[2]}\n-", f"  - !uuid {IDS[3]}\n-")
+    with pytest.raises(NotFoundError, match=str(IDS[3])):
+        butler.import_datasets(export(text))
+
+
+def test_chain_of_unknown_collections_and_chains_in_a_circle_are_refused(butler, export):
+    chains = "- {type: collection, collection_type: CHAINED, name: a, children: [nowhere]}\n"
+    with pytest.raises(NotFoundError, match="nowhere"):
+        butler.import_datasets(export(HEAD + chains))
+    circle = chains.replace("nowhere", "b") + chains.replace("nowhere", "a").replace("name: a", "name: b")
+    with pytest.raises((NotFoundError, ConflictError)):
+        butler.import_datasets(export(HEAD + circle))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- {type: run}", "entry 3.*run"),
+        ("- {type: collection, name: a, collection_type: HEAP}", "HEAP"),
+        ("- {type: dataset, dataset_type: dark, run: r, records: [1]}", "dataset"),
+        (
+            "- {type: dataset, dataset_type: dark, run: r, records: [{dataset_id: 1, data_id: {}, path: p}]}",
+            "UUID",
+        ),
+        ("- {type: associations, collection: c, collection_type: TAGGED, dataset_ids: [1]}", "UUID"),
+    ],
+)
+def test_entries_that_cannot_be_read_are_named_and_change_nothing(butler, export, text, message):
+    with pytest.raises(FormatError, match=message) as caught:
+        butler.import_datasets(export(HEAD + text))
+    assert caught.value.kind is ErrorKind.DECODE
+    assert butler.query_dimension_records("visit") == []
+
+
+def test_file_with_several_datasets_is_refused(butler, export):
+    several = RUNS.replace(f"[!uuid {IDS[0]}]", f"[!uuid {IDS[0]}, !uuid {IDS[3]}]")
+    with pytest.raises(InvalidInputError, match="one.json holds 2 datasets"):
+        butler.import_datasets(export(HEAD + several))
+
+
+def test_dataset_that_is_exported_twice_is_inserted_once_and_two_under_one_id_are_refused(butler, export):
+    again = RUNS[RUNS.index("- type: dataset\n") :]
+    with pytest.raises(FormatError, match=f"{IDS[2]} is two datasets"):
+        butler.import_datasets(export(HEAD + RUNS + again.replace("detector: 2", "detector: 3")))
+    assert butler.import_datasets(export(HEAD + RUNS + again)).inserted == {"summary": 1, "dark": 2}
+
+
+def test_dimension_that_is_not_known_here_is_named(butler, export):
+    with pytest.raises(InvalidInputError, match="'subfilter'"):
+        butler.import_datasets(export(HEAD.replace("[instrument, detector]", "[instrument, subfilter]")))
+
+
+def test_key_that_does_not_belong_is_refused(butler, export):
+    with pytest.raises(InvalidInputError, match="tract"):
+        butler.import_datasets(export(HEAD + RUNS.replace("detector: 2}", "detector: 2, tract: 1}")))
+
+
+def test_validity_that_conflicts_is_told(butler, export):
+    butler.import_datasets(export())
+    with butler.context(run="mine") as ctx:
+        ctx.put({}, "dark", instrument="Cam", detector=1)
+    butler.decertify("calib", "dark", None, None)
+    butler.certify("calib", ctx.refs, None, Time("2025-01-01"))
+    with pytest.raises(ConflictError, match="dark"):
+        butler.import_datasets(export())
+    assert butler.exists(IDS[1])
