@@ -266,7 +266,7 @@ def _run(ingest: _Ingest, progress: Callable[[IngestProgress], object] | None) -
 
 def _next_size(count: int, held_s: float) -> int:
     """Return how many rows are to be in a chunk after one of so many, which took so long."""
-    factor = min(2.0, max(0.25, _CHUNK_S / max(held_s, 1e-6)))
+    factor = min(1.25, max(0.25, _CHUNK_S / max(held_s, 1e-6)))  # smaller at once, greater slowly
     return min(_MOST_CHUNK, max(_LEAST_CHUNK, int(count * factor)))
 
 
