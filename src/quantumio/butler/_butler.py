@@ -466,7 +466,9 @@ class Butler(Definitions, Reads, History, Care):
         Raises
         ------
         ConflictError
-            Another dataset, record, dataset type or collection is there; what was inserted before it stays.
+            Another dataset, dataset type or collection is there, or the export has two ids for one data ID of
+            a run: nothing was inserted. Another record, tag or validity is there: what was inserted before
+            it stays.
         NotFoundError, DestinationError
             The export, a file or a collection is not there or cannot be read.
         FormatError

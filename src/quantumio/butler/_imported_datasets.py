@@ -75,16 +75,22 @@ def import_exported_datasets(
     _check_collections(catalog, content)
     if transfer != DIRECT:
         _check_paths(content, root)
+    new = _new_datasets(catalog, content, types)
     dimensions = import_dimension_records(catalog, entries)
     for known in types.values():
         catalog.register_dataset_type(known)
     for run in content.runs:
         catalog.register_collection(run, CollectionKind.RUN)
     inserted: dict[str, int] = {}
-    for (name, run), datasets in content.datasets.items():
-        dataset_type = catalog.dataset_type(name)
-        items = _new_items(catalog, dataset_type, run, tuple(datasets.values()), root)
+    for (name, run), datasets in new.items():
+        items = [
+            IngestFile(
+                path=one.path if "://" in one.path else str(root / one.path), data_id=data_id, id=one.id
+            )
+            for data_id, one in datasets.items()
+        ]
         if items:
+            dataset_type = catalog.dataset_type(name)
             ingest_files(session, dataset_type, items, run=run, transfer=transfer, format_name=None)
         inserted[name] = inserted.get(name, 0) + len(items)
     _collect(catalog, content)
@@ -109,7 +115,7 @@ def _dataset_type(
         name,
         dimensions=[one for one in names if one in universe and one not in implied],
         storage_class=str(storage_classes.get(there, _STORAGE_CLASSES.get(there, there))),
-    )
+    ).normalised(universe)
 
 
 # ---------------------------------------------------------------------------- checking
@@ -154,33 +160,51 @@ def _check_paths(content: ExportedContent, root: Path) -> None:
                 )
 
 
-# ---------------------------------------------------------------------------- writing
+def _new_datasets(
+    catalog: Catalog, content: ExportedContent, types: Mapping[str, DatasetType]
+) -> dict[tuple[str, str], dict[DataId, ExportedDataset]]:
+    """Return the datasets that are not there yet, by dataset type and run; refuse those that contradict.
 
-
-def _new_items(
-    catalog: Catalog, dataset_type: DatasetType, run: str, datasets: Sequence[ExportedDataset], root: Path
-) -> list[IngestFile]:
-    """Return the files of the datasets that are not there yet."""
-    there = catalog.stored([one.id for one in datasets])
-    items = []
-    for one in datasets:
-        data_id = _data_id(catalog.universe, dataset_type, one.data_id)
-        if one.id not in there:
-            path = one.path if "://" in one.path else str(root / one.path)
-            items.append(IngestFile(path=path, data_id=data_id, id=one.id))
-        elif (
-            (ref := there[one.id].ref).data_id != data_id
-            or ref.run != run
-            or ref.dataset_type != dataset_type
-        ):
-            raise ConflictError(f"{ref} has the id of {dataset_type.name}({data_id}) in the export: {one.id}")
-    return items
+    One data ID under two ids would become two versions, of which nobody said that one replaces the other.
+    """
+    registered = {known.name: known for known in catalog.dataset_types()}
+    runs = {record.name for record in catalog.collections()}
+    for name in types.keys() & registered.keys():
+        catalog.register_dataset_type(types[name])  # it is there: nothing is done, or it is another one
+    given: dict[UUID, str] = {}
+    new: dict[tuple[str, str], dict[DataId, ExportedDataset]] = {}
+    for (name, run), datasets in content.datasets.items():
+        dataset_type = registered.get(name) or types.get(name) or catalog.dataset_type(name)
+        there = catalog.stored(datasets)
+        new[name, run], ids = {}, dict[DataId, UUID]()
+        for one in datasets.values():
+            data_id = _data_id(catalog.universe, dataset_type, one.data_id)
+            what = f"{name}({data_id}) in {run}"
+            if (other := given.setdefault(one.id, what)) != what:
+                raise ConflictError(f"{other} and {what} have one id in the export: {one.id}")
+            if (twin := ids.setdefault(data_id, one.id)) != one.id:
+                raise ConflictError(f"{what} has two ids in the export: {twin} and {one.id}")
+            if one.id in there:
+                ref = there[one.id].ref
+                if (ref.dataset_type.name, ref.data_id, ref.run) != (name, data_id, run):
+                    raise ConflictError(f"{ref} has the id of {what} in the export: {one.id}")
+                continue
+            if name in registered and run in runs and (found := catalog.find(dataset_type, data_id, [run])):
+                raise ConflictError(
+                    f"{what} is {one.id} in the export, and {found.ref.id} is there already",
+                    hint="import into a repository without it, or export it from a run of another name",
+                )
+            new[name, run][data_id] = one
+    return new
 
 
 def _data_id(universe: DimensionUniverse, dataset_type: DatasetType, given: Mapping[str, object]) -> DataId:
     follow = {*universe.implied(dataset_type.dimensions), "group"}
     own = {name: value for name, value in given.items() if name not in follow}
     return make_data_id(universe, own, {}, dimensions=dataset_type.dimensions, what=dataset_type.name)
+
+
+# ---------------------------------------------------------------------------- writing
 
 
 def _collect(catalog: Catalog, content: ExportedContent) -> None:

@@ -52,7 +52,7 @@ TRANSFERS = ("copy", "link", "move", DIRECT)
 
 @frozen(kw_only=True)
 class IngestFile:
-    """One file, the data ID it is to have, and the id where it has one."""
+    """One file, the data ID it is to have, and the id where it has one: then there must be no other."""
 
     path: str
     data_id: DataId
@@ -225,7 +225,9 @@ def plan_ingest(
                 )
             artifacts.append(place)
         ref = DatasetRef(item.id or environment.uuid7(), dataset_type, item.data_id, run)
-        outputs.append(OutputRecord(ref=ref, expect=None, artifacts=tuple(artifacts)))
+        # Who gives an id means one dataset, and no version after another that came meanwhile.
+        expect = None if item.id is None else 0
+        outputs.append(OutputRecord(ref=ref, expect=expect, artifacts=tuple(artifacts)))
     follow_ups = what_follows([resolution], repository.destinations)
     return Transaction(txid=txid, run=run, key=key, outputs=tuple(outputs), follow_ups=follow_ups)
 

@@ -85,8 +85,8 @@ def resolve_lookup(
 ) -> Lookup:
     """Complete and check a data ID to look up; calibrations may be asked for by an exposure or visit.
 
-    ``recorders`` are the repositories whose dimension records may tell of that exposure, or which key a
-    piece of metadata stands for.
+    ``recorders`` are the repositories whose dimension records may tell of that exposure. Which key a piece
+    of metadata stands for, the repository that is searched says, and the others where it does not know.
 
     Raises
     ------
@@ -96,7 +96,8 @@ def resolve_lookup(
         A key is unknown, missing, extra or contradicts another one or a dimension record.
     """
     known = repository.catalog.dataset_type(dataset_type)
-    given, implied = _split(repository, recorders, known, data_id, keys, defaults)
+    others = [one for one in recorders if one is not repository]
+    given, implied = _split(repository, [repository, *others], known, data_id, keys, defaults)
     extra = {name: value for name, value in given.items() if name not in known.dimensions}
     universe = repository.catalog.universe
     if not extra:  # a Butler may be opened for one exposure

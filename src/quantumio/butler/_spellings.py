@@ -52,7 +52,8 @@ def spelled_out(
     universe
         The dimensions there are.
     recorders
-        Repositories whose dimension records are asked, in order.
+        Repositories whose dimension records are asked: the one that is searched, whose word counts, then
+        those that may know what it does not.
     data_id, keys, defaults
         As `quantumio.model.make_data_id` takes them.
     dimensions
@@ -68,8 +69,9 @@ def spelled_out(
     Raises
     ------
     InvalidInputError
-        No record has the value, or several have; it contradicts another key or is of the wrong type; or the
-        key of a dimension that the other one belongs to is missing.
+        No record has the value, or several have, or repositories that do not hold the data tell different
+        keys; it contradicts another key or is of the wrong type; or the key of a dimension that the other
+        one belongs to is missing.
     """
     if data_id is not None and not isinstance(data_id, Mapping):
         return None
@@ -133,7 +135,7 @@ def _spelled(
 def _key(
     recorders: Sequence[Repository], spelled: _Spelled, known: Mapping[str, DataIdValue], what: str
 ) -> DataIdValue:
-    """Return the key of the record that has a value; of the first repository that has any."""
+    """Return the key of the record that has a value; the first repository knows it, or the others agree."""
     element = spelled.element
     if missing := [name for name in element.requires if name not in known]:
         raise InvalidInputError(
@@ -143,23 +145,20 @@ def _key(
             kind=ErrorKind.DATA_ID,
         )
     required = {name: known[name] for name in element.requires}
-    for recorder in recorders:
-        catalog = recorder.catalog
-        found = {
-            key
-            for field in spelled.fields
-            if field in catalog.universe.element(element.name).unique
-            and (key := catalog.record_key(element.name, field, required, spelled.value)) is not None
-        }
-        if len(found) > 1:
-            raise InvalidInputError(
-                f"{what}: several records of {element.name} have {spelled.value!r} "
-                f"as {' or '.join(spelled.fields)}",
-                hint=f"write {' or '.join(f'{element.name}.{field}' for field in spelled.fields)}",
-                kind=ErrorKind.DATA_ID,
-            )
-        if found:
-            return found.pop()
+    searched, *others = recorders
+    if (key := _recorded(searched, spelled, required, what)) is not None:
+        return key
+    answers = (_recorded(other, spelled, required, what) for other in others)
+    told = {key for key in answers if key is not None}
+    if len(told) > 1:
+        raise InvalidInputError(
+            f"{what}: {spelled.said}={spelled.value!r} is {element.name}="
+            f"{' or '.join(sorted(map(repr, told)))}, as different repositories record it",
+            hint=f"give {element.name}=..., or search fewer repositories",
+            kind=ErrorKind.DATA_ID,
+        )
+    if told:
+        return told.pop()
     raise InvalidInputError(
         f"{what}: {spelled.said}={spelled.value!r} is no key, and no record of {element.name} "
         f"has this {' or '.join(spelled.fields)}"
@@ -167,3 +166,25 @@ def _key(
         hint=f"give {element.name}=..., or insert the record first: Butler.insert_dimension(...)",
         kind=ErrorKind.DATA_ID,
     )
+
+
+def _recorded(
+    recorder: Repository, spelled: _Spelled, required: Mapping[str, DataIdValue], what: str
+) -> DataIdValue | None:
+    """Return the key of the record of a repository that has a value."""
+    catalog, name = recorder.catalog, spelled.element.name
+    if name not in catalog.universe:  # of other dimensions than the one that is searched
+        return None
+    found = {
+        key
+        for field in spelled.fields
+        if field in catalog.universe.element(name).unique
+        and (key := catalog.record_key(name, field, required, spelled.value)) is not None
+    }
+    if len(found) > 1:
+        raise InvalidInputError(
+            f"{what}: several records of {name} have {spelled.value!r} as {' or '.join(spelled.fields)}",
+            hint=f"write {' or '.join(f'{name}.{field}' for field in spelled.fields)}",
+            kind=ErrorKind.DATA_ID,
+        )
+    return found.pop() if found else None

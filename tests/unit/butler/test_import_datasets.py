@@ -5,6 +5,7 @@ from uuid import UUID
 import pytest
 from astropy.time import Time
 
+from quantumio import DatasetType
 from quantumio.errors import (
     ConflictError,
     ErrorKind,
@@ -226,6 +227,66 @@ def test_id_of_another_dataset_is_a_conflict(butler, export):
     butler.import_datasets(export())
     with pytest.raises(ConflictError, match=str(IDS[2])):
         butler.import_datasets(export((HEAD + RUNS).replace("detector: 2", "detector: 3")))
+
+
+def test_data_id_with_two_ids_in_the_export_is_a_conflict_that_names_both(butler, export):
+    text = HEAD + RUNS.replace("instrument: Cam, detector: 2", "instrument: Cam, detector: 1")
+    with pytest.raises(ConflictError, match=f"{IDS[1]} and {IDS[2]}"):
+        butler.import_datasets(export(text))
+    assert butler.collections() == []
+    assert butler.query_dimension_records("visit") == []
+
+
+def test_data_id_that_is_in_the_run_already_is_a_conflict_that_names_both(butler, export):
+    butler.import_datasets(export())
+    text = (HEAD + RUNS).replace(str(IDS[2]), str(IDS[3])).replace("name: empty", "name: other")
+    with pytest.raises(ConflictError, match=f"is {IDS[3]} in the export, and {IDS[2]} is there"):
+        butler.import_datasets(export(text))
+    assert [
+        version.ref.id for version in butler.versions("dark", run="made", instrument="Cam", detector=2)
+    ] == [IDS[2]]
+    assert "other" not in [record.name for record in butler.collections()]
+
+
+def test_data_id_that_came_into_the_run_meanwhile_is_a_conflict(butler, export, monkeypatch):
+    path = export()
+    catalog = butler._session.repositories[0].catalog
+    insert_dimension = catalog.insert_dimension
+
+    def insert_after_somebody_else(element, records):
+        butler.register_dataset_type(DatasetType("dark", dimensions=["detector"], storage_class="Mapping"))
+        with butler.context(run="made") as ctx:
+            ctx.put({"n": 0}, "dark", instrument="Cam", detector=2)
+        return insert_dimension(element, records)
+
+    monkeypatch.setattr(catalog, "insert_dimension", insert_after_somebody_else)
+    with pytest.raises(ConflictError):
+        butler.import_datasets(path)
+    assert butler.get("dark", instrument="Cam", detector=2, collections="made") == {"n": 0}
+    assert len(butler.versions("dark", run="made", instrument="Cam", detector=2)) == 1
+
+
+def test_version_after_an_imported_one_is_no_conflict_with_it(butler, export):
+    butler.import_datasets(export())
+    with butler.context(run="made") as ctx:
+        ctx.put({"n": 4}, "dark", instrument="Cam", detector=2)
+    assert butler.import_datasets(export()).inserted == {"summary": 0, "dark": 0}
+    assert butler.get("dark", instrument="Cam", detector=2, collections="made") == {"n": 4}
+
+
+def test_one_id_in_two_runs_is_a_conflict_and_nothing_is_inserted(butler, export):
+    again = RUNS[RUNS.index("- type: dataset\n") :].replace("run: made", "run: empty")
+    with pytest.raises(ConflictError, match=f"one id in the export: {IDS[0]}"):
+        butler.import_datasets(export(HEAD + RUNS + again))
+    assert butler.collections() == []
+
+
+def test_dataset_type_that_is_there_otherwise_is_a_conflict_and_nothing_is_inserted(butler, export):
+    butler.register_dataset_type(DatasetType("dark", dimensions=["visit"], storage_class="Mapping"))
+    with pytest.raises(ConflictError, match="dark"):
+        butler.import_datasets(export())
+    assert butler.collections() == []
+    assert butler.query_dimension_records("visit") == []
 
 
 def test_ids_that_are_nowhere_are_told(butler, export):

@@ -171,3 +171,52 @@ def test_number_that_identifies_and_a_key_that_is_spelled_itself(survey):
         with pytest.raises(InvalidInputError, match="'700'.*is no value of dimension 'pointing'"):
             ctx.put({}, "of_pointing", pointing="700", field=1)  # its serial is no text
     assert dict(ctx.refs[0].data_id) == {"field": 1, "pointing": 5}
+
+
+# ---------------------------------------------------------------------------- several repositories
+
+
+@pytest.fixture
+def chained(make_root, open_butler):
+    """Open repositories together; each has biases of detectors 1 and 2, and says which of them AMP-X is."""
+
+    def chain(*said):
+        roots = []
+        for number, detector in enumerate(said):
+            with open_butler(make_root(f"chained{number}"), run="r") as butler:
+                if detector is not None:
+                    butler.insert_dimension("detector", [{"detector": detector, "full_name": "AMP-X"}])
+                roots.append(butler._session.repositories[0].root)
+        return open_butler(roots, run="r")
+
+    return chain
+
+
+def put_bias(butler, repository, *detectors):
+    root = butler._session.repositories[repository].root
+    with Butler(root, run="r", instrument="ST8") as one, one.context() as ctx:
+        for detector in detectors:
+            ctx.put({"detector": detector}, "bias", detector=detector)
+
+
+def test_each_repository_is_searched_for_the_key_of_its_own_record(chained):
+    butler = chained(1, 2)
+    put_bias(butler, 1, 1, 2)
+    for keys in ({"full_name": "AMP-X"}, {"detector": "AMP-X"}):
+        assert butler.get("bias", keys) == {"detector": 2}
+        assert butler.find("bias", keys).data_id["detector"] == 2
+    put_bias(butler, 0, 1, 2)
+    assert butler.get("bias", full_name="AMP-X") == {"detector": 1}
+
+
+def test_repository_without_the_record_is_searched_for_the_key_that_another_tells(chained):
+    butler = chained(None, 2)
+    put_bias(butler, 0, 1, 2)
+    assert butler.get("bias", full_name="AMP-X") == {"detector": 2}
+
+
+def test_repositories_that_tell_different_keys_of_what_a_third_holds_are_refused(chained):
+    butler = chained(None, 1, 2)
+    put_bias(butler, 0, 1, 2)
+    assert "detector=1 or 2, as different repositories" in refused(butler.get, "bias", full_name="AMP-X")
+    assert butler.get("bias", detector=2) == {"detector": 2}
