@@ -78,6 +78,11 @@ KINDS = [
     "cancelled",
     "missing_extra",
     "internal",
+    "in_use",
+    "moment",
+    "no_snapshot",
+    "page_token",
+    "removed",
 ]
 
 EXIT_CODES = {

