@@ -10,7 +10,7 @@ from astropy.io.votable import parse_single_table
 
 DATASET_KEYS = {
     "id", "dataset_type", "data_id", "run", "version",
-    "size", "digest", "destinations", "committed", "access_url",
+    "size", "digest", "destinations", "status", "committed", "access_url",
 }  # fmt: skip
 
 
