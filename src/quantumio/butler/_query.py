@@ -87,7 +87,7 @@ class Query:
         size
             At most so many.
         after
-            `Page.next` of the page before; None is the first page.
+            ``next`` of the page before; None is the first page.
 
         Raises
         ------
