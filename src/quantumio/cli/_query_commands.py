@@ -17,6 +17,7 @@ from quantumio.cli._documents import short_digest
 from quantumio.cli._output import json_text, print_json, print_table, print_text
 from quantumio.errors import InvalidInputError
 from quantumio.model import DimensionUniverse, format_bytes
+from quantumio.ports import DATASET_COLUMNS
 
 if TYPE_CHECKING:
     from quantumio.butler import Query
@@ -25,18 +26,7 @@ __all__ = ["query"]
 
 _END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 """Mark at the end of an Arrow IPC stream."""
-_NO_DIMENSIONS: Final = (
-    "dataset_type",
-    "run",
-    "version",
-    "id",
-    "size",
-    "digest",
-    "destinations",
-    "status",
-    "committed",
-    "access_url",
-)
+_NO_DIMENSIONS: Final = ("dataset_type", *DATASET_COLUMNS)
 _FORMATS: Final = ("table", "json", "csv", "arrow", "votable")
 _FORMAT_OF_ENDING: Final = {
     ".csv": "csv",

@@ -1,6 +1,6 @@
 """Small protocols that the engine speaks; formats, destinations and the registry fulfil them."""
 
-from quantumio.ports._catalog import LEASE_OVER, Catalog, DatasetQuery
+from quantumio.ports._catalog import DATASET_COLUMNS, LEASE_OVER, Catalog, DatasetQuery
 from quantumio.ports._collections import ChainEdit, CollectionKind, CollectionRecord, CollectionRemoval
 from quantumio.ports._destination import (
     Destination,
@@ -32,6 +32,7 @@ from quantumio.ports._ingest import IngestedChunk, IngestRows, ingest_key
 from quantumio.ports._kinds import is_exporting, is_managed, is_table
 
 __all__ = [
+    "DATASET_COLUMNS",
     "LEASE_OVER",
     "Buffer",
     "Catalog",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from attrs import field, frozen
@@ -28,7 +28,20 @@ from quantumio.ports._garbage import GarbageCatalog
 from quantumio.ports._history import HistoryCatalog
 from quantumio.ports._ingest import IngestedChunk, IngestRows
 
-__all__ = ["LEASE_OVER", "Catalog", "DatasetQuery"]
+__all__ = ["DATASET_COLUMNS", "LEASE_OVER", "Catalog", "DatasetQuery"]
+
+DATASET_COLUMNS: Final = (
+    "run",
+    "version",
+    "id",
+    "size",
+    "digest",
+    "destinations",
+    "status",
+    "committed",
+    "access_url",
+)
+"""Of a table of datasets, behind dataset type and dimensions, where nobody says which columns."""
 
 LEASE_OVER = "lease"
 """The reason of transactions that were ended because nobody had heard of their owner."""

@@ -15,20 +15,8 @@ from quantumio.registry._observed import OBSERVED, observed_values
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ARTIFACT_VALUES", "COLUMNS", "columns_of", "schema_of"]
+__all__ = ["ARTIFACT_VALUES", "columns_of", "schema_of"]
 
-COLUMNS: Final = (
-    "run",
-    "version",
-    "id",
-    "size",
-    "digest",
-    "destinations",
-    "status",
-    "committed",
-    "access_url",
-)
-"""Behind dataset type and dimensions, in this order, where nobody says which columns."""
 ARTIFACT_VALUES: Final = {
     "size": "artifact.nbytes",
     "digest": "artifact.digest",

@@ -11,9 +11,9 @@ import numpy as np
 import sqlalchemy as sa
 
 from quantumio.errors import ErrorKind, InvalidInputError
-from quantumio.ports import DatasetQuery
+from quantumio.ports import DATASET_COLUMNS, DatasetQuery
 from quantumio.registry._arguments import check_names
-from quantumio.registry._column_values import ARTIFACT_VALUES, COLUMNS, columns_of, schema_of
+from quantumio.registry._column_values import ARTIFACT_VALUES, columns_of, schema_of
 from quantumio.registry._engine import Database
 from quantumio.registry._observed import OBSERVED, observed_columns
 from quantumio.registry._pages import OrderKey, gathered_pages, ordered, pages
@@ -141,8 +141,8 @@ class ColumnReader:
             {name for source in plan.sources for name in source.entry.group.dimensions}
         )
         if columns is None:
-            return ("dataset_type", *dimensions, *COLUMNS)
-        known = ("dataset_type", *dimensions, *COLUMNS, *OBSERVED)
+            return ("dataset_type", *dimensions, *DATASET_COLUMNS)
+        known = ("dataset_type", *dimensions, *DATASET_COLUMNS, *OBSERVED)
         names = tuple(dict.fromkeys(check_names(columns, "column", ErrorKind.COMPONENT)))
         for name in names:
             # A dimension that none of these dataset types has is a column without values.

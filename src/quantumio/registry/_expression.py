@@ -22,6 +22,7 @@ name what was expected in the user's words and point at it, and nothing else in 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final, NoReturn
 
 from attrs import frozen
@@ -49,7 +50,7 @@ from quantumio.registry._tree import (
     Value,
 )
 
-__all__ = ["expression_error", "parse"]
+__all__ = ["bound", "expression_error", "parse"]
 
 _MAX_LENGTH: Final = 100_000
 _MAX_DEPTH: Final = 50
@@ -99,6 +100,23 @@ def expression_error(text: str, at: int, what: str, hint: str | None = None) -> 
         hint=hint,
         kind=ErrorKind.EXPRESSION,
     )
+
+
+def bound(bind: Bind, values: Mapping[str, object], text: str) -> object:
+    """Return the value that a call gives for a ``:name`` of an expression.
+
+    Raises
+    ------
+    InvalidInputError
+        It gives none; points at the name.
+    """
+    try:
+        return values[bind.name]
+    except KeyError:
+        names = ", ".join(map(repr, values)) or "none"
+        raise expression_error(
+            text, bind.at, f"there is no value for :{bind.name}", f"values are given for {names}"
+        ) from None
 
 
 def parse(text: object) -> Expression:

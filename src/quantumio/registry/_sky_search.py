@@ -12,7 +12,7 @@ from attrs import frozen
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import Region
 from quantumio.registry._engine import Database
-from quantumio.registry._expression import expression_error
+from quantumio.registry._expression import bound, expression_error
 from quantumio.registry._schema import COVER_LEVEL
 from quantumio.registry._sky_cells import cell_range, cover, levels_of, near
 from quantumio.registry._sky_cover import ANYWHERE
@@ -178,7 +178,7 @@ class _Resolved:
         try:
             if isinstance(area, Shape):
                 return self._shape(area)
-            return Region.make(area.value if isinstance(area, Literal) else self._given(area))
+            return Region.make(area.value if isinstance(area, Literal) else bound(area, self.bind, self.text))
         except InvalidInputError as error:
             if error.kind is ErrorKind.EXPRESSION:
                 raise
@@ -187,7 +187,7 @@ class _Resolved:
     def _shape(self, shape: Shape) -> Region:
         if shape.kind == "REGION":
             (text,) = shape.values
-            return Region.make(text.value if isinstance(text, Literal) else self._given(text))
+            return Region.make(text.value if isinstance(text, Literal) else bound(text, self.bind, self.text))
         numbers = tuple(map(self._number, shape.values))
         if shape.kind != "BOX":
             return _region(shape.kind, numbers)
@@ -197,19 +197,10 @@ class _Resolved:
         return _region("RANGE", (ra - width / 2, ra + width / 2, dec - height / 2, dec + height / 2))
 
     def _number(self, value: Literal | Bind) -> float:
-        given = value.value if isinstance(value, Literal) else self._given(value)
+        given = value.value if isinstance(value, Literal) else bound(value, self.bind, self.text)
         if isinstance(given, (bool, str, bytes)) or not hasattr(given, "__float__"):
             raise self._error(value.at, f"{given!r:.60} is no number", "write degrees of ICRS")
         return float(given)
-
-    def _given(self, bind: Bind) -> object:
-        try:
-            return self.bind[bind.name]
-        except KeyError:
-            names = ", ".join(map(repr, self.bind)) or "none"
-            raise self._error(
-                bind.at, f"there is no value for :{bind.name}", f"values are given for {names}"
-            ) from None
 
 
 def _region(shape: str, degrees: tuple[float, ...]) -> Region:

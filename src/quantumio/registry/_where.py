@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from quantumio.errors import ErrorKind, InvalidInputError, QuantumioError
 from quantumio.model import Region, Timespan, check_data_id_value, tai_ns
 from quantumio.registry._dialect import BIG_INTEGER, FLAG, REAL, TEXT, Rules
-from quantumio.registry._expression import expression_error
+from quantumio.registry._expression import bound, expression_error
 from quantumio.registry._scope import Scope, Unknown
 from quantumio.registry._tree import (
     And,
@@ -137,16 +137,7 @@ class Where:
     def _scalar(self, value: Literal | Bind) -> Any:
         if isinstance(value, Literal):
             return value.value
-        return self._checked(value, self._given(value))
-
-    def _given(self, bind: Bind) -> object:
-        try:
-            return self._bind[bind.name]
-        except KeyError:
-            names = ", ".join(map(repr, self._bind)) or "none"
-            raise self._error(
-                bind.at, f"there is no value for :{bind.name}", f"values are given for {names}"
-            ) from None
+        return self._checked(value, bound(value, self._bind, self._text))
 
     def _checked(self, bind: Bind, given: object) -> Any:
         """Return a bound value in the type that it has in the language."""
@@ -207,7 +198,7 @@ class Where:
                 raise self._error(area.at, "the timespan ends before it begins", "write (begin, end)")
             return Timespan(begin, end)
         if isinstance(area, Bind):
-            given = self._given(area)
+            given = bound(area, self._bind, self._text)
             if isinstance(given, (Timespan, tuple, list)):
                 try:
                     return Timespan.make(given)
@@ -286,7 +277,7 @@ class Where:
 
     def _listed(self, item: Literal | Bind) -> list[Any]:
         if isinstance(item, Bind):
-            given = self._given(item)
+            given = bound(item, self._bind, self._text)
             if type(given).__module__ == "numpy" and hasattr(given, "tolist"):
                 given = given.tolist()
             if (
