@@ -160,7 +160,9 @@ class History(ButlerBase):
         return catalog.delete(ids, spare=True, dry_run=dry_run)
 
     def snapshot(self, name: str, *, at: int | None = None, note: str = "") -> SnapshotRecord:
-        """Name a moment: what there is then is not deleted while it has the name.
+        """Name a moment: what there was then, and still is, is not deleted while it has the name.
+
+        What was deleted before the name was given stays deleted: a name for the past brings nothing back.
 
         Parameters
         ----------
