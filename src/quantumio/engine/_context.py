@@ -140,6 +140,7 @@ class Context:
         self.entry: JournalEntry | None = None
         self._name = f"{self.txid}.{self.generation}"
         self._outputs: dict[tuple[str, DataId], Output] = {}
+        self._persistent: tuple[Output, ...] | None = None  # of them, once somebody has asked
         self._inputs: dict[UUID, DatasetRef] = {}
         self._unchanged: dict[tuple[str, DataId], DatasetRef] = {}
         self._requires: dict[UUID, Context] = {}
@@ -171,6 +172,7 @@ class Context:
     def restore(self, outputs: Sequence[Output]) -> None:
         """Take the outputs that a journal kept."""
         self._outputs = {(one.ref.dataset_type.name, one.ref.data_id): one for one in outputs}
+        self._persistent = None
         self.output_count = len(outputs)
         self.progress.reach(Moment.ACCEPTED, Moment.JOURNALED)
 
@@ -184,7 +186,13 @@ class Context:
     @property
     def persistent_outputs(self) -> tuple[Output, ...]:
         """Accepted outputs that the registry will know."""
-        return tuple(output for output in self.outputs if not output.resolution.is_temporary)
+        persistent = self._persistent
+        if persistent is None:
+            with self._lock:
+                outputs = self._outputs.values()
+                persistent = tuple(output for output in outputs if not output.resolution.is_temporary)
+                self._persistent = persistent
+        return persistent
 
     @property
     def requires(self) -> tuple[Context, ...]:
@@ -329,6 +337,7 @@ class Context:
                 self._check_open()
                 replaced = self._check_new(key, replace)
                 self._outputs[key] = output
+                self._persistent = None
                 self.output_count += replaced is None
                 self.output_bytes += output.snapshot_bytes
         except BaseException:

@@ -82,7 +82,7 @@ class LoopThread:
 
     def holds(self, owner: object) -> bool:
         """Whether a job of this owner waits to be taken."""
-        return any(job.owner is owner for job in tuple(self._jobs))
+        return any(job.owner is owner for job in reversed(tuple(self._jobs)))  # mostly it is the newest
 
     def owners(self) -> list[object]:
         """Owners of the jobs that wait to be taken."""

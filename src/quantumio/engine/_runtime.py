@@ -326,8 +326,9 @@ class Runtime:
 
     def has(self, context: Context) -> bool:
         """Whether a context was submitted and is not decided yet."""
-        # The queue first: what has left it is carried already.
-        return self._loop.holds(context) or context.state is ContextState.CARRIED
+        is_carried = context.state is ContextState.CARRIED  # the usual case, and quick
+        # The queue before the last look: what has left it is carried already.
+        return is_carried or self._loop.holds(context) or context.state is ContextState.CARRIED
 
     def cancel(self, context: Context) -> None:
         """Give a context up unless it is becoming visible already; its outcome says which."""
@@ -692,7 +693,7 @@ class Runtime:
         """Contexts that are sealed and not settled."""
         with self._lock:
             in_flight = list(self._in_flight.values())
-        return in_flight + [context for context in self._submitted() if context not in in_flight]
+        return list(dict.fromkeys([*in_flight, *self._submitted()]))
 
     def _submitted(self) -> list[Context]:
         return [owner for owner in self._loop.owners() if isinstance(owner, Context)]
