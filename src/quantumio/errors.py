@@ -75,6 +75,7 @@ class ErrorKind(StrEnum):
     AMBIGUOUS_CALIBRATION = "ambiguous_calibration"
     CYCLE = "cycle"
     IN_USE = "in_use"
+    OTHER_OUTPUTS = "other_outputs"
     # state
     CLOSED = "closed"
     READ_ONLY = "read_only"

@@ -221,15 +221,23 @@ def test_what_cannot_be_placed_now_stays_and_nothing_of_the_attempt_is_left(butl
     assert butler.unfinished() == []
 
 
-def test_an_attempt_under_the_key_that_has_committed_is_not_taken_for_it(butler):
-    txid = lose(butler, 1, key="quantum")
+@pytest.mark.parametrize(
+    ("with_blob", "action", "why"),
+    [
+        (False, "left", "another attempt under its key has committed"),
+        (True, "conflict", "has no such output"),
+    ],
+)
+def test_an_attempt_under_the_key_that_has_committed_is_not_taken_for_it(butler, with_blob, action, why):
+    txid = lose(butler, 1, key="quantum", with_blob=with_blob)
     with butler.context(key="quantum") as ctx:
         ctx.put({"again": True}, "stats", visit=1)
     report = butler.recover(retry=[txid], as_next=True)
-    assert (told(report), report.is_clean) == ([(txid, "left")], False)
-    assert "another attempt under its key has committed" in report.items[0].detail
+    assert (told(report), report.is_clean) == ([(txid, action)], False)
+    assert why in report.items[0].detail
     (one,) = butler.set_aside()
-    assert files_of(one)[1].path.read_bytes() == b"late"
+    assert [file.path.read_bytes() for file in files_of(one)][1:] == [b"late"] * with_blob
+    assert json.loads(files_of(one)[0].path.read_bytes()) == {"late": True}
     assert butler.get("stats", visit=1) == {"again": True}
 
 

@@ -229,7 +229,9 @@ class Butler(Definitions, Reads, History, Care):
         collections
             What its reads search after its own outputs and the run; None is the Butler's own.
         key
-            Makes it idempotent: a key commits once per run; a later attempt gets the first one's refs.
+            Makes it idempotent: a key commits once per run; a later attempt gets the first one's refs,
+            whatever its bytes. With an output that the first one does not have it is a conflict
+            (``kind="other_outputs"``).
         ack
             What leaving the block (and ``commit``) waits for: ``buffered``, ``journaled``, ``committed`` or
             ``settled``.

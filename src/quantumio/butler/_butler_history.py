@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
+from typing import Final
 from uuid import UUID
 
 from quantumio.butler._butler_base import ButlerBase
@@ -16,6 +18,9 @@ from quantumio.ports import Catalog, DatasetQuery, Deletion, Difference, Snapsho
 from quantumio.system import environment
 
 __all__ = ["History"]
+
+_PART: Final = 500
+"""How many versions one transaction of `History.retention` deletes: others write in between."""
 
 
 class History(ButlerBase):
@@ -136,6 +141,12 @@ class History(ButlerBase):
         ------
         InvalidInputError
             No rule was given, or one is none; everything would be deleted.
+
+        Notes
+        -----
+        The rules, and what has a version, hold at the moment of the deletion, whatever others do meanwhile.
+        Very many versions are deleted in parts, between which others may write. When it is broken off, some
+        of them are deleted, each as a whole: call it again.
         """
         if keep_last is None and younger_than is None:
             raise InvalidInputError("no rule says what is kept", hint="give keep_last= or younger_than=")
@@ -157,12 +168,24 @@ class History(ButlerBase):
         )
         catalog = self._session.writeable().catalog
         ids = _too_many(catalog.query(query), keep_last or 0, since_ns)
-        return catalog.delete(ids, spare=True, dry_run=dry_run)
+        # What has been tagged, or is among the last, since it was looked at stays, too.
+        delete = partial(catalog.delete, spare=True, keep_last=keep_last or 0, dry_run=dry_run)
+        if dry_run:
+            return delete(ids)
+        parts = [delete(ids[start : start + _PART]) for start in range(0, len(ids), _PART)]
+        return Deletion(
+            dry_run=False,
+            refs=tuple(ref for part in parts for ref in part.refs),
+            spared=tuple(ref for part in parts for ref in part.spared),
+            objects=sum(part.objects for part in parts),
+            nbytes=sum(part.nbytes for part in parts),
+        )
 
     def snapshot(self, name: str, *, at: int | None = None, note: str = "") -> SnapshotRecord:
-        """Name a moment: what there was then, and still is, is not deleted while it has the name.
+        """Name a moment: what there was then is kept while it has the name.
 
-        What was deleted before the name was given stays deleted: a name for the past brings nothing back.
+        What is there still is not deleted. What was deleted since that moment stays deleted, and its objects
+        stay where they are: looking back (``as_of``) reads them. What `gc` has removed already is gone.
 
         Parameters
         ----------
@@ -221,7 +244,7 @@ def _too_many(found: Iterable[StoredDataset], keep_last: int, since_ns: int | No
         keys[one.ref.dataset_type.name, one.ref.run, one.ref.data_id].append(one)
     too_many = []
     for versions in keys.values():
-        versions.sort(key=lambda one: one.commit_seq, reverse=True)
+        versions.sort(key=lambda one: one.ref.version or 0, reverse=True)
         too_many += [
             one.ref.id for one in versions[keep_last:] if since_ns is None or one.committed_ns < since_ns
         ]

@@ -147,9 +147,10 @@ class FollowUps:
             self._clean(entry, name, known)
             return
         for stored, artifact in self._artifacts(entry, name):
-            if entry.follow_up.kind is FollowUpKind.REPLICATE:
-                artifact = self._replicate(stored, artifact, known)
-            self._show(stored, artifact)
+            if entry.follow_up.kind is not FollowUpKind.REPLICATE:
+                self._show(stored, artifact)
+            elif (copy := self._replicate(stored, artifact, known)) is not None:
+                self._show(stored, copy)
 
     def _artifacts(self, entry: OutboxEntry, name: str) -> Sequence[tuple[StoredDataset, Artifact]]:
         outcome = self._catalog.outcome(entry.txid)
@@ -169,8 +170,11 @@ class FollowUps:
             ending = self._formats.format(artifact.format).extension
             destination.export(artifact.path, human_path(stored.ref, ending))
 
-    def _replicate(self, stored: StoredDataset, wanted: Artifact, known: KnownStores) -> Artifact:
-        """Bring a copy that is still pending, from any that is whole; returns it as it is then."""
+    def _replicate(self, stored: StoredDataset, wanted: Artifact, known: KnownStores) -> Artifact | None:
+        """Bring a copy that is still pending, from any that is whole; returns it as it is then.
+
+        None where its dataset was deleted meanwhile: what was placed is in the trash already.
+        """
         if wanted.state is not ArtifactState.PENDING:
             return wanted
         destination = self._destinations.get(wanted.destination)
@@ -179,8 +183,7 @@ class FollowUps:
             made = self._load(destination, stored, wanted, source, data)
         else:
             made = self._place(destination, stored, wanted, source, data, known)
-        self._catalog.record_artifacts({stored.ref.id: [made]})
-        return made
+        return made if self._catalog.record_artifacts({stored.ref.id: [made]}) else None
 
     def _healthy(self, stored: StoredDataset) -> tuple[Artifact, bytes]:
         """Return an artifact that is whole, and its bytes.

@@ -22,6 +22,7 @@ __all__ = ["ErrorLedger"]
 logger = logging.getLogger(__name__)
 
 _ENDING: Final = ".json"
+_SET_ASIDE: Final = ".unreadable"
 _UNREADABLE: Final = (OSError, ValueError, TypeError, LookupError, RecursionError, QuantumioError)
 
 _Same: TypeAlias = tuple[object, ...]
@@ -51,6 +52,10 @@ class ErrorLedger:
         self._entries: dict[_Same, LedgerEntry] = {}
         self._files: dict[str, _Same] = {}
         """Whose they are is not said: processes that have failed in the same way share one."""
+        self._unreadable: dict[str, LedgerEntry] = {}
+        """What stands for files that could not be read, by their names; each is tried again."""
+        self._doubtful: set[str] = set()
+        """Files that were written here, are not durable, and could not be removed: they keep nothing."""
         self._unsaved: set[_Same] = set()
         self._logged: set[int] = set()
         self._again: dict[_Same, LedgerEntry] = {}
@@ -127,19 +132,26 @@ class ErrorLedger:
 
     def _save(self, directory: Path, unsaved: Sequence[LedgerEntry]) -> None:
         try:
+            files.make_directories(directory)
             for entry in unsaved:
                 self._write(directory, entry)
-            files.fsync_directories([directory])
         except OSError as error:
-            for entry in unsaved:
-                if entry.number not in self._logged:
-                    self._logged.add(entry.number)
-                    logger.error("%s (not kept beyond this process: %s)", entry.message, error)  # noqa: TRY400
+            with self._lock:
+                left = [e for e in unsaved if _same(e) in self._unsaved and e.number not in self._logged]
+                self._logged.update(entry.number for entry in left)
+            for entry in left:
+                logger.error("%s (not kept beyond this process: %s)", entry.message, error)  # noqa: TRY400
 
     def _write(self, directory: Path, entry: LedgerEntry) -> None:
-        files.make_directories(directory)
         name = f"{environment.uuid7()}{_ENDING}"
         files.write_new(directory / name, [json.dumps(entry.to_wire()).encode()])
+        try:
+            files.fsync_directories([directory])
+        except OSError:  # it is not repeated: the file is dropped, and written anew another time
+            self._doubtful.add(name)
+            with contextlib.suppress(OSError):
+                files.remove(directory / name)
+            raise
         self._is_kept(name, entry)
 
     def _is_kept(self, name: str, entry: LedgerEntry) -> None:
@@ -159,7 +171,9 @@ class ErrorLedger:
         except OSError:
             return  # nobody may look
         there = {name for name in names if name.endswith(_ENDING) and not name.startswith(".")}
+        there -= self._doubtful
         with self._lock:
+            self._unreadable = {name: one for name, one in self._unreadable.items() if name in there}
             gone = {self._files.pop(name) for name in set(self._files) - there}
             for same in gone - set(self._files.values()):
                 self._forget(same)
@@ -178,23 +192,47 @@ class ErrorLedger:
     def _read(self, directory: Path, name: str) -> None:
         try:
             entry = LedgerEntry.from_wire(json.loads(files.read_bytes(directory / name)), 0)
+        except FileNotFoundError:
+            return  # somebody has just acknowledged it
         except _UNREADABLE as error:
-            logger.warning("%s is no entry of an error ledger: %s", directory / name, error)
+            self._note_unreadable(directory / name, error)
             return
         with self._lock:
+            self._unreadable.pop(name, None)
             if _same(entry) not in self._entries:
                 self._keep(evolve(entry, number=self._next))
             self._is_kept(name, entry)
 
+    def _note_unreadable(self, path: Path, error: Exception) -> None:
+        """List a file that tells of a failure, but not of which."""
+        kind = ErrorKind.UNREACHABLE if isinstance(error, OSError) else ErrorKind.CORRUPT
+        with self._lock:
+            if path.name in self._unreadable:
+                return
+            self._unreadable[path.name] = LedgerEntry(
+                number=self._next,
+                time_ns=environment.now_ns(),
+                txid=None,
+                ref=None,
+                destination=None,
+                kind=kind,
+                message=f"{path} tells of a failure, and cannot be read: {error}",
+            )
+            self._next += 1
+
     def entries(self) -> list[LedgerEntry]:
-        """Failures that nobody has acknowledged yet, oldest first, each once."""
+        """Failures that nobody has acknowledged yet, oldest first, each once.
+
+        What another process has kept and cannot be read is one, too.
+        """
         with self._disk:
             self._load()
         with self._lock:
             return self._listed()
 
     def _listed(self) -> list[LedgerEntry]:
-        return sorted(self._entries.values(), key=lambda entry: entry.time_ns)
+        listed = (*self._entries.values(), *self._unreadable.values())
+        return sorted(listed, key=lambda entry: entry.time_ns)
 
     def of(self, txid: UUID) -> list[LedgerEntry]:
         """Return the failures of one transaction that this process knows of."""
@@ -202,11 +240,15 @@ class ErrorLedger:
             return [entry for entry in self._entries.values() if entry.txid == txid]
 
     def acknowledge(self) -> list[LedgerEntry]:
-        """Return the failures and forget them; in a repository that is only read, those of this process."""
+        """Return the failures and forget them; in a repository that is only read, those of this process.
+
+        A file that cannot be read is not removed, since nobody knows of what it tells: it is renamed to
+        ``<name>.unreadable``.
+        """
         if self._readonly:
             with self._lock:
                 ours = self._entries.keys() - set(self._files.values())
-                acknowledged = [entry for entry in self._listed() if _same(entry) in ours]
+                acknowledged = sorted(map(self._entries.__getitem__, ours), key=lambda one: one.time_ns)
                 for same in ours:
                     self._forget(same)
             return acknowledged
@@ -215,7 +257,10 @@ class ErrorLedger:
             with self._lock:
                 entries = self._listed()
                 names = self._drop(lambda _: True)
+                unreadable = list(self._unreadable)
+                self._unreadable.clear()
             self._remove(names)
+            self._set_aside(unreadable)
         return entries
 
     def withdraw(self, txid: UUID) -> None:
@@ -238,10 +283,16 @@ class ErrorLedger:
         return names
 
     def _remove(self, names: Sequence[str]) -> None:
-        for name in names:
+        for name in (*names, *self._doubtful):
             assert self._directory is not None
             with contextlib.suppress(OSError):
                 files.remove(self._directory / name)
+
+    def _set_aside(self, names: Sequence[str]) -> None:
+        for name in names:
+            assert self._directory is not None
+            with contextlib.suppress(OSError):  # it is listed again
+                files.rename_new(self._directory / name, self._directory / f"{name}{_SET_ASIDE}")
 
     def deliver(self, txid: UUID) -> None:
         """Note that the failures of a transaction were raised to a caller."""

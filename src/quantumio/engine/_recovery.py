@@ -232,8 +232,9 @@ class Recovery:
             if isinstance(owned, TransactionRecord):
                 return told(await self._carry(manifest, entry, owned.epoch, owned.generation))
             if isinstance(owned, Committed):
-                await threads.run(entry.finish)
+                # The entry last: who dies in between leaves one that the next recovery takes up again.
                 await threads.run(self._ledger.withdraw, txid)
+                await threads.run(entry.finish)
                 return told(owned)
             await threads.run(entry.keep_as_conflict, owned)
         except (QuantumioError, OSError) as error:

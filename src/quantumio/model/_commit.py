@@ -144,7 +144,8 @@ class CommitConflict:
     ref
         The output (or the input) in conflict.
     winner_txid, winner_version
-        Who holds the latest version now, and which it is (None: there is none).
+        Who holds the latest version now, and which it is (None: there is none), or who has committed under
+        the same key.
     """
 
     txid: UUID

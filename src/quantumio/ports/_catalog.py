@@ -332,7 +332,8 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
         it requires is not decided or may be opened again; such a member changes nothing visible and does not
         disturb the others. One that requires a transaction that was aborted otherwise, or that the registry
         does not know, fails (``kind="upstream"``). A transaction that was ended because an earlier attempt
-        under its key had committed counts as committed for those that require it.
+        under its key had committed counts as committed for those that require it. One with an output that
+        the earlier attempt does not have is a conflict (``kind="other_outputs"``).
 
         A member that was prepared and ends otherwise than committed or parked is ABORTED then, with reason
         ``conflict``, ``failed``, ``upstream`` or ``reused``, and what it has placed is to be cleaned (a CLEAN
@@ -403,8 +404,20 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
     def outbox(self, txid: UUID | None = None) -> list[OutboxEntry]:
         """Return what is not done, of one transaction or of all, the oldest first."""
 
-    def record_artifacts(self, artifacts: Mapping[UUID, Sequence[Artifact]]) -> None:
-        """Add or update artifacts of committed datasets by (dataset, destination)."""
+    def record_artifacts(self, artifacts: Mapping[UUID, Sequence[Artifact]]) -> set[UUID]:
+        """Add or update artifacts of committed datasets by (dataset, destination).
+
+        Returns
+        -------
+        set of UUID
+            Of which datasets they were: of those that were deleted meanwhile nothing is recorded, and what
+            was placed of them is garbage.
+
+        Raises
+        ------
+        NotFoundError
+            One was never committed; nothing was recorded.
+        """
 
     def amend_artifact(self, dataset_id: UUID, before: Artifact, after: Artifact) -> bool:
         """Put another artifact in the place of one, at the same destination, if it is still as it was.

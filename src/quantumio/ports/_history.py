@@ -138,7 +138,13 @@ class HistoryCatalog(Protocol):
         """
 
     def delete(
-        self, ids: Iterable[UUID], *, unlink: bool = False, spare: bool = False, dry_run: bool = True
+        self,
+        ids: Iterable[UUID],
+        *,
+        unlink: bool = False,
+        spare: bool = False,
+        keep_last: int = 0,
+        dry_run: bool = True,
     ) -> Deletion:
         """Delete datasets, all or none; those that are deleted already are no error.
 
@@ -154,6 +160,9 @@ class HistoryCatalog(Protocol):
             Take them out of the TAGGED and CALIBRATION collections that they are in.
         spare
             Leave those alone that may not be deleted, instead of refusing all of them.
+        keep_last
+            Leave those alone that are, at the moment of the deletion, among so many of the latest versions of
+            their data ID.
         dry_run
             Change nothing.
 
@@ -186,6 +195,8 @@ class HistoryCatalog(Protocol):
 
     def create_snapshot(self, name: str, seq: int | None = None, note: str = "") -> SnapshotRecord:
         """Name a moment (None: this one): what it shows is not deleted while it has the name.
+
+        Of what was deleted before, garbage collection removes no object from then on.
 
         Raises
         ------

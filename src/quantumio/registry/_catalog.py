@@ -227,10 +227,20 @@ class SqlCatalog:
 
     # -- history
     def delete(
-        self, ids: Iterable[UUID], *, unlink: bool = False, spare: bool = False, dry_run: bool = True
+        self,
+        ids: Iterable[UUID],
+        *,
+        unlink: bool = False,
+        spare: bool = False,
+        keep_last: int = 0,
+        dry_run: bool = True,
     ) -> Deletion:
         """Delete datasets, all or none; those that are deleted already are no error."""
-        return uninterrupted(lambda: self._deletions.delete(ids, unlink=unlink, spare=spare, dry_run=dry_run))
+        return uninterrupted(
+            lambda: self._deletions.delete(
+                ids, unlink=unlink, spare=spare, keep_last=keep_last, dry_run=dry_run
+            )
+        )
 
     def lineage(self, dataset_id: UUID, direction: str, depth: int | None) -> list[LineageEntry]:
         """Return from what a dataset was made (``up``) or what was made from it (``down``)."""
@@ -352,28 +362,36 @@ class SqlCatalog:
         """Return what is not done, the oldest first."""
         return after_abandoned(lambda: self._outbox.entries(txid))
 
-    def record_artifacts(self, artifacts: Mapping[UUID, Sequence[Artifact]]) -> None:
-        """Add or update artifacts of committed datasets by (dataset, destination)."""
+    def record_artifacts(self, artifacts: Mapping[UUID, Sequence[Artifact]]) -> set[UUID]:
+        """Add or update artifacts of committed datasets by (dataset, destination); returns of which."""
         self._database.check_writable()
         known = self._finder.stored(artifacts)
-        if missing := [id_ for id_ in artifacts if id_ not in known]:
-            raise NotFoundError(f"there is no dataset {missing[0]}", hint="record artifacts after the commit")
+        return uninterrupted(lambda: self._record(artifacts, known))
+
+    def _record(
+        self, artifacts: Mapping[UUID, Sequence[Artifact]], known: Mapping[UUID, StoredDataset]
+    ) -> set[UUID]:
         uuid_in = self._database.rules.uuid_in
         rows = []
-        for id_, given in artifacts.items():
-            stored = known[id_]
-            places = [artifact.destination for artifact in stored.artifacts]
-            for artifact in given:
-                if artifact.destination not in places:
-                    places.append(artifact.destination)
-                position = places.index(artifact.destination)
-                rows.append(self._artifacts.rows(uuid_in(id_), uuid_in(stored.txid), position, artifact))
-        uninterrupted(lambda: self._write_artifacts(rows))
-
-    def _write_artifacts(self, rows: list[tuple[tuple[Any, ...] | None, tuple[Any, ...]]]) -> None:
         with self._database.edit("recording artifacts") as connection:
-            self._clock.advance(connection)
+            self._clock.advance(connection)  # from here on nobody deletes them
+            removed = self._deletions.removed(connection, artifacts)
+            for id_, given in artifacts.items():
+                if id_ in removed:
+                    continue  # nobody would find it, nor would a deletion put it into the trash
+                if id_ not in known:
+                    raise NotFoundError(
+                        f"there is no dataset {id_}", hint="record artifacts after the commit"
+                    )
+                stored = known[id_]
+                places = [artifact.destination for artifact in stored.artifacts]
+                for artifact in given:
+                    if artifact.destination not in places:
+                        places.append(artifact.destination)
+                    position = places.index(artifact.destination)
+                    rows.append(self._artifacts.rows(uuid_in(id_), uuid_in(stored.txid), position, artifact))
             self._artifacts.write(connection, rows, update=True)
+        return artifacts.keys() - removed
 
     def amend_artifact(self, dataset_id: UUID, before: Artifact, after: Artifact) -> bool:
         """Put another artifact in the place of one, at the same destination, if it is still as it was."""
@@ -394,7 +412,7 @@ class SqlCatalog:
             self._clock.advance(connection)  # from here on nobody else changes it
             if self._finder.artifact(connection, dataset_id, before.destination) != before:
                 return False
-            if self._deletions.is_removed(connection, dataset_id):
+            if self._deletions.removed(connection, [dataset_id]):
                 return False  # nobody would find what is put in its place, nor remove it
             self._artifacts.write(connection, [row], update=True)
             return True

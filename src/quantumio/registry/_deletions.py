@@ -16,12 +16,13 @@ from attrs import field, frozen
 from quantumio.errors import ConflictError, ErrorKind, NotFoundError
 from quantumio.model import DIRECT
 from quantumio.ports import Deletion
-from quantumio.registry._arguments import check_uuid
+from quantumio.registry._arguments import check_number, check_uuid
 from quantumio.registry._clock import Clock
 from quantumio.registry._engine import Database
 from quantumio.registry._known_rows import KnownRow, known_rows, parts_of, removed_of
 from quantumio.registry._names import Edit, Names, NamesCache
-from quantumio.registry._schema import ARTIFACT, OBJECT, SNAPSHOT, TRASH, TXN
+from quantumio.registry._schema import ARTIFACT, OBJECT, TRASH, TXN
+from quantumio.registry._snapshots import live_snapshots
 
 __all__ = ["Deletions"]
 
@@ -63,10 +64,13 @@ class Deletions:
         self._names = names
         self._clock = clock
 
-    def delete(self, ids: Iterable[UUID], *, unlink: bool, spare: bool, dry_run: bool) -> Deletion:
+    def delete(
+        self, ids: Iterable[UUID], *, unlink: bool, spare: bool, keep_last: int, dry_run: bool
+    ) -> Deletion:
         """Delete datasets, all or none, or tell what that would change."""
         wanted = list(dict.fromkeys(check_uuid(id_, "dataset") for id_ in ids))
-        plan = partial(self._plan, ids=wanted, unlink=unlink, spare=spare)
+        keep_last = check_number(keep_last, "keep_last")
+        plan = partial(self._plan, ids=wanted, unlink=unlink, spare=spare, keep_last=keep_last)
         if dry_run:
             return self._database.read(plan).told(dry_run=True)
         with self._database.edit(f"deleting {len(wanted)} datasets") as connection:
@@ -75,12 +79,14 @@ class Deletions:
             self._end(connection, found, edit)
         return found.told(dry_run=False)
 
-    def is_removed(self, connection: sa.Connection, dataset_id: UUID) -> bool:
-        """Tell whether a dataset is there no more, as a transaction sees it."""
-        return bool(removed_of(connection, self._names.load(connection), [dataset_id]))
+    def removed(self, connection: sa.Connection, ids: Collection[UUID]) -> set[UUID]:
+        """Return those of the datasets that are there no more, as a transaction sees it."""
+        return removed_of(connection, self._names.load(connection), ids)
 
     # -- what is to be done
-    def _plan(self, connection: sa.Connection, ids: Sequence[UUID], *, unlink: bool, spare: bool) -> _Plan:
+    def _plan(
+        self, connection: sa.Connection, ids: Sequence[UUID], *, unlink: bool, spare: bool, keep_last: int
+    ) -> _Plan:
         names = self._names.load(connection)
         rows = list(known_rows(connection, names, "id", ids))
         known = {row.ref.id for row in rows}
@@ -90,7 +96,8 @@ class Deletions:
                 f"dataset {unknown[0]} was never committed{more}; nothing was changed",
                 hint="give refs as find and query return them",
             )
-        live = {row.ref.id: row for row in rows if row.removed_seq is None}
+        last = _among_last(connection, rows, keep_last)
+        live = {row.ref.id: row for row in rows if row.removed_seq is None and row.ref.id not in last}
         collections = _memberships(connection, names, live.values())
         held = _held(connection, live.values())
         if not unlink:
@@ -152,6 +159,25 @@ class Deletions:
             connection.execute(sa.update(TXN).where(TXN.c.txid.in_(gone)).values(removed_seq=edit.seq))
 
 
+def _among_last(connection: sa.Connection, rows: Iterable[KnownRow], keep_last: int) -> set[UUID]:
+    """Return which datasets have fewer than so many later versions that are there."""
+    found: set[UUID] = set()
+    groups = {row.group.dimensions: row.group for row in rows} if keep_last else {}
+    for group in groups.values():
+        table, later = group.dataset, group.dataset.alias("later")
+        key = ("run_id", "type_id", *group.columns.values())
+        number = (
+            sa.select(sa.func.count())
+            .where(*(later.c[name] == table.c[name] for name in key))
+            .where(later.c.v > table.c.v, later.c.removed_seq.is_(None))
+            .scalar_subquery()
+        )
+        for part in parts_of([row.ref.id for row in rows]):
+            statement = sa.select(table.c.id).where(table.c.id.in_(part), number < keep_last)
+            found.update(connection.execute(statement).scalars())
+    return found
+
+
 def _memberships(connection: sa.Connection, names: Names, rows: Iterable[KnownRow]) -> dict[UUID, set[str]]:
     """Return in which TAGGED and CALIBRATION collections datasets are."""
     found: dict[UUID, set[str]] = {}
@@ -171,11 +197,10 @@ def _memberships(connection: sa.Connection, names: Names, rows: Iterable[KnownRo
 def _held(connection: sa.Connection, rows: Collection[KnownRow]) -> dict[UUID, list[str]]:
     """Return what no unlinking gets datasets out of: snapshots that show them, and rows in databases."""
     held: dict[UUID, list[str]] = {}
-    statement = sa.select(SNAPSHOT.c.name, SNAPSHOT.c.seq).where(SNAPSHOT.c.removed_seq.is_(None))
-    snapshots = connection.execute(statement.order_by(SNAPSHOT.c.name)).all()
+    snapshots = live_snapshots(connection)
     for row in rows:
         for name, seq in snapshots:
-            if row.commit_seq <= seq:
+            if row.is_there_at(seq):
                 held.setdefault(row.ref.id, []).append(f"snapshot {name!r}")
     for part in parts_of([row.ref.id for row in rows]):
         loads = sa.select(ARTIFACT.c.dataset_id, ARTIFACT.c.store).where(

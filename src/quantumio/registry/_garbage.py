@@ -13,9 +13,10 @@ from quantumio.model import Artifact, ArtifactState, TransactionState
 from quantumio.ports import ObjectRecord
 from quantumio.registry._clock import Clock
 from quantumio.registry._engine import Database
-from quantumio.registry._known_rows import removed_of
+from quantumio.registry._known_rows import known_rows
 from quantumio.registry._names import NamesCache
 from quantumio.registry._schema import ARTIFACT, GC_CANDIDATE, OBJECT, OWNER, TRASH, TXN
+from quantumio.registry._snapshots import live_snapshots
 
 __all__ = ["Garbage"]
 
@@ -123,7 +124,10 @@ class Garbage:
         return found - self._of_removed(connection, stores, found)
 
     def _of_removed(self, connection: sa.Connection, stores: Sequence[str], named: Iterable[str]) -> set[str]:
-        """Return those of the paths that are in the trash, and that only deleted datasets have."""
+        """Return those of the paths that are in the trash, and that only deleted datasets have.
+
+        One that a snapshot shows has its object still, also where the snapshot was made after the deletion.
+        """
         trashed = set(self._trashed(connection, stores, named))
         if not trashed:
             return trashed  # the usual case
@@ -133,7 +137,13 @@ class Garbage:
             wanted.join(OBJECT, at).join(ARTIFACT, ARTIFACT.c.object_id == OBJECT.c.id)
         )
         holders = [(path, id_) for path, id_ in connection.execute(statement)]
-        removed = removed_of(connection, self._names.load(connection), {id_ for _, id_ in holders})
+        moments = [seq for _, seq in live_snapshots(connection)]
+        rows = known_rows(connection, self._names.load(connection), "id", {id_ for _, id_ in holders})
+        removed = {
+            row.ref.id
+            for row in rows
+            if row.removed_seq is not None and not any(map(row.is_there_at, moments))
+        }
         return trashed - {path for path, id_ in holders if id_ not in removed}
 
     def _trashed(

@@ -11,6 +11,7 @@ from attrs import frozen
 from quantumio.model import DataId, DatasetRef
 from quantumio.registry._names import Names
 from quantumio.registry._removals import groups_of
+from quantumio.registry._schema import DATASET
 from quantumio.registry._universe_schema import GroupTables
 
 __all__ = ["KnownRow", "known_rows", "parts_of", "removed_of", "rows_where"]
@@ -28,14 +29,26 @@ class KnownRow:
     removed_seq: int | None
     group: GroupTables
 
+    def is_there_at(self, seq: int) -> bool:
+        """Whether the dataset was there after a commit or edit."""
+        return self.commit_seq <= seq and (self.removed_seq is None or seq < self.removed_seq)
+
 
 def known_rows(
     connection: sa.Connection, names: Names, column: str, values: Collection[UUID]
 ) -> Iterator[KnownRow]:
     """Yield the datasets whose ``id`` or ``txid`` is one of the values."""
-    for group in groups_of(names):
-        for part in parts_of(values):
+    for part in parts_of(values):
+        groups = _groups_with(connection, names, part) if column == "id" else groups_of(names)
+        for group in groups:
             yield from rows_where(connection, names, group, group.dataset.c[column].in_(part))
+
+
+def _groups_with(connection: sa.Connection, names: Names, ids: list[UUID]) -> Iterator[GroupTables]:
+    """Yield the tables of the dimension groups that datasets are in: most are in one of them."""
+    statement = sa.select(DATASET.c.type_id).where(DATASET.c.id.in_(ids)).distinct()
+    found = [names.types_by_id[type_id].group for type_id in connection.execute(statement).scalars()]
+    yield from {group.dimensions: group for group in found}.values()
 
 
 def rows_where(

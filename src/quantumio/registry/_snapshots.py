@@ -15,7 +15,7 @@ from quantumio.registry._names import NamesCache
 from quantumio.registry._removals import groups_of
 from quantumio.registry._schema import SNAPSHOT
 
-__all__ = ["Snapshots"]
+__all__ = ["Snapshots", "live_snapshots"]
 
 _LIVE = SNAPSHOT.c.removed_seq.is_(None)
 
@@ -93,6 +93,12 @@ class Snapshots:
             return Difference(before=before, after=after, added=_in_order(added), removed=_in_order(removed))
 
         return self._database.read(read)
+
+
+def live_snapshots(connection: sa.Connection) -> list[tuple[str, int]]:
+    """Return the names of all snapshots, in order, and the last commit or edit of each."""
+    statement = sa.select(SNAPSHOT.c.name, SNAPSHOT.c.seq).where(_LIVE).order_by(SNAPSHOT.c.name)
+    return [(name, seq) for name, seq in connection.execute(statement)]
 
 
 def _is_there(table: sa.Table, seq: int) -> sa.ColumnElement[bool]:

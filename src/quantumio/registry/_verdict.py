@@ -15,6 +15,7 @@ from quantumio.model import (
     CommitOutcome,
     CommitParked,
     Committed,
+    DataId,
     DataIdValue,
     DatasetRef,
     OutputRecord,
@@ -201,11 +202,32 @@ class Verdicts:
             self.winners[transaction.run, transaction.key] = committed
         return committed
 
-    def _reused(self, transaction: Transaction) -> Committed | None:
+    def _reused(self, transaction: Transaction) -> Committed | CommitConflict | None:
+        """Return what an earlier attempt under its key means for it; None where there was none.
+
+        It stands for that one, whatever its bytes. But an output that the earlier attempt does not have would
+        be lost without a word.
+        """
         if transaction.key is None:
             return None
         winner = self.winners.get((transaction.run, transaction.key))
-        return None if winner is None else evolve(winner, txid=transaction.txid, reused=True)
+        if winner is None:
+            return None
+        had = {_place(ref) for ref in winner.refs}
+        for output in transaction.outputs:
+            if _place(output.ref) not in had:
+                message = (
+                    f"{output.ref}: an earlier attempt under the key {transaction.key!r:.80} has committed "
+                    f"(transaction {winner.txid}), and has no such output"
+                )
+                return CommitConflict(
+                    txid=transaction.txid,
+                    message=message,
+                    ref=output.ref,
+                    winner_txid=winner.txid,
+                    kind=ErrorKind.OTHER_OUTPUTS,
+                )
+        return evolve(winner, txid=transaction.txid, reused=True)
 
     def _check_upstreams(self, transaction: Transaction) -> None:
         for upstream in transaction.requires:
@@ -326,6 +348,11 @@ def _end(outcome: CommitOutcome) -> str | None:
             return _FAILED
         case _:
             return None
+
+
+def _place(ref: DatasetRef) -> tuple[str, str, DataId]:
+    """Return what a ref names, whatever its version and id."""
+    return ref.run, ref.dataset_type.name, ref.data_id
 
 
 def _conflict(

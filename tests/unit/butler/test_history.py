@@ -129,6 +129,68 @@ def test_versions_that_no_rule_keeps_go_unless_something_has_them(night):
     assert (done.refs, set(done.spared)) == ((late,), {*left, other})
 
 
+def test_retention_spares_what_is_tagged_or_last_since_it_was_looked_at(night, monkeypatch):
+    one, two, three, four = [put(night, 1) for _ in range(4)]
+    others = [put(night, 2) for _ in range(2)]
+    catalog = night._session.repositories[0].catalog
+    delete, looked = catalog.delete, []
+
+    def after_others(ids, **options):
+        if not looked:
+            looked.extend(ids)
+            delete([four.id, others[1].id], dry_run=False)
+            night.associate("tag", [two])
+        return delete(ids, **options)
+
+    monkeypatch.setattr(catalog, "delete", after_others)
+    done = night.retention(collections=RUN, keep_last=1, dry_run=False)
+    assert set(looked) == {one.id, two.id, three.id, others[0].id}
+    assert (done.refs, done.spared) == ((one,), (two,))
+    assert all(map(night.exists, (two, three, others[0])))
+
+
+def test_many_versions_are_deleted_in_parts_between_which_others_write(night, monkeypatch):
+    from quantumio.butler import _butler_history
+
+    monkeypatch.setattr(_butler_history, "_PART", 2)
+    with night.context() as ctx:  # in one pack
+        for visit in range(5):
+            ctx.put({"visit": visit}, "stats", visit=visit)
+    night.associate("tag", ctx.refs[:1])
+    catalog = night._session.repositories[0].catalog
+    delete, sizes = catalog.delete, []
+
+    def counted(ids, **options):
+        sizes.append(len(ids))
+        return delete(ids, **options)
+
+    monkeypatch.setattr(catalog, "delete", counted)
+    planned = night.retention(collections=RUN, younger_than=timedelta(0))
+    done = night.retention(collections=RUN, younger_than=timedelta(0), dry_run=False)
+    assert sizes == [5, 2, 2, 1]
+    assert (done.dry_run, set(done.refs), done.spared) == (False, set(ctx.refs[1:]), tuple(ctx.refs[:1]))
+    assert (set(planned.refs), planned.spared) == (set(done.refs), done.spared)
+    assert (planned.objects, planned.nbytes) == (done.objects, done.nbytes)
+    assert night.query(collections=RUN, versions="all").count() == 1
+
+
+def test_snapshot_of_the_past_keeps_what_gc_has_not_removed_yet(night):
+    gone, kept = put(night, 1), put(night, 2)
+    then = night.versions("stats", visit=2)[0].commit_seq
+    night.delete([gone, kept], dry_run=False)
+    night.snapshot("past", at=then)
+    assert collect_garbage_at_once(night).removed == 0
+    for visit in (1, 2):
+        assert night.get("stats", visit=visit, as_of="past") == {"visit": visit}
+    night.remove_snapshot("past")
+    assert collect_garbage_at_once(night).removed == 2
+    night.snapshot("late", at=then)
+    assert night.find("stats", visit=1, as_of="late") == gone
+    with pytest.raises(NotFoundError) as error:
+        night.get("stats", visit=1, as_of="late")
+    assert error.value.kind is ErrorKind.REMOVED
+
+
 @pytest.mark.parametrize(
     "rules",
     [

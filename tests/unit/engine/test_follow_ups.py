@@ -31,7 +31,7 @@ from quantumio.model import (
     human_path,
 )
 from quantumio.system import environment
-from quantumio.testing import Fault, FaultyDestination, FaultyTableDestination
+from quantumio.testing import Fault, FaultyDestination, FaultyTableDestination, collect_garbage_at_once
 from tests.unit.engine.conftest import WrappedCatalog
 
 
@@ -176,6 +176,51 @@ def test_copy_that_is_there_already_is_not_made_again(make_place):
     place.install(FaultyDestination(place.repository.destinations.get("b"), Fault(at=1, forever=True)))
     assert place.runtime._follow_ups.do(entry) is None
     assert place.repository.catalog.outbox() == []
+
+
+def deleting_when(place, monkeypatch, ref, name):
+    """Delete a dataset when a copy of it has just been placed at a destination."""
+    destination = place.repository.destinations.get(name)
+    real = destination.place
+
+    def place_and_delete(placements):
+        real(placements)
+        place.butler.delete(ref, dry_run=False)
+
+    monkeypatch.setattr(destination, "place", place_and_delete)
+
+
+def test_copy_of_what_is_deleted_meanwhile_is_no_failure_and_its_bytes_are_garbage(
+    make_place, monkeypatch, tmp_path
+):
+    desk = {"desk": {"kind": "workspace", "root": str(tmp_path / "desk")}}
+    place, ref = with_missing_copy(make_place, {"to": ["a", "desk?"]}, desk, "desk")
+    deleting_when(place, monkeypatch, ref, "desk")
+    assert do_all(place) == [None]
+    assert place.repository.catalog.outbox() == []
+    assert len(place.objects("a", "desk")) == 2
+    assert not (tmp_path / "desk" / "r").exists(), "it has no name for people"
+    assert collect_garbage_at_once(place.butler).removed == 2
+    assert place.objects("a", "desk") == []
+
+
+def test_copy_of_what_is_deleted_before_it_has_arrived_is_no_failure(make_place, monkeypatch):
+    place = make_place({"rules": [{"to": ["a", "b?"]}]})
+    deleted = []
+
+    def delete_first(real, artifacts):
+        deleted.append(place.repository.catalog.delete(artifacts, dry_run=False))
+        return real(artifacts)
+
+    place.runtime.catalog = WrappedCatalog(place.repository.catalog, record_artifacts=delete_first)
+    with place.butler.context() as ctx:
+        ctx.put({"a": 1}, "stats", visit=1)
+    place.butler.drain()
+    assert deleted[0].refs == tuple(ctx.refs)
+    assert place.butler.errors() == []
+    assert place.repository.catalog.outbox() == []
+    assert collect_garbage_at_once(place.butler).removed == 2
+    assert place.objects("a", "b") == []
 
 
 def test_follow_up_of_what_never_became_visible_shows_nothing(place):

@@ -1,5 +1,6 @@
 """The error ledger: nothing is lost, and nobody is told twice."""
 
+import errno
 import shutil
 import threading
 import time
@@ -116,14 +117,125 @@ def test_the_same_failure_is_one_until_it_is_acknowledged(tmp_path):
     assert [entry.destination for entry in reader.entries()] == ["a"]
 
 
-def test_what_is_no_entry_is_passed_over(tmp_path, caplog):
+def test_entry_that_cannot_be_read_is_listed_with_its_reason_until_it_is_acknowledged(tmp_path):
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "foreign.txt").write_text("somebody's")
     ledger = ErrorLedger(tmp_path)
+    ledger.add(ErrorKind.DISK_FULL, "full", txid=TXID)
+    ledger.save()
+    listed = ledger.entries()
+    assert ledger.entries() == listed
+    broken, full = sorted(listed, key=lambda one: one.kind)
+    assert (broken.kind, full.message) == (ErrorKind.CORRUPT, "full")
+    assert broken.number != full.number
+    assert "broken.json tells of a failure, and cannot be read: Expecting" in broken.message
+    with pytest.raises(ExceptionGroup, match="1 background"):
+        ledger.raise_undelivered()  # it has not failed here
+    reader = ErrorLedger(tmp_path, readonly=True)
+    assert reader.acknowledge() == []
+    assert len(reader.entries()) == 2
+    assert ledger.acknowledge() == listed
+    assert ledger.entries() == reader.entries() == ledger.acknowledge() == []
+    assert (tmp_path / "broken.json.unreadable").read_text() == "{"  # of what it tells nobody knows
+    assert (tmp_path / "foreign.txt").exists()
+
+
+def test_entry_that_can_be_read_after_all_is_listed_as_what_it_is(tmp_path, monkeypatch):
+    another = ErrorLedger(tmp_path)
+    another.add(ErrorKind.DISK_FULL, "full", txid=TXID)
+    another.save()
+    ledger = ErrorLedger(tmp_path)
+
+    def too_many(path):
+        raise OSError(errno.EMFILE, "too many open files", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "read_bytes", too_many)
+        (entry,) = ledger.entries()
+        assert entry.kind is ErrorKind.UNREACHABLE
+        assert "too many open files" in entry.message
+    assert [one.message for one in ledger.entries()] == ["full"]
+    assert [one.message for one in ledger.acknowledge()] == ["full"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unreadable_entry_that_cannot_be_renamed_stays_listed(tmp_path, monkeypatch):
+    (tmp_path / "broken.json").write_text("{")
+    ledger = ErrorLedger(tmp_path)
+
+    def refuse(*paths):
+        raise PermissionError(errno.EACCES, "no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "rename_new", refuse)
+        assert len(ledger.acknowledge()) == 1
+    assert len(ledger.entries()) == len(ledger.acknowledge()) == 1
     assert ledger.entries() == []
-    assert "broken.json" in caplog.text
-    assert ledger.acknowledge() == []
-    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_entry_that_is_acknowledged_while_it_is_read_is_gone(tmp_path, monkeypatch):
+    another = ErrorLedger(tmp_path)
+    another.add(ErrorKind.VALUE, "x")
+    another.save()
+    ledger, list_directory = ErrorLedger(tmp_path), files.list_directory
+
+    def listed(path):
+        names = list_directory(path)
+        if names:
+            monkeypatch.undo()
+            another.acknowledge()
+        return names
+
+    monkeypatch.setattr(files, "list_directory", listed)
+    assert ledger.entries() == []
+
+
+@pytest.mark.parametrize("may_remove", [True, False])
+def test_entry_whose_name_was_not_made_durable_counts_as_not_kept(tmp_path, monkeypatch, caplog, may_remove):
+    ledger = ErrorLedger(tmp_path)
+    ledger.add(ErrorKind.DISK_FULL, "full", txid=TXID)
+
+    def fail(*arguments):
+        raise OSError(errno.EIO, "broken")
+
+    files.make_directories(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "fsync_directories", fail)
+        if not may_remove:
+            patch.setattr(files, "remove", fail)
+        ledger.save()
+    assert "full (not kept beyond this process: [Errno 5] broken)" in caplog.text
+    before = set(tmp_path.iterdir())
+    assert len(before) == (0 if may_remove else 1)
+    assert [one.message for one in ledger.entries()] == ["full"]
+    assert ledger.has_unsaved, "what is on the disk keeps nothing"
+    ledger.save()
+    assert not ledger.has_unsaved
+    assert len(set(tmp_path.iterdir()) - before) == 1
+    assert [one.message for one in ErrorLedger(tmp_path).entries()] == ["full"]
+    assert len(ledger.acknowledge()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failure_that_was_kept_before_another_could_not_be_is_kept(tmp_path, monkeypatch, caplog):
+    ledger, write_new, written = ErrorLedger(tmp_path), files.write_new, []
+
+    def write(path, chunks):
+        if written:
+            raise OSError(errno.ENOSPC, "full")
+        written.append(path)
+        write_new(path, chunks)
+
+    for message in ("one", "two"):
+        ledger.add(ErrorKind.VALUE, message)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_new", write)
+        ledger.save()
+    assert "two (not kept" in caplog.text
+    assert "one (not kept" not in caplog.text
+    assert [one.message for one in ErrorLedger(tmp_path).entries()] == ["one"]
+    ledger.save()
+    assert len(ErrorLedger(tmp_path).entries()) == 2
 
 
 def test_directory_that_cannot_be_written_keeps_failures_in_memory(tmp_path, caplog):
@@ -385,7 +497,8 @@ def test_file_that_is_no_entry_keeps_nothing_from_being_told_and_saved(tmp_path,
     ledger = ErrorLedger(tmp_path)
     ledger.add(ErrorKind.DISK_FULL, "full", txid=TXID)
     ledger.save()
-    assert [one.message for one in ErrorLedger(tmp_path).entries()] == ["full"]
+    kept = [one.message for one in ErrorLedger(tmp_path).entries() if one.txid == TXID]
+    assert kept == ["full"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hashlib import sha256
 import attrs
 import pytest
 
-from quantumio.engine._journal_entry import JournalState
+from quantumio.engine._journal_entry import JournalEntry, JournalState
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._owner import Owner
 from quantumio.engine._recovery import Recovery
@@ -34,7 +34,7 @@ class Found:
     def catalog(self):
         return self.place.repository.catalog
 
-    def recovery(self, **calls):
+    def recovery(self, ledger=None, **calls):
         runtime = self.place.runtime
 
         async def carry(manifest, entry, epoch, generation):
@@ -49,7 +49,7 @@ class Found:
             owner=runtime._owner,
             owners=runtime._owners,
             follow_ups=runtime._follow_ups,
-            ledger=ErrorLedger(),
+            ledger=ledger or ErrorLedger(),
             carry=carry,
         )
 
@@ -84,6 +84,40 @@ async def test_entry_of_what_is_visible_already_is_closed(found):
     assert isinstance(outcome, Committed)
     assert await found.run() == [("journal", "committed")]
     assert (found.states(), found.carried) == ([], [])
+
+
+class Killed(BaseException):
+    """What comes after it is not done by this process."""
+
+
+async def test_why_it_was_parked_is_listed_no_more_whenever_recovery_dies(found, monkeypatch):
+    """It was listed for ever after a death between closing the entry and forgetting why it was parked."""
+    write(journal(found.root)).release()
+    found.catalog.flip([transaction(found.place, 1, txid=TXID)])
+    kept = found.root.parent / "errors"
+    ledger = ErrorLedger(kept)
+    ledger.add(ErrorKind.UNREACHABLE, "the archive is away", txid=TXID)
+    ledger.save()
+    done = []
+
+    def dies_at_the_second(real):
+        def step(*arguments):
+            if done:
+                raise Killed
+            done.append(real.__name__)
+            return real(*arguments)
+
+        return step
+
+    for one, name in ((ErrorLedger, "withdraw"), (JournalEntry, "finish")):
+        monkeypatch.setattr(one, name, dies_at_the_second(getattr(one, name)))
+    with pytest.raises(Killed):
+        await found.recovery(ErrorLedger(kept)).run(end_dead=True)
+    monkeypatch.undo()
+    assert len(done) == 1
+    await found.recovery(ErrorLedger(kept)).run(end_dead=True)
+    assert ErrorLedger(kept).entries() == []
+    assert found.states() == []
 
 
 async def test_entry_of_what_somebody_ended_is_kept_for_people_and_then_left_alone(found):

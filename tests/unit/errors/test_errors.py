@@ -83,6 +83,7 @@ KINDS = [
     "no_snapshot",
     "page_token",
     "removed",
+    "other_outputs",
 ]
 
 EXIT_CODES = {

@@ -56,6 +56,21 @@ def same(found: list[dict[str, Any]], stored: list[StoredDataset]) -> None:
     assert given == [expected_row(one) for one in stored]
 
 
+def test_few_columns_of_several_types_come_in_one_order(catalog: SqlCatalog, commit: Commit) -> None:
+    """They need no other table than that of each type."""
+    commit(CALEXP, [visit(number) for number in (3, 1)])
+    commit(RAW, [exposure(number, detector=1) for number in (2, 1)])
+    commit(NOTE, [{}])
+    query = DatasetQuery(dataset_types=("calexp", "raw"), order_by=("-detector", "run"))
+    found = rows(catalog, query, ("dataset_type", "detector", "visit", "exposure"))
+    assert found == [
+        {"dataset_type": one.ref.dataset_type.name, "visit": None, "exposure": None}
+        | {name: value for name, value in one.ref.data_id.items() if name != "instrument"}
+        for one in catalog.query(query)
+    ]
+    assert [row["dataset_type"] for row in found] == ["raw", "raw", "calexp", "calexp"]
+
+
 @pytest.mark.parametrize("order_by", ORDERS)
 @pytest.mark.parametrize("versions", ["latest", "all"])
 def test_columns_say_what_refs_say(

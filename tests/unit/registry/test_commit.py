@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from collections import Counter
+from uuid import UUID
 
 import attrs
 import pytest
@@ -145,7 +146,7 @@ def test_what_was_read_must_be_the_latest_still(catalog: SqlCatalog, commit: Com
 def test_key_commits_once_per_run(catalog: SqlCatalog) -> None:
     first = make_transaction(CALEXP, [visit(2), visit(1)], key="night 1")
     (winner,) = catalog.flip([first])
-    again = make_transaction(CALEXP, [visit(9)], key="night 1")
+    again = make_transaction(CALEXP, [visit(1)], key="night 1")  # with other bytes, and fewer outputs
     (reused,) = catalog.flip([again])
     assert isinstance(reused, Committed)
     assert reused == attrs.evolve(winner, txid=again.txid, reused=True)
@@ -153,6 +154,37 @@ def test_key_commits_once_per_run(catalog: SqlCatalog) -> None:
     assert catalog.count(DatasetQuery()) == 2
     other = catalog.flip([make_transaction(CALEXP, [visit(9)], key="night 1", run="other")])
     assert versions(other) == [[1]]
+
+
+def test_output_that_the_earlier_attempt_does_not_have_is_a_conflict_not_lost(
+    catalog: SqlCatalog, owner: UUID
+) -> None:
+    first = make_transaction(CALEXP, [visit(1)], key="k")
+    (winner,) = catalog.flip([first])
+    more = make_transaction(CALEXP, [visit(1), visit(2)], key="k")
+    elsewhere = make_transaction(CALEXP, [visit(1)], key="k")
+    (output,) = elsewhere.outputs
+    elsewhere = attrs.evolve(
+        elsewhere, outputs=(attrs.evolve(output, ref=attrs.evolve(output.ref, run="other")),)
+    )
+    another = make_transaction(NOTE, [{}], key="k")
+    catalog.prepare([more], owner, 60.0)
+    for transaction, ref in (
+        (more, more.outputs[1].ref),
+        (elsewhere, elsewhere.outputs[0].ref),
+        (another, another.outputs[0].ref),
+    ):
+        (outcome,) = catalog.flip([transaction])
+        assert isinstance(outcome, CommitConflict)
+        assert (outcome.kind, outcome.ref) == (ErrorKind.OTHER_OUTPUTS, ref)
+        assert outcome.winner_txid == winner.txid
+        assert "under the key 'k'" in outcome.message
+    assert catalog.count(DatasetQuery()) == 1
+    record = catalog.transaction(more.txid)
+    assert record is not None
+    assert record.reason == "conflict"
+    group = [make_transaction(NOTE, [{}], key="l"), make_transaction(CALEXP, [visit(1)], key="l")]
+    assert versions(catalog.flip(group)) == [[1], "CommitConflict"]
 
 
 def test_key_within_a_group_goes_to_the_first_that_can_commit(catalog: SqlCatalog) -> None:
@@ -171,7 +203,7 @@ def test_transaction_without_outputs_takes_its_key(catalog: SqlCatalog) -> None:
     (outcome,) = catalog.flip([empty])
     assert outcome == Committed(txid=empty.txid, refs=(), commit_seq=None)
     assert catalog.outcome(empty.txid) == outcome
-    (reused,) = catalog.flip([make_transaction(CALEXP, [visit(1)], key="k")])
+    (reused,) = catalog.flip([attrs.evolve(empty, txid=environment.uuid7())])
     assert isinstance(reused, Committed)
     assert (reused.reused, reused.refs) == (True, ())
 
@@ -502,16 +534,17 @@ def test_any_groups_are_decided_as_a_model_decides(sqlite_catalog: SqlCatalog) -
     def check(groups: list[list[tuple[list[tuple[int, int]], int | None, str | None]]]) -> None:
         run = f"run{next(names)}"
         latest: dict[tuple[int, int], int] = {}
-        keys: set[str] = set()
+        keys: dict[str, set[tuple[int, int]]] = {}
         for group in groups:
             expected: list[object] = []
             for outputs, expect, key in group:
                 if key in keys:
-                    expected.append("reused")
+                    expected.append("reused" if keys[key] >= set(outputs) else "conflict")
                 elif expect is not None and any(latest.get(output, 0) != expect for output in outputs):
                     expected.append("conflict")
                 else:
-                    keys |= {key} - {None}  # type: ignore[arg-type]
+                    if key is not None:
+                        keys[key] = set(outputs)
                     for output in outputs:
                         latest[output] = latest.get(output, 0) + 1
                     expected.append([latest[output] for output in outputs])

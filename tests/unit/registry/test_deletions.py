@@ -121,6 +121,65 @@ def test_what_a_snapshot_shows_stays(catalog: SqlCatalog, commit: Commit) -> Non
     assert (done.refs, done.spared) == ((late,), (early,))
 
 
+def test_snapshot_of_the_past_keeps_the_objects_of_what_was_deleted_since(
+    catalog: SqlCatalog, commit: Commit
+) -> None:
+    (early,) = commit(CALEXP, [visit(1)])
+    then = catalog.stored([early.id])[early.id].commit_seq
+    (late,) = commit(CALEXP, [visit(2)])
+    paths = [path_of(catalog, ref) for ref in (early, late)]
+    catalog.delete([early.id, late.id], dry_run=False)
+    now = catalog.create_snapshot("now").seq
+    assert [record(catalog, path).is_referenced for path in paths] == [False, False]
+    for seq, shown in ((then - 1, [False, False]), (then, [True, False]), (now - 2, [True, True])):
+        catalog.create_snapshot("past", seq)
+        assert [record(catalog, path).is_referenced for path in paths] == shown, seq
+        assert [record(catalog, path, ["archive"]).is_named_elsewhere for path in paths] == shown, seq
+        catalog.remove_snapshot("past")
+        assert [record(catalog, path).is_referenced for path in paths] == [False, False]
+    assert trash(catalog) == {("local", path) for path in paths}
+
+
+def test_deletion_leaves_what_is_among_the_last_versions_by_then(catalog: SqlCatalog, commit: Commit) -> None:
+    refs = [commit(CALEXP, [visit(1)])[0] for _ in range(4)]
+    (other,) = commit(CALEXP, [visit(1, detector=1)])
+    notes = [commit(NOTE, [{}])[0] for _ in range(2)]
+    ids = [ref.id for ref in (*refs, other, *notes)]
+    assert set(catalog.delete(ids, keep_last=2).refs) == set(refs[:2])
+    catalog.delete([refs[2].id], dry_run=False)
+    done = catalog.delete(ids, keep_last=2, dry_run=False)
+    assert (done.refs, done.spared) == ((refs[0],), ())
+    assert catalog.stored(ids).keys() == {ref.id for ref in (refs[1], refs[3], other, *notes)}
+    with pytest.raises(InvalidInputError, match="keep_last"):
+        catalog.delete(ids, keep_last=-1)
+
+
+def test_artifact_of_what_was_deleted_meanwhile_is_not_recorded(catalog: SqlCatalog, commit: Commit) -> None:
+    gone, kept = commit(CALEXP, [visit(1), visit(2)])
+    catalog.delete([gone.id], dry_run=False)
+    copies = {ref.id: [artifact(f"{ref.id}.fits", store="archive")] for ref in (gone, kept)}
+    assert catalog.record_artifacts(copies) == {kept.id}
+    assert record(catalog, f"{kept.id}.fits", ["archive"]).is_referenced
+    assert not record(catalog, f"{gone.id}.fits", ["archive"]).is_referenced
+    assert len(catalog.stored([kept.id])[kept.id].artifacts) == 2
+
+
+def test_artifact_of_what_is_deleted_while_it_is_recorded_is_not_recorded(
+    catalog: SqlCatalog, commit: Commit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ref,) = commit(CALEXP, [visit(1)])
+    stored = catalog._finder.stored
+
+    def stored_and_delete(ids):
+        found = stored(ids)
+        catalog.delete([ref.id], dry_run=False)
+        return found
+
+    monkeypatch.setattr(catalog._finder, "stored", stored_and_delete)
+    assert catalog.record_artifacts({ref.id: [artifact("copy.fits", store="archive")]}) == set()
+    assert not record(catalog, "copy.fits", ["archive"]).is_referenced
+
+
 def test_pack_goes_with_its_last_member(catalog: SqlCatalog) -> None:
     transaction = make_transaction(CALEXP, [visit(1), visit(2)])
     path = f"_packs/{transaction.txid}.0.p0.zip"

@@ -11,6 +11,28 @@ from quantumio.ports import CollectionKind, DatasetQuery
 from quantumio.registry import SqlCatalog
 from tests.unit.registry.conftest import CALEXP, NOTE, Commit, Place, visit
 
+# -- what is remembered of names
+
+
+def test_names_of_a_commit_do_not_hide_what_was_registered_since(
+    catalog: SqlCatalog, commit: Commit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread is quicker than the one that has committed a new run, and has read the names anew."""
+    learn, seen = catalog._names.learn, []
+
+    def learn_late(names: object) -> None:
+        catalog.register_collection("meanwhile", CollectionKind.TAGGED)
+        seen.append([one.name for one in catalog.collections()])
+        learn(names)
+
+    monkeypatch.setattr(catalog._names, "learn", learn_late)
+    (ref,) = commit(CALEXP, [visit(1)], run="new")
+    monkeypatch.undo()
+    assert seen == [["meanwhile", "new"]]
+    catalog._names.last.search(["meanwhile", "new"])  # as it is remembered, without asking again
+    assert catalog.find(CALEXP, DataId(visit(1)), ["meanwhile", "new"]).ref == ref
+
+
 # -- dataset types
 
 

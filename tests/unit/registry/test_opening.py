@@ -94,6 +94,28 @@ def test_registry_of_a_newer_schema_is_refused_with_the_mend(place: Place) -> No
         upgrade(place.url, lock_path=place.lock_path)
 
 
+def test_registry_of_an_older_schema_is_refused_with_the_mend(place: Place) -> None:
+    engine = sa.create_engine(place.url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+    engine.dispose()
+    for readonly in (False, True):
+        with pytest.raises(StateError, match="older schema '0001'.*quantumio upgrade") as error:
+            place.open(readonly=readonly)
+        assert error.value.kind is not ErrorKind.NEWER_SCHEMA
+
+
+def test_registry_whose_lock_cannot_be_had_at_all_is_not_opened_for_writing(sqlite_place: Place) -> None:
+    """Where somebody else has it for now it is: the first write waits."""
+    sqlite_place.create().close()
+    sqlite_place.lock_path.unlink()
+    sqlite_place.lock_path.mkdir()
+    with pytest.raises(DestinationError) as error:
+        sqlite_place.open()
+    assert error.value.kind is not ErrorKind.LOCKED
+    sqlite_place.open(readonly=True).close()
+
+
 def test_upgrade_of_a_current_registry_changes_nothing(place: Place) -> None:
     upgrade(place.url, lock_path=place.lock_path)
     opened = place.open()

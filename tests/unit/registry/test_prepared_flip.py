@@ -79,7 +79,7 @@ CLEAN_BOTH = [CLEAN, FollowUp(kind=FollowUpKind.CLEAN, destination="archive")]
 
 
 def test_prepared_members_that_cannot_commit_end_and_are_cleaned(catalog: SqlCatalog, owner: UUID) -> None:
-    flip(catalog, make_transaction(CALEXP, [visit(1)], key="k"))
+    flip(catalog, make_transaction(CALEXP, [visit(1), visit(2)], key="k"))
     conflict = two_places(CALEXP, visit(1), expect=0)
     failed = two_places(DatasetType("other", dimensions=(), storage_class="Text"), {})
     reused = two_places(CALEXP, visit(2), key="k")
@@ -106,7 +106,7 @@ def test_members_that_were_not_prepared_leave_nothing(catalog: SqlCatalog) -> No
 
 
 def test_repeated_flip_of_what_ended_tells_how(catalog: SqlCatalog, owner: UUID) -> None:
-    (winner,) = flip(catalog, make_transaction(CALEXP, [visit(1)], key="k"))
+    (winner,) = flip(catalog, make_transaction(CALEXP, [visit(1), visit(2)], key="k"))
     reused = make_transaction(CALEXP, [visit(2)], key="k")
     conflict = make_transaction(CALEXP, [visit(1)], expect=0)
     catalog.prepare([reused, conflict], owner, LONG_S)
@@ -145,7 +145,7 @@ def test_removed_transaction_is_not_committed_again(catalog: SqlCatalog) -> None
 def test_flip_that_refuses_a_member_ends_it_and_says_what_is_to_be_removed(catalog, owner):
     first = make_transaction(CALEXP, [visit(1)], key="quantum", follow_ups=(EXPORT,))
     loser = make_transaction(CALEXP, [visit(1)], expect=0)
-    again = make_transaction(CALEXP, [visit(2)], key="quantum")
+    again = make_transaction(CALEXP, [visit(1)], key="quantum")
     group = [first, loser, again]
     catalog.prepare(group, owner, LONG_S)
     outcomes = catalog.flip(group, owner)
