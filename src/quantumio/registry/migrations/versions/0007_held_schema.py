@@ -41,8 +41,7 @@ def upgrade() -> None:
     """Rename the tables; in a registry that is being made nobody needs to be stopped."""
     for old, (new, _) in _RENAMED.items():
         op.rename_table(old, new)
-    repository = sa.select(sa.column("id")).select_from(sa.table("repository"))
-    if op.get_bind().execute(repository).first() is None:
+    if op.get_bind().execute(sa.text("SELECT id FROM repository")).first() is None:
         return
     if op.get_bind().dialect.name == "sqlite":
         # An error that says it, since it is no path in JSON; of the functions that raise only this one may be
