@@ -1,6 +1,7 @@
 """Processes that have a repository open while it is upgraded: they stop, say why, and lose nothing."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -187,6 +188,22 @@ def test_nothing_is_read_by_who_was_open_before(filled: Place, readonly: bool) -
     catalog.close()
 
 
+def _until_somebody_waits(place: Place, is_over: Callable[[], bool]) -> None:
+    """Return when the server says that somebody waits for a lock, or it is over; a file says nothing."""
+    if place.url.startswith("sqlite"):
+        time.sleep(0.3)
+        return
+    engine = sa.create_engine(place.url, isolation_level="AUTOCOMMIT")
+    mine = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+    waiting = sa.text(f"{mine} WHERE NOT granted AND datname = current_database()")
+    with engine.connect() as connection:
+        deadline = time.monotonic() + 60
+        while not is_over() and not connection.execute(waiting).scalar():
+            assert time.monotonic() < deadline, "it neither waits nor ends"
+            time.sleep(0.01)
+    engine.dispose()
+
+
 def test_upgrade_waits_for_who_writes_and_who_comes_after_it_is_refused(filled: Place) -> None:
     catalog = filled.open()
     done, entered, refused = threading.Event(), threading.Event(), []
@@ -194,7 +211,7 @@ def test_upgrade_waits_for_who_writes_and_who_comes_after_it_is_refused(filled: 
     def upgrade_meanwhile() -> None:
         with upgrading(filled):
             entered.set()
-            assert done.wait(20)
+            assert done.wait(60)
 
     def write() -> None:
         try:
@@ -205,22 +222,24 @@ def test_upgrade_waits_for_who_writes_and_who_comes_after_it_is_refused(filled: 
     first, second = threading.Thread(target=upgrade_meanwhile), threading.Thread(target=write)
     with catalog._database.edit("writing") as connection:
         first.start()
-        assert not entered.wait(0.3), "it changed the schema under a transaction"
+        _until_somebody_waits(filled, entered.is_set)
+        assert not entered.is_set(), "it changed the schema under a transaction"
         connection.execute(sa.update(OWNER).values(host="mine"))
-    assert entered.wait(20)
+    assert entered.wait(60)
     second.start()
-    second.join(0.3)
+    _until_somebody_waits(filled, lambda: not second.is_alive())
     assert second.is_alive(), "it wrote under an upgrade"
     done.set()
-    first.join(20)
-    second.join(20)
+    first.join(60)
+    second.join(60)
     (error,) = refused
     assert error.kind is ErrorKind.NEWER_SCHEMA
     catalog.close()
 
 
 def test_reader_that_waited_for_an_upgrade_is_refused(filled: Place) -> None:
-    """On PostgreSQL; it must not see the old rows by the new tables. On SQLite it does not wait."""
+    """On PostgreSQL; it must not see the old rows by the new tables. On SQLite nobody waits."""
+    waits = filled.url.startswith("postgresql")
     catalog = filled.open(readonly=True)
     ended: list[object] = []
 
@@ -234,11 +253,13 @@ def test_reader_that_waited_for_an_upgrade_is_refused(filled: Place) -> None:
     before = catalog.count(DatasetQuery())
     with upgrading(filled):
         reader.start()
-        reader.join(0.3)
-        is_waiting = reader.is_alive()
-    reader.join(20)
-    assert ended == [ErrorKind.NEWER_SCHEMA if is_waiting else before]
-    assert is_waiting == filled.url.startswith("postgresql")
+        if waits:
+            _until_somebody_waits(filled, lambda: not reader.is_alive())
+            assert reader.is_alive(), "it read under an upgrade"
+        else:
+            reader.join(60)
+    reader.join(60)
+    assert ended == [ErrorKind.NEWER_SCHEMA if waits else before]
     catalog.close()
 
 
@@ -360,6 +381,24 @@ def test_upgrade_is_refused_while_a_process_lives(kept_place: Place) -> None:
 def test_upgrade_goes_on_beside_one_that_was_silent_for_its_lease(kept_place: Place) -> None:
     upgrade(kept_place.url, lock_path=kept_place.lock_path, lease_s=1.0)  # it was heard of when it was made
     kept_place.open().close()
+
+
+def test_upgrades_at_the_same_time_take_turns(kept_place: Place) -> None:
+    place, failed = kept_place, []
+
+    def run() -> None:
+        try:
+            upgrade(place.url, lock_path=place.lock_path)
+        except QuantumioError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not failed
+    place.open().close()
 
 
 def test_upgrade_may_be_forced(kept_place: Place) -> None:

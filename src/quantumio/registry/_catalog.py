@@ -705,11 +705,11 @@ def _upgrade(
     try:
         database.check_exists()
         with database.edit("upgrading the registry") as connection:
+            if database.rules.exclude and sa.inspect(connection).has_table("alembic_version"):
+                connection.exec_driver_sql(database.rules.exclude)  # before it is read: two take turns
             check_revision(connection, database.place, older_is_fine=True)
             if (found := revision(connection)) == REVISIONS[-1]:
                 return
-            if database.rules.exclude:
-                connection.exec_driver_sql(database.rules.exclude)
             if lease_s is not None:
                 owner = OWNER if str(found) >= "0007" else OWNER.to_metadata(sa.MetaData(), name="owner")
                 _check_nobody_works(connection, database, owner, lease_s, is_dead)
