@@ -22,6 +22,8 @@ _VERSION = sa.table("alembic_version", sa.column("version_num"))
 
 def migrate(connection: sa.Connection) -> None:
     """Bring the schema to the newest revision inside of the caller's transaction."""
+    if connection.dialect.name == "postgresql":  # silent for longer than who commits
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '10min'")
     from alembic import command
     from alembic.config import Config
 
