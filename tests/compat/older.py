@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.compat.contents import name_of
 
-KEPT = "0004"
+KEPT = ("0004", "0006")
 _ADDED = {"0005": ["ALTER TABLE object ADD COLUMN user_name TEXT"]}
 _UNDONE = {  # by revision, the newest first; plain SQL for both databases
     "0004": ["DROP TABLE workspace"],
@@ -25,8 +25,15 @@ _UNDONE = {  # by revision, the newest first; plain SQL for both databases
 }
 
 
+def kept_for(revision: str) -> str:
+    """Return the kept schema of which one is made: the same, or the oldest."""
+    return revision if revision in KEPT else KEPT[0]
+
+
 def change(execute: Callable[[str], object], revision: str) -> None:
     """Make of the registry that is kept one of another schema."""
+    if revision in KEPT:
+        return
     for undone, statements in _UNDONE.items():
         if undone > revision:
             for statement in statements:
@@ -39,8 +46,8 @@ def change(execute: Callable[[str], object], revision: str) -> None:
 
 
 def put_sqlite(path: Path, revision: str) -> None:
-    """Write a registry of a schema, with all that the kept one has but its outbox."""
-    path.write_bytes(lzma.decompress(name_of(KEPT, "sqlite").read_bytes()))
+    """Write a registry of a schema, with all that the kept one has; of the first no outbox."""
+    path.write_bytes(lzma.decompress(name_of(kept_for(revision), "sqlite").read_bytes()))
     connection = sqlite3.connect(path, isolation_level=None)
     change(connection.execute, revision)
     connection.close()

@@ -10,7 +10,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -22,29 +21,21 @@ from quantumio.registry import upgrade
 from quantumio.registry._migrations import REVISIONS
 from quantumio.registry._schema import FIXED
 from quantumio.registry._universe_schema import Tables
+from tests.compat.conftest import placed
 from tests.compat.contents import BEGIN_NS, DAY_NS, TYPES, answers, answers_of, name_of, transaction
-from tests.compat.older import KEPT, change, put_sqlite
-from tests.unit.registry.conftest import Database, Place
+from tests.compat.older import KEPT, kept_for, put_sqlite
+from tests.unit.registry.conftest import Place
 
 
 @pytest.fixture(params=["-".join(pair) for pair in product(REVISIONS[:-1], ("sqlite", "postgresql"))])
 def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
     """A registry as an earlier quantumio left it, with the answers that it gave."""
     revision, kind = request.param.split("-")
-    path = name_of(KEPT, kind)
-    given = json.loads(lzma.decompress(answers_of(path).read_bytes()))
+    given = json.loads(lzma.decompress(answers_of(name_of(kept_for(revision), kind)).read_bytes()))
     if revision == "0001":
         given["outbox"] = []  # its form had never been written to
-    if kind == "sqlite":
-        put_sqlite(tmp_path / "registry.sqlite3", revision)
-        yield Place(f"sqlite:///{tmp_path / 'registry.sqlite3'}", tmp_path / "lock"), given
-        return
-    with Database(request.getfixturevalue("postgresql_url"), None) as url:
-        with psycopg.connect(url.replace("postgresql+psycopg://", "postgresql://")) as connection:
-            connection.execute(lzma.decompress(path.read_bytes()))
-            connection.execute("SET search_path = public")
-            change(connection.execute, revision)
-        yield Place(url, tmp_path / "lock"), given
+    with placed(request, tmp_path, revision, kind) as place:
+        yield place, given
 
 
 def test_upgraded_registry_answers_as_it_did(kept: tuple[Place, dict[str, Any]]) -> None:
@@ -148,12 +139,12 @@ upgrade(sys.argv[1], lock_path=Path(sys.argv[2]))
 
 def test_upgrade_that_is_killed_has_changed_nothing(tmp_path: Path) -> None:
     path = tmp_path / "registry.sqlite3"
-    put_sqlite(path, KEPT)
-    given = json.loads(lzma.decompress(answers_of(name_of(KEPT, "sqlite")).read_bytes()))
+    put_sqlite(path, KEPT[0])
+    given = json.loads(lzma.decompress(answers_of(name_of(KEPT[0], "sqlite")).read_bytes()))
     place = Place(f"sqlite:///{path}", tmp_path / "lock")
     killed = subprocess.run([sys.executable, "-c", _KILLED_WITHIN, place.url, place.lock_path], check=False)
     assert killed.returncode == -signal.SIGKILL
-    with pytest.raises(StateError, match=f"older schema '{KEPT}'"):
+    with pytest.raises(StateError, match=f"older schema '{KEPT[0]}'"):
         place.open()
     upgrade(place.url, lock_path=place.lock_path)
     catalog = place.open()

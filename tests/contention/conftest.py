@@ -161,20 +161,20 @@ def butler(repository):
 
 @pytest.fixture
 def report(request):
-    """Note how long commits took; it is printed at the end, and held to nothing."""
+    """Note how long commits or edits took; it is printed at the end, and held to nothing."""
 
-    def note(commits):
+    def note(steps):
         latencies = request.config.stash.setdefault(_LATENCIES, {})
-        latencies[request.node.name] = [1e3 * (commit["end"] - commit["begin"]) for commit in commits]
+        latencies[request.node.name] = [1e3 * (step["end"] - step["begin"]) for step in steps]
 
     return note
 
 
 def pytest_terminal_summary(terminalreporter, config):
     if latencies := config.stash.get(_LATENCIES, None):
-        terminalreporter.section(f"latency of commits, {PROCESSES} processes")
+        terminalreporter.section(f"latency of commits and edits, {PROCESSES} processes")
         for name, values in latencies.items():
             cuts = statistics.quantiles(values, n=100)
             terminalreporter.line(
-                f"{name}: {len(values)} commits, p50 {cuts[49]:.1f} ms, p99 {cuts[98]:.1f} ms"
+                f"{name}: {len(values)} of them, p50 {cuts[49]:.1f} ms, p99 {cuts[98]:.1f} ms"
             )

@@ -32,3 +32,15 @@ def assert_linear(commits, reads=()):
         for _, end in moments:
             assert end >= latest_begin, f"a {what} of version {version} ended before an earlier step began"
         latest_begin = max(latest_begin, *(begin for begin, _ in moments))
+
+
+def assert_refusals_had_reason(won, edits):
+    """Hold that whoever was refused wanted what somebody has got who had begun before the refusal."""
+    for refused in (edit for edit in edits if edit["refused"]):
+        assert any(_want_the_same(refused, edit) and edit["begin"] < refused["end"] for edit in won), refused
+
+
+def _want_the_same(one, other):
+    if "visits" in one:
+        return one["process"] != other["process"] and not set(one["visits"]).isdisjoint(other["visits"])
+    return one["slots"][0] < other["slots"][1] and other["slots"][0] < one["slots"][1]

@@ -4,16 +4,18 @@ from collections import Counter
 
 import pytest
 
-from quantumio import Butler
+from quantumio import Butler, DatasetType
+from quantumio.model import Timespan
 from tests.contention import histories
 from tests.contention.conftest import PROCESSES
-from tests.contention.worker import RUN, TYPE
+from tests.contention.worker import CALIBRATION, CALIBRATIONS, RUN, SLOT_NS, TAG, TYPE, own_run, slots
 
 pytestmark = pytest.mark.timeout(400)
 
 COUNTS = {"sqlite": 100, "postgresql": 20}
 INCREMENTS = {"sqlite": 12, "postgresql": 5}
 PREPENDS = {"sqlite": 12, "postgresql": 5}
+EDITS = {"sqlite": 12, "postgresql": 6}
 CREATIONS = 15
 
 
@@ -85,16 +87,90 @@ def test_exactly_one_creates(team, repository, butler):
     assert_sound(butler)
 
 
-def test_prepends_of_all_survive(team, repository, butler, kind):
+def test_prepends_of_all_survive(team, repository, butler, kind, report):
     count = PREPENDS[kind]
-    team.run("prepend", repository, count)
-    (chain,) = butler.collections("best")
+    report(joined(team.run("prepend", repository, count), "edits"))
+    (chain,) = butler.collections("chain")
     assert Counter(chain.children) == dict.fromkeys(
         (f"night/{process}-{number}" for process in range(PROCESSES) for number in range(count)), 1
     )
     for process in range(PROCESSES):  # the last that each has put there comes first
         own = [child for child in chain.children if child.startswith(f"night/{process}-")]
         assert own == [f"night/{process}-{number}" for number in reversed(range(count))]
+
+
+def test_certifications_never_overlap(team, repository, owned, butler, kind, report):
+    edits = joined(team.run("certify", repository, EDITS[kind]), "edits")
+    report(edits)
+    won = [edit for edit in edits if not edit["refused"]]
+    assert valid(butler, EDITS[kind] + 4) == by_slot(won)
+    assert len(won) < len(edits)
+    histories.assert_refusals_had_reason(won, edits)
+
+
+def test_validity_is_split_by_all_and_no_split_is_lost(team, repository, owned, butler, kind, report):
+    count = PROCESSES * EDITS[kind]
+    whole = butler.find(CALIBRATION, detector=0, collections=own_run(0))
+    butler.certify(CALIBRATIONS, [whole], *slots(-1, count + 1))
+    edits = joined(team.run("replace", repository, EDITS[kind]), "edits")
+    report(edits)
+    assert not [edit for edit in edits if edit["refused"]]
+    assert valid(butler, count) == {slot: slot % PROCESSES for slot in range(count)}
+    assert [find_valid(butler, slot) for slot in (-1, count)] == [0, 0]
+
+
+def test_associations_are_whole_and_one_for_each_data_id(team, repository, owned, butler, kind, report):
+    edits = joined(team.run("associate", repository, EDITS[kind]), "edits")
+    report(edits)
+    won = [edit for edit in edits if not edit["refused"]]
+    expected = {}
+    for edit in won:
+        for visit in edit["visits"]:
+            assert expected.setdefault(visit, edit["process"]) == edit["process"]
+    assert len(won) < len(edits)
+    tagged = butler.query(TYPE, collections=TAG)
+    assert {one.data_id["visit"]: one.run for one in tagged} == {
+        visit: own_run(process) for visit, process in expected.items()
+    }
+    histories.assert_refusals_had_reason(won, edits)
+
+
+def by_slot(won):
+    """Return who has which slot; nobody was told to have one that another has."""
+    found = {}
+    for edit in won:
+        for slot in range(*edit["slots"]):
+            assert slot not in found, f"slot {slot} belongs to {found[slot]} and to {edit['process']}"
+            found[slot] = edit["process"]
+    return found
+
+
+def find_valid(butler, slot):
+    """Return whose calibration is valid in a slot; two of them would be an error of this question."""
+    begin_ns = slot * SLOT_NS
+    ref = butler.find(CALIBRATION, detector=0, collections=own_run(0))
+    catalog = butler._session.writeable().catalog
+    found = catalog.find(
+        ref.dataset_type, ref.data_id, [CALIBRATIONS], timespan=Timespan(begin_ns, begin_ns + SLOT_NS)
+    )
+    return None if found is None else int(found.ref.run.removeprefix(own_run("")))
+
+
+def valid(butler, count):
+    """Return whose calibrations are valid in the first slots, where any is."""
+    found = {slot: find_valid(butler, slot) for slot in range(count)}
+    return {slot: process for slot, process in found.items() if process is not None}
+
+
+@pytest.fixture
+def owned(repository, butler, kind):
+    """Datasets of each process, all with the same data IDs."""
+    butler.register_dataset_type(DatasetType(CALIBRATION, dimensions=["detector"], storage_class="Mapping"))
+    for process in range(PROCESSES):
+        with butler.context(run=own_run(process)) as ctx:
+            ctx.put({"by": process}, CALIBRATION, detector=0)
+            for visit in range(EDITS[kind] + 1):
+                ctx.put({"by": process}, TYPE, visit=visit)
 
 
 def assert_who_won(commits, refused):

@@ -13,10 +13,25 @@ import traceback
 from pathlib import Path
 
 from quantumio import Butler
-from quantumio.errors import CommitConflictError, CommitFailedError, ErrorKind
+from quantumio.errors import CommitConflictError, CommitFailedError, ConflictError, ErrorKind
+from quantumio.model import Timespan
 from quantumio.system import failpoints
 
 RUN, TYPE = "r", "counter"
+CALIBRATION, CALIBRATIONS, TAG = "flat", "calib", "best"
+SLOT_NS = 10**9
+"""Calibrations are valid for slots of a second each."""
+
+
+def slots(first, last):
+    """Return when the first slot begins, and when the last one does, which is not in the time."""
+    timespan = Timespan(first * SLOT_NS, last * SLOT_NS)
+    return timespan.begin, timespan.end
+
+
+def own_run(number):
+    """Return the run with the datasets of one process."""
+    return f"own/{number}"
 
 
 class Worker:
@@ -26,7 +41,7 @@ class Worker:
         self.butler = butler
         self.number = task["number"]
         self.count = task["count"]
-        self.commits, self.reads, self.refused = [], [], []
+        self.commits, self.reads, self.refused, self.edits = [], [], [], []
 
     def commit(self, value, *, visit=1, expect=None):
         """Commit one version, and note when that began and ended."""
@@ -89,12 +104,63 @@ class Worker:
             except CommitConflictError as error:
                 self.note_conflict(error)
 
+    def edit(self, change, kind=None, **what):
+        """Edit the registry, and note when that began and ended, and whether it was refused, as this kind."""
+        begin, refused = time.monotonic(), False
+        try:
+            change()
+        except ConflictError as error:
+            if error.kind is not kind:
+                raise
+            refused = True
+        edit = {"process": self.number, "refused": refused, "begin": begin, "end": time.monotonic()}
+        self.edits.append({**edit, **what})
+
+    def own(self, dataset_type, **data_id):
+        """Return the dataset of this process with a data ID that all others have one of, too."""
+        return self.butler.find(dataset_type, data_id, collections=own_run(self.number))
+
     def prepend(self):
         """Put runs of its own before all that others have put into the same chain."""
         for number in range(self.count):
             name = f"night/{self.number}-{number}"
             self.butler.register_run(name)
-            self.butler.chain("best", [name], edit="prepend")
+            self.edit(lambda: self.butler.chain("chain", [name], edit="prepend"))  # noqa: B023  it is called now
+
+    def certify(self):
+        """Have its own calibration be valid for ranges that overlap those of the others, and its own."""
+        ref = self.own(CALIBRATION, detector=0)
+        for number in range(self.count):
+            first = number + self.number % 2
+            self.certified(ref, first, first + 1 + (number + self.number) % 3)
+
+    def replace(self):
+        """End the validity of what all share for slots of its own, between those of others, and take them."""
+        ref = self.own(CALIBRATION, detector=0)
+        for number in range(self.count):
+            first = 8 * number + self.number
+            begin, end = slots(first, first + 1)
+            self.edit(lambda: self.butler.decertify(CALIBRATIONS, CALIBRATION, begin, end))  # noqa: B023
+            self.certified(ref, first, first + 1)
+
+    def certified(self, ref, first, last):
+        begin, end = slots(first, last)
+        self.edit(
+            lambda: self.butler.certify(CALIBRATIONS, [ref], begin, end),
+            ErrorKind.VALIDITY_OVERLAP,
+            slots=[first, last],
+        )
+
+    def associate(self):
+        """Tag pairs of its own datasets, one of which is in the pairs of others too."""
+        refs = [self.own(TYPE, visit=visit) for visit in range(self.count + 1)]
+        for number in range(self.count):
+            pair = refs[number : number + 2]
+            self.edit(
+                lambda: self.butler.associate(TAG, pair),  # noqa: B023
+                ErrorKind.EXISTS,
+                visits=[number, number + 1],
+            )
 
     def note_conflict(self, error):
         assert error.kind is ErrorKind.VERSION, error
@@ -109,7 +175,12 @@ class Worker:
         )
 
     def told(self):
-        return {"commits": self.commits, "reads": self.reads, "refused": self.refused}
+        return {
+            "commits": self.commits,
+            "reads": self.reads,
+            "refused": self.refused,
+            "edits": self.edits,
+        }
 
 
 def stop_at(point, number):

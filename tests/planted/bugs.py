@@ -52,6 +52,7 @@ SIMULATION = "tests/simulation/test_nights.py"
 REGISTRY = "tests/network/test_registry.py"
 STORE = "tests/network/test_store.py"
 SYSCALLS = "tests/syscalls/test_syscalls.py"
+ACROSS = "tests/compat/test_open_across.py"
 
 
 # -- the disk
@@ -945,3 +946,28 @@ def registry_is_synced_now_and_then():
     _sqlite._WRITER = tuple(
         ("synchronous", "NORMAL", 1) if one[0] == "synchronous" else one for one in _sqlite._WRITER
     )
+
+
+# -- upgrades
+
+
+@bug(ACROSS, "-k", "sqlite and written")
+def schema_is_compared_at_opening_alone():
+    from quantumio.registry._engine import Database
+
+    Database.hold = lambda self, schema: None
+
+
+@bug(ACROSS, "-k", "postgresql and waits_for_who_writes")
+def upgrade_waits_for_nobody():
+    from quantumio.registry._dialect import PostgresqlRules
+
+    PostgresqlRules.exclude = ""
+
+
+@bug(ACROSS, "-k", "that_was_open_keeps")
+def upgraded_repository_fails_what_was_under_way():
+    from quantumio.engine import _carrier
+    from quantumio.errors import ErrorKind
+
+    _carrier._MAY_PASS -= {ErrorKind.NEWER_SCHEMA}

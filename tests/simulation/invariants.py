@@ -23,12 +23,13 @@ ARTIFACTS = """
 """
 
 LEASES = """
-    SELECT t.txid, t.owner, o.heartbeat_at + t.lease_ns FROM txn AS t JOIN owner AS o ON o.id = t.owner
+    SELECT t.txid, t.owner, o.heartbeat_at + t.lease_ns
+    FROM txn AS t JOIN registry_owner AS o ON o.id = t.owner
     WHERE t.state = 'PREPARING'
 """
 SILENT = "SELECT txid, epoch FROM txn WHERE state = 'ABORTED' AND reason = 'lease'"
 PREPARING = """
-    SELECT t.txid, t.epoch, t.owner, o.host FROM txn AS t LEFT JOIN owner AS o ON o.id = t.owner
+    SELECT t.txid, t.epoch, t.owner, o.host FROM txn AS t LEFT JOIN registry_owner AS o ON o.id = t.owner
     WHERE t.state = 'PREPARING'
 """
 
@@ -213,7 +214,9 @@ class Watch:
 
     # -- when all is quiet
     def is_quiet(self):
-        waiting = self.ask("SELECT 1 FROM outbox UNION ALL SELECT 1 FROM txn WHERE state = 'PREPARING'")
+        waiting = self.ask(
+            "SELECT 1 FROM registry_outbox UNION ALL SELECT 1 FROM txn WHERE state = 'PREPARING'"
+        )
         return not waiting and not self.in_journal()
 
     def in_journal(self):
@@ -234,7 +237,7 @@ class Watch:
             self.hold(
                 False, f"R2: {label} is on its way, epoch {epoch}, owner {owner and owner.hex()} ({host})"
             )
-        outbox = self.ask("SELECT kind, destination, attempts FROM outbox")
+        outbox = self.ask("SELECT kind, destination, attempts FROM registry_outbox")
         self.hold(not outbox, f"Q2: this is still to do: {outbox}")
         states = self.ask("SELECT store, state FROM artifact WHERE state != 'ok'")
         self.hold(not states, f"Q2: copies are missing: {states}")

@@ -128,9 +128,9 @@ class AsyncButler(AsyncDefinitions, AsyncReads, AsyncHistory, AsyncCare):
         return butler
 
     @classmethod
-    async def upgrade(cls, root: Root) -> None:
+    async def upgrade(cls, root: Root, *, force: bool = False) -> None:
         """Bring a repository that an older quantumio made up to date; see `Butler.upgrade`."""
-        await in_thread(Butler.upgrade, root)
+        await in_thread(Butler.upgrade, root, force=force)
 
     async def __aenter__(self) -> Self:
         await self._opened()

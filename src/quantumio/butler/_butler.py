@@ -165,17 +165,21 @@ class Butler(Definitions, Reads, History, Care):
         return cls(root)
 
     @classmethod
-    def upgrade(cls, root: Root) -> None:
+    def upgrade(cls, root: Root, *, force: bool = False) -> None:
         """Bring a repository that an older quantumio made up to date, in one transaction.
 
         Make a backup of the registry first, and close the repository everywhere: an older quantumio cannot
-        use it any more, and a process that goes on while it has it open writes as the older version does. One
-        that is up to date stays as it is.
+        use it any more. A process that has it open all the same can neither read nor write it from then on;
+        it keeps in the journal what it cannot commit, and who opens the repository next carries on. One that
+        is up to date stays as it is.
 
         Parameters
         ----------
         root
             Its directory.
+        force
+            Upgrade it also while processes work with it. The registry knows of those that have committed
+            something since they opened it, and were heard of within ``lease_s`` (``[runtime]``).
 
         Raises
         ------
@@ -183,10 +187,12 @@ class Butler(Definitions, Reads, History, Care):
             There is no repository (``kind="no_repository"``).
         StateError
             A newer quantumio made it (``kind="newer_schema"``).
+        ConflictError
+            A process works with it (``kind="in_use"``); nothing was changed.
         DestinationError
             The registry cannot be written; nothing was changed.
         """
-        upgrade(as_path(root, "repository"))
+        upgrade(as_path(root, "repository"), force=force)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _reopen, self._arguments

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import logging
 import sys
 import threading
@@ -14,7 +15,7 @@ from typing import Final
 from attrs import define, field
 
 from quantumio.butler._settings import Settings, load_toml, merge, parse_settings
-from quantumio.engine import PolicyResolver, Runtime
+from quantumio.engine import OWNERS, PolicyResolver, Runtime, is_dead_here
 from quantumio.errors import ConflictError, DestinationError, ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import default_universe
 from quantumio.ports import Catalog, Destinations, Formats
@@ -143,8 +144,8 @@ def _unmake(root: Path, was_there: bool) -> None:
             files.remove_tree(root)
 
 
-def upgrade(root: Path) -> None:
-    """Bring the registry of a repository up to date.
+def upgrade(root: Path, *, force: bool) -> None:
+    """Bring the registry of a repository up to date; ``force``: also while processes work with it.
 
     Raises
     ------
@@ -152,12 +153,19 @@ def upgrade(root: Path) -> None:
         There is no repository.
     StateError
         It was written by a newer quantumio (``kind="newer_schema"``).
+    ConflictError
+        A process works with it (``kind="in_use"``).
     """
     from quantumio.registry import upgrade as upgrade_registry
 
     root = files.real_path(root)
     settings = _settings(root)
-    upgrade_registry(_registry_url(root, settings), lock_path=root / _LOCK_NAME)
+    upgrade_registry(
+        _registry_url(root, settings),
+        lock_path=root / _LOCK_NAME,
+        lease_s=None if force else settings.runtime.lease_s,
+        is_dead=functools.partial(is_dead_here, root / OWNERS),
+    )
 
 
 def acquire(root: Path, *, readonly: bool) -> Repository:

@@ -60,17 +60,19 @@ def create(
 
 
 @click.command(epilog=examples("quantumio upgrade -r night1"))
+@click.option("--force", is_flag=True, help="Also while processes work with it.")
 @on_repository
-def upgrade(call: Call) -> None:
+def upgrade(call: Call, force: bool) -> None:
     """Bring an older repository up to date.
 
     Make a backup of its registry first: an older quantumio cannot use it any more. And end every process that
-    has it open: one that goes on writes as the older version does, and nothing stops it yet.
+    has it open: from then on it can neither read nor write it. What it cannot commit it keeps in the journal,
+    and who opens the repository next carries on.
     """
     from quantumio.butler import Butler
 
     for root in call.roots:
-        Butler.upgrade(root)
+        Butler.upgrade(root, force=force)
     call.answer({"repositories": call.roots}, lambda: print_text(f"{', '.join(call.roots)}: up to date."))
 
 

@@ -354,8 +354,9 @@ def open_postgresql(
             cursor.execute(
                 f"SET search_path TO {engine.dialect.identifier_preparer.quote_identifier(schema)}"
             )
+            # Waiting for a lock is part of the statement and has no limit of its own: those who make the same
+            # table take turns, and the last one waits for the work of all others.
             cursor.execute(f"SET statement_timeout = {milliseconds}")
-            cursor.execute(f"SET lock_timeout = {round(_LOCK_TIMEOUT_S * 1000)}")
             cursor.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
         raw.commit()
 

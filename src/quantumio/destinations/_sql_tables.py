@@ -140,8 +140,8 @@ def check_table_name(name: str) -> str:
     )
 
 
-_REGISTRY_PREFIXES: Final = ("calibration_", "dataset_", "record_", "tag_")
-"""Of tables that a registry makes as it grows. Those that it has already are seen where a table is made."""
+_REGISTRY_PREFIXES: Final = ("calibration_", "dataset_", "record_", "registry_", "tag_")
+"""Of tables that a registry makes as it grows, or is upgraded. Those that are there are seen anyhow."""
 
 
 def check_beside_registry(name: str) -> str:

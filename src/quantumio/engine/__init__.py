@@ -26,6 +26,7 @@ from quantumio.engine._known_outcome import known_outcome
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._outcome_errors import outcome_error
 from quantumio.engine._output import Output, OutputReleased
+from quantumio.engine._owner import OWNERS, is_dead_here
 from quantumio.engine._plan_scope import PlanScope
 from quantumio.engine._policy import LOCAL, ROWS, PolicyResolver, as_targets
 from quantumio.engine._progress import Progress
@@ -47,6 +48,7 @@ __all__ = [
     "LOCAL",
     "MIN_FREE_BYTES",
     "MOMENT_OF_ACK",
+    "OWNERS",
     "ROWS",
     "Context",
     "ContextState",
@@ -81,6 +83,7 @@ __all__ = [
     "StoreGarbage",
     "all_set_aside",
     "as_targets",
+    "is_dead_here",
     "known_outcome",
     "outcome_error",
     "what_follows",

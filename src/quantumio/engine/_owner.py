@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from quantumio.engine._journal_entry import telling
@@ -14,7 +14,10 @@ from quantumio.system import environment, files, locks
 if TYPE_CHECKING:
     from quantumio.ports import Catalog
 
-__all__ = ["Owner", "is_dead_here"]
+__all__ = ["OWNERS", "Owner", "is_dead_here"]
+
+OWNERS: Final = "owners"
+"""Directory of the repository with a locked file for every process that carries something."""
 
 
 class Owner:

@@ -24,7 +24,7 @@ from quantumio.engine._journal_manifest import JournalManifest
 from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._loop_thread import Job, LoopThread
 from quantumio.engine._output import Output
-from quantumio.engine._owner import Owner
+from quantumio.engine._owner import OWNERS, Owner
 from quantumio.engine._packs import PackRules
 from quantumio.engine._plan_scope import PlanScope
 from quantumio.engine._policy import PolicyResolver
@@ -62,9 +62,6 @@ _ERRORS: Final = "errors"
 
 _JOURNAL: Final = "journal"
 """Directory of the repository with what was accepted and is not placed yet."""
-
-_OWNERS: Final = "owners"
-"""Directory of the repository with a locked file for every process that carries something."""
 
 _IDLE_SHARE: Final = 4
 """The pool keeps at most this fraction (one in ...) of the byte budget idle."""
@@ -116,7 +113,7 @@ class Runtime:
         self._decided: dict[UUID, CommitOutcome] = {}
         self._followed: set[UUID] = set()
         self.temporaries = Temporaries()
-        self._owners = directory / _OWNERS
+        self._owners = directory / OWNERS
         self._owner = Owner(self._owners)
         self.journal = Journal(
             directory / _JOURNAL,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
-from quantumio.errors import ConflictError, InternalError, NotFoundError
+from quantumio.errors import ConflictError, ErrorKind, InternalError, NotFoundError
 from quantumio.model import (
     Artifact,
     CommitOutcome,
@@ -41,7 +41,7 @@ from quantumio.ports import (
     ObjectRecord,
     SnapshotRecord,
 )
-from quantumio.registry._arguments import check_time
+from quantumio.registry._arguments import check_seconds, check_time
 from quantumio.registry._associations import Associations
 from quantumio.registry._bulk import BulkIngest
 from quantumio.registry._calibrations import Calibrations
@@ -59,7 +59,7 @@ from quantumio.registry._garbage import Garbage
 from quantumio.registry._implied import ImpliedValues
 from quantumio.registry._intents import Intents
 from quantumio.registry._lineage import Lineages
-from quantumio.registry._migrations import check_revision, migrate, revision
+from quantumio.registry._migrations import REVISIONS, check_revision, migrate, revision
 from quantumio.registry._moments import Moments
 from quantumio.registry._names import NamesCache
 from quantumio.registry._outbox import Outbox
@@ -67,7 +67,7 @@ from quantumio.registry._owners import Owners
 from quantumio.registry._query import Queries
 from quantumio.registry._records import RecordQueries
 from quantumio.registry._removals import Removals
-from quantumio.registry._schema import CLOCK, REPOSITORY
+from quantumio.registry._schema import CLOCK, OWNER, REPOSITORY
 from quantumio.registry._sky_search import SkySearch
 from quantumio.registry._snapshots import Snapshots
 from quantumio.registry._uninterrupted import after_abandoned, uninterrupted
@@ -89,6 +89,7 @@ class SqlCatalog:
 
     def __init__(self, database: Database, repository_id: UUID, tables: Tables) -> None:
         self._database = database
+        database.hold(REVISIONS[-1])
         self._repository_id = repository_id
         self._tables = tables
         clock = Clock(database)
@@ -681,8 +682,25 @@ def _open(url: str, lock_path: Path, *, readonly: bool, lock_timeout_s: float) -
         raise
 
 
-def upgrade(url: str, *, lock_path: Path) -> None:
+def upgrade(
+    url: str,
+    *,
+    lock_path: Path,
+    lease_s: float | None = None,
+    is_dead: Callable[[UUID, str, str], bool] = lambda *_: False,
+) -> None:
     """Bring the schema of a registry up to date, in one transaction. Make a backup first.
+
+    Whoever has it open meanwhile can neither read nor write it from then on.
+
+    Parameters
+    ----------
+    url, lock_path
+        As in `create_registry`.
+    lease_s
+        It is refused where an owner was heard of within this time, in seconds. None: whoever lives.
+    is_dead
+        Tells of such an owner (its id, host and boot) whether it is dead all the same.
 
     Raises
     ------
@@ -690,18 +708,57 @@ def upgrade(url: str, *, lock_path: Path) -> None:
         There is no registry (``kind="no_repository"``).
     StateError
         Its schema is newer than this quantumio (``kind="newer_schema"``).
+    ConflictError
+        A process works with it (``kind="in_use"``); nothing was changed.
     DestinationError
         The database cannot be written; nothing was changed.
     """
-    uninterrupted(lambda: _upgrade(url, lock_path))
+    uninterrupted(lambda: _upgrade(url, lock_path, lease_s, is_dead))
 
 
-def _upgrade(url: str, lock_path: Path) -> None:
+def _upgrade(
+    url: str, lock_path: Path, lease_s: float | None, is_dead: Callable[[UUID, str, str], bool]
+) -> None:
     database = Database(url, lock_path, readonly=False)
     try:
         database.check_exists()
         with database.edit("upgrading the registry") as connection:
+            if database.rules.exclude and sa.inspect(connection).has_table("alembic_version"):
+                connection.exec_driver_sql(database.rules.exclude)  # before it is read: two take turns
             check_revision(connection, database.place, older_is_fine=True)
+            if (found := revision(connection)) == REVISIONS[-1]:
+                return
+            if lease_s is not None:
+                owner = OWNER if str(found) >= "0007" else OWNER.to_metadata(sa.MetaData(), name="owner")
+                _check_nobody_works(connection, database, owner, lease_s, is_dead)
             migrate(connection)
+            # Names are read again before anything else is read: that proves the schema (see `NamesCache`).
+            connection.execute(sa.update(CLOCK).values(edits=CLOCK.c.edits + 1))
     finally:
         database.close()
+
+
+def _check_nobody_works(
+    connection: sa.Connection,
+    database: Database,
+    owner: sa.Table,
+    lease_s: float,
+    is_dead: Callable[[UUID, str, str], bool],
+) -> None:
+    """Refuse to upgrade while an owner lives. Who has only read, or written nothing yet, is none."""
+    silence = database.rules.now() - owner.c.heartbeat_at
+    heard = sa.select(owner.c.id, owner.c.host, owner.c.boot_id, silence.label("silence_ns")).where(
+        silence < check_seconds(lease_s, "lease_s")
+    )
+    living = [
+        f"one on {row.host}, heard of {max(0, row.silence_ns) // 10**9} s ago"
+        for row in connection.execute(heard)
+        if not is_dead(row.id, row.host, row.boot_id)
+    ]
+    if living:
+        raise ConflictError(
+            f"the registry at {database.place} cannot be upgraded while processes work with it: "
+            f"{'; '.join(living)}",
+            hint="end them, or force the upgrade: then they keep in the journal what they cannot commit",
+            kind=ErrorKind.IN_USE,
+        )

@@ -64,6 +64,7 @@ VALUE_TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
 }
 STRICT: Mapping[str, Any] = {"sqlite_strict": True}
 
+_SCHEMA = "SELECT version_num FROM alembic_version"
 _NAME_BYTES = 63  # PostgreSQL cuts longer names
 _LIKE_SPECIAL = re.compile(r"([\\%_])")
 
@@ -91,11 +92,16 @@ class Rules(Protocol):
     name: str
     begin_snapshot: str
     """Begins a transaction that only reads, always the same moment."""
-    begin_write: tuple[str, ...]
-    """Run at the begin of a write transaction."""
+    begin_write: str
+    """Run at the begin of a write transaction; may be empty."""
+    exclude: str
+    """Run by who changes the schema: waits for those who have asked for it, and lets nobody else ask."""
 
     def __hash__(self) -> int:
         """Return the hash: statements are cached by them."""
+
+    def schema(self, cursor: Any, begin: str) -> str:
+        """Begin a transaction, and return the schema in it, which nobody changes until it ends."""
 
     def uuid_in(self, value: UUID) -> Any:
         """Return what the driver takes for a UUID."""
@@ -163,6 +169,10 @@ def _spread(value: Any, kind: sa.types.TypeEngine[Any]) -> Any:
     return value.split("\0") if isinstance(value, str) else value
 
 
+def _only(row: tuple[Any] | None) -> str:
+    return str(row[0]) if row is not None else ""  # the schema of nobody
+
+
 def _once(expression: str) -> sa.ColumnElement[int]:
     return sa.select(sa.literal_column(expression, BIG_INTEGER)).scalar_subquery()
 
@@ -190,7 +200,13 @@ class SqliteRules:
 
     name = "sqlite"
     begin_snapshot = "BEGIN"
-    begin_write: tuple[str, ...] = ()
+    begin_write = ""
+    exclude = ""  # there is one writer at a time, and a reader sees one moment
+
+    def schema(self, cursor: Any, begin: str) -> str:
+        if begin:
+            cursor.execute(begin)
+        return _only(cursor.execute(_SCHEMA).fetchone())
 
     def uuid_in(self, value: UUID) -> Any:
         return value.bytes
@@ -269,11 +285,20 @@ class PostgresqlRules:
 
     name = "postgresql"
     begin_snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-    begin_write: tuple[str, ...] = (
-        "SET LOCAL synchronous_commit = on",
-        "SET LOCAL lock_timeout = '30s'",
-        "SET LOCAL idle_in_transaction_session_timeout = '5s'",
+    begin_write = (
+        "SET LOCAL synchronous_commit = on; "
+        "SET LOCAL lock_timeout = '30s'; "
+        "SET LOCAL idle_in_transaction_session_timeout = '5s'"
     )
+    exclude = "LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE"
+
+    def schema(self, cursor: Any, begin: str) -> str:
+        # One message to the server. The lock comes first: a snapshot that was taken before it could be of the
+        # old schema, and its tables those of the new one.
+        cursor.execute(f"{begin}; LOCK TABLE alembic_version IN ACCESS SHARE MODE; {_SCHEMA}")
+        while cursor.nextset():
+            pass
+        return _only(cursor.fetchone())
 
     def uuid_in(self, value: UUID) -> Any:
         return value

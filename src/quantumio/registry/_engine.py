@@ -23,6 +23,7 @@ from quantumio.errors import (
 from quantumio.registry._dialect import Rules, rules_for
 from quantumio.registry._failures import VALUE_ERRORS, CommitLost, registry_error
 from quantumio.registry._file_systems import check_local
+from quantumio.registry._migrations import check_schema
 from quantumio.registry._postgresql import postgresql_engine
 from quantumio.registry._prepared import Fetch, Prepared, prepared, run_prepared
 from quantumio.registry._reader_pool import ReaderPool
@@ -90,6 +91,7 @@ class Database:
         self._file_lock: FileLock | None = None
         self._checkpoint_at = _WAL_LIMIT_BYTES
         self._suspect = False
+        self._schema: str | None = None
         self._pid = environment.pid()
         if self.rules.name == "sqlite":
             self._open_sqlite(lock_path, create)
@@ -228,6 +230,32 @@ class Database:
                 kind=ErrorKind.READ_ONLY,
             )
 
+    # -- the schema
+    def hold(self, schema: str) -> None:
+        """Have every transaction from now on prove that the schema is this one: an upgrade may come between.
+
+        A prepared statement that runs alone (`fetch`) proves nothing; see `NamesCache`.
+        """
+        self._schema = schema
+
+    def _start(self, connection: Any, begin: str) -> None:
+        """Begin a transaction of a connection of the driver.
+
+        Raises
+        ------
+        StateError
+            The schema is not the one that is held.
+        """
+        with contextlib.closing(connection.cursor()) as cursor:
+            if self._schema is None:
+                if begin:
+                    cursor.execute(begin)
+                return
+            found = self.rules.schema(cursor, begin)
+            if found != self._schema:
+                cursor.execute("ROLLBACK")
+                check_schema(found, self._schema, self.place)
+
     # -- reading
     def prepare(self, make: Callable[..., sa.Executable], *arguments: Any) -> Prepared:
         """Return a statement for `fetch` and for executemany of the driver.
@@ -256,13 +284,12 @@ class Database:
         """Run prepared statements that all see the same moment."""
 
         def run(connection: Any) -> _T:
-            cursor = connection.cursor()
-            cursor.execute(self.rules.begin_snapshot)
+            self._start(connection, self.rules.begin_snapshot)
             try:
                 return work(lambda statement, values: run_prepared(connection, statement, values))
             finally:
-                cursor.execute("ROLLBACK")
-                cursor.close()
+                with contextlib.closing(connection.cursor()) as cursor:
+                    cursor.execute("ROLLBACK")
 
         return self._reading(run)
 
@@ -301,7 +328,7 @@ class Database:
 
     def _at_one_moment(self, connection: sa.Connection, work: Callable[[sa.Connection], _T]) -> _T:
         try:
-            connection.exec_driver_sql(self.rules.begin_snapshot)
+            self._start(connection.connection, self.rules.begin_snapshot)
             result = work(connection)
             connection.exec_driver_sql("ROLLBACK")
         except BaseException:
@@ -343,7 +370,7 @@ class Database:
         CommitLost
             It failed in COMMIT.
         StateError
-            The registry is open for reading alone, or closed.
+            The registry is open for reading alone, or closed; or it was upgraded (``kind="newer_schema"``).
         """
         self.check_writable()
         self.prove_durable()
@@ -372,8 +399,7 @@ class Database:
         try:
             connection = self._writing_connection()
             transaction = connection.begin()
-            for statement in self.rules.begin_write:
-                connection.exec_driver_sql(statement)
+            self._start(connection.connection, self.rules.begin_write)
         except BaseException as error:
             self._drop_connection()
             if isinstance(error, self._failures):
@@ -400,7 +426,7 @@ class Database:
         DestinationError
             As `write`; also where COMMIT failed: look before repeating.
         StateError
-            The registry is open for reading alone, or closed.
+            As `write`.
         """
         try:
             with self.write(doing) as connection:

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 
 from quantumio.errors import ErrorKind, NotFoundError, StateError
 
-__all__ = ["REVISIONS", "check_revision", "migrate", "revision"]
+__all__ = ["REVISIONS", "check_revision", "check_schema", "migrate", "revision"]
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 """All revisions, oldest first; the last is the schema of this quantumio (a test compares with alembic)."""
 
 _VERSION = sa.table("alembic_version", sa.column("version_num"))
@@ -22,6 +22,8 @@ _VERSION = sa.table("alembic_version", sa.column("version_num"))
 
 def migrate(connection: sa.Connection) -> None:
     """Bring the schema to the newest revision inside of the caller's transaction."""
+    if connection.dialect.name == "postgresql":  # silent for longer than who commits
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '10min'")
     from alembic import command
     from alembic.config import Config
 
@@ -57,14 +59,27 @@ def check_revision(connection: sa.Connection, place: str, *, older_is_fine: bool
             hint="create the repository first",
             kind=ErrorKind.NO_REPOSITORY,
         )
+    if found not in REVISIONS or not older_is_fine:
+        check_schema(found, REVISIONS[-1], place)
+
+
+def check_schema(found: str, needed: str, place: str) -> None:
+    """Refuse another schema than the one that is needed.
+
+    Raises
+    ------
+    StateError
+        It is of a newer quantumio (``kind="newer_schema"``), or an older one.
+    """
+    if found == needed:
+        return
     if found not in REVISIONS:
         raise StateError(
             f"the registry at {place} has schema {found!r}; this quantumio knows up to {REVISIONS[-1]!r}",
-            hint="upgrade quantumio (`pip install --upgrade quantumio`)",
+            hint="upgrade quantumio (`pip install --upgrade quantumio`), and start again what has it open",
             kind=ErrorKind.NEWER_SCHEMA,
         )
-    if found != REVISIONS[-1] and not older_is_fine:
-        raise StateError(
-            f"the registry at {place} has the older schema {found!r}; this quantumio needs {REVISIONS[-1]!r}",
-            hint="make a backup, then run `quantumio upgrade`, or Butler.upgrade(root)",
-        )
+    raise StateError(
+        f"the registry at {place} has the older schema {found!r}; this quantumio needs {needed!r}",
+        hint="make a backup, then run `quantumio upgrade`, or Butler.upgrade(root)",
+    )

@@ -195,7 +195,10 @@ def _edits_statement() -> sa.Select[Any]:
 
 
 class NamesCache:
-    """The current names, read again when the clock says that they were edited."""
+    """The current names, read again when the clock says that they were edited.
+
+    An upgrade counts as an edit: reading them again finds out that the schema is another one.
+    """
 
     def __init__(self, database: Database, tables: Tables) -> None:
         self._database = database

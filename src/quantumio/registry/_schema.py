@@ -1,6 +1,8 @@
 """The tables of the registry: the fixed ones, and those made for dimension groups and dimensions.
 
 The fixed tables are those of the current schema; the migrations make them (a test compares the two).
+``clock``, ``outbox`` and ``owner`` were names of tables until schema 0006: in an upgraded registry they are
+views, which stop processes that still write by it.
 Rows that people edit (tags, chains, calibrations, dimension records) are never deleted: ``added_seq`` and
 ``removed_seq`` say in which commits they came and went, so that every earlier moment can be asked for.
 """
@@ -64,7 +66,7 @@ REPOSITORY = sa.Table(
     **STRICT,
 )
 CLOCK = sa.Table(
-    "clock",
+    "registry_clock",
     FIXED,
     new_column("id", BIG_INTEGER, primary_key=True, autoincrement=False),
     new_column("seq", BIG_INTEGER),  # of the last commit or edit; every write takes this row first
@@ -241,7 +243,7 @@ ARTIFACT = sa.Table(
 )
 sa.Index("artifact_object", ARTIFACT.c.object_id)
 OUTBOX = sa.Table(
-    "outbox",
+    "registry_outbox",
     FIXED,
     sa.Column("id", BIG_INTEGER, primary_key=True, autoincrement=True),
     new_column("txid", BINARY_UUID, sa.ForeignKey("txn.txid")),
@@ -290,7 +292,7 @@ COVER_LEVEL = sa.Table(
     **STRICT,
 )
 OWNER = sa.Table(
-    "owner",
+    "registry_owner",
     FIXED,
     new_column("id", BINARY_UUID, primary_key=True),
     new_column("host", TEXT),

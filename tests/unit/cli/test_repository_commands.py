@@ -1,6 +1,7 @@
 """Commands that make a repository, say what it knows, and tell how it is."""
 
 import json
+import sqlite3
 
 import pytest
 
@@ -218,3 +219,18 @@ def test_repository_of_an_older_schema_is_upgraded(command, tmp_path, older):
     assert (
         command("upgrade", "-r", tmp_path / "nowhere", "--json", fails=True).error["kind"] == "no_repository"
     )
+
+
+def test_upgrade_says_who_works_with_the_repository_and_may_be_forced(command, tmp_path):
+    root = tmp_path / "old"
+    command("create", root)
+    put_sqlite(root / "registry.sqlite3", "0006")
+    connection = sqlite3.connect(root / "registry.sqlite3", isolation_level=None)
+    connection.execute("UPDATE owner SET heartbeat_at = unixepoch() * 1000000000")
+    connection.close()
+    refused = command("upgrade", "-r", root, "--json", fails=True)
+    assert refused.error["kind"] == "in_use"
+    assert "one on host, heard of" in refused.error["message"]
+    assert command("ls", "-r", root, "--json", fails=True).error["kind"] != "newer_schema"
+    assert command("upgrade", "-r", root, "--force").exit_code == 0
+    assert command("ls", "-r", root).exit_code == 0

@@ -544,7 +544,7 @@ def test_what_waits_for_more_than_a_day_is_found(root):
     now, day = "CAST(strftime('%s') AS INTEGER) * 1000000000", 86_400_000_000_000
     for destination, days in (("archive", 2), ("local", 0.5)):
         values = f"{txid}, 'export', '{destination}', 7, {now} - {int(days * day)}, {now} + {day}"
-        edit_registry(root, f"INSERT INTO outbox ({columns}) VALUES ({values})")
+        edit_registry(root, f"INSERT INTO registry_outbox ({columns}) VALUES ({values})")
     report = check(root, 0)
     assert told(report) == [("overdue", "archive", "none")]
     assert "waits for 48 hours, after 7 failed attempts" in report.findings[0].detail

@@ -173,7 +173,7 @@ def test_owner_who_is_heard_of_again_keeps_its_transactions(catalog: SqlCatalog,
 
 
 def beat(catalog: SqlCatalog, owner: UUID) -> int:
-    statement = sa.text("SELECT heartbeat_at FROM owner WHERE id = :id")
+    statement = sa.text("SELECT heartbeat_at FROM registry_owner WHERE id = :id")
     id_ = catalog._database.rules.uuid_in(owner)
     return int(catalog._database.read(lambda one: one.execute(statement, {"id": id_}).scalar_one()))
 

@@ -132,7 +132,7 @@ def test_exception_that_is_no_error_gives_the_registry_free(
 
     def write() -> None:
         with database.edit("a test") as connection:
-            connection.execute(sa.text("UPDATE clock SET seq = seq + 100"))
+            connection.execute(sa.text("UPDATE registry_clock SET seq = seq + 100"))
             if where == "body":
                 raise _Interrupt
             if where == "_roll_back":

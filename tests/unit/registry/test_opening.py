@@ -263,7 +263,7 @@ def test_old_reader_holds_up_neither_commits_nor_makes_each_pay(
     path = sqlite_place.lock_path.with_name("registry.sqlite3")
     old = sqlite3.connect(path, isolation_level=None)
     old.execute("BEGIN")
-    old.execute("SELECT * FROM clock").fetchall()
+    old.execute("SELECT * FROM registry_clock").fetchall()
     attempts = 0
     checkpoint = database._checkpoint
 
@@ -307,7 +307,7 @@ def test_readers_do_not_wait_for_a_writer(catalog: SqlCatalog) -> None:
         found.append(len(list(catalog.query(DatasetQuery()))))
 
     with catalog._database.edit("a long edit") as connection:
-        connection.exec_driver_sql("UPDATE clock SET seq = seq + 1")
+        connection.exec_driver_sql("UPDATE registry_clock SET seq = seq + 1")
         reader = threading.Thread(target=read)
         reader.start()
         reader.join(20)
