@@ -23,9 +23,10 @@ from quantumio.cli._dataset_commands import get, put
 from quantumio.cli._errors import EXIT_INTERRUPTED, report
 from quantumio.cli._garbage_command import gc
 from quantumio.cli._history_commands import delete, lineage
+from quantumio.cli._import_commands import import_
 from quantumio.cli._ingest_command import ingest
 from quantumio.cli._inspection_commands import show, versions
-from quantumio.cli._listing_commands import destinations, ls
+from quantumio.cli._listing_commands import collections, destinations, ls
 from quantumio.cli._moment_commands import diff, retention, snapshot
 from quantumio.cli._output import check_output, output_failure, reader_is_gone
 from quantumio.cli._policy_commands import policy
@@ -37,10 +38,10 @@ from quantumio.system import environment
 __all__ = ["main"]
 
 _SECTIONS: Final[dict[str, tuple[click.Command, ...]]] = {
-    "Repositories": (create, register, insert_dimension, status),
+    "Repositories": (create, register, insert_dimension, import_, status),
     "Datasets": (put, get, ingest, show, versions, lineage, delete),
     "Finding": (ls, query, snapshot, diff, destinations),
-    "Collections": (certify, decertify, associate, disassociate, chain, remove_collection),
+    "Collections": (collections, certify, decertify, associate, disassociate, chain, remove_collection),
     "Running": (run,),
     "Policies": (policy,),
     "Care": (pending, errors, flush, recover, fsck, scrub, retention, gc, upgrade),

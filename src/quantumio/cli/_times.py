@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+import re
+from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from typing import Final
 
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import Timespan
 
-__all__ = ["parse_timespan"]
+__all__ = ["moment_texts", "parse_moment", "parse_timespan"]
 
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T /].*)?", re.DOTALL)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -32,6 +34,42 @@ def parse_timespan(begin: object, end: object) -> Timespan:
         unbounded.begin_ns if begin in (None, "") else _tai_ns(begin),
         unbounded.end_ns if end in (None, "") else _tai_ns(end),
     )
+
+
+def parse_moment(text: str | None) -> object:
+    """Return a moment to look back to, as ``as_of`` takes it: a number, a Time, or the name of a snapshot.
+
+    Parameters
+    ----------
+    text
+        Number of a commit or edit, ISO 8601 (UTC, or TAI with ``/tai`` behind), else a name; None is now.
+
+    Raises
+    ------
+    InvalidInputError
+        It begins as a date and is no moment.
+    """
+    if text is None:
+        return None
+    if text.isdecimal() and text.isascii():
+        return int(text)
+    return parse_timespan(text, None).begin if _DATE.fullmatch(text) else text
+
+
+def moment_texts(timespan: Timespan) -> tuple[str | None, str | None]:
+    """Return begin and end as `parse_timespan` reads them, to the nanosecond in TAI; None is unbounded."""
+    unbounded = Timespan()
+    return (
+        None if timespan.begin_ns == unbounded.begin_ns else _text(timespan.begin_ns),
+        None if timespan.end_ns == unbounded.end_ns else _text(timespan.end_ns),
+    )
+
+
+def _text(tai_ns: int) -> str:
+    seconds, rest = divmod(tai_ns, 10**9)
+    clock = (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()
+    digits = f"{rest:09d}"
+    return f"{clock}.{digits[:3]}{digits[3:].rstrip('0')}/tai"
 
 
 def _tai_ns(value: object) -> int:

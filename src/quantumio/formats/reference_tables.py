@@ -63,11 +63,18 @@ def column_batch(columns: Mapping[str, tuple[str, Sequence[object]]]) -> object:
     Parameters
     ----------
     columns
-        Name to kind (``str`` or ``int``) and values; None where a row has none.
+        Name to kind (``str``, ``int``, ``float``, ``bool``, or ``time`` of datetimes with a time zone) and
+        values; None where a row has none.
     """
     import pyarrow as pa
 
-    types = {"str": pa.string(), "int": pa.int64()}
+    types = {
+        "str": pa.string(),
+        "int": pa.int64(),
+        "float": pa.float64(),
+        "bool": pa.bool_(),
+        "time": pa.timestamp("us", tz="UTC"),
+    }
     arrays = [pa.array(values, types[kind]) for kind, values in columns.values()]
     return pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
