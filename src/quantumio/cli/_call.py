@@ -82,7 +82,7 @@ class Call:
                 kind=ErrorKind.NO_REPOSITORY,
             ) from None
 
-    def answer(self, document: Mapping[str, object], show: Callable[[], None]) -> None:
+    def answer(self, document: Mapping[str, object], show: Callable[[], object]) -> None:
         """Write what the command found: the document for programs, or what ``show`` writes for people."""
         if self.as_json:
             print_json(document)

@@ -72,7 +72,9 @@ def lineage(
                 print_text("")
             print_text(f"{ref_text(ref)}:")
             if not of.entries:
-                print_text("nothing was made from it" if down else "it was made from nothing that is known")
+                print_text(
+                    "  Nothing was made from it." if down else "  It was made from nothing that is known."
+                )
                 continue
             print_table(
                 ("level", *REF_HEADINGS, "status"),

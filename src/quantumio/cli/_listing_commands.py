@@ -71,7 +71,9 @@ def collections(call: Call, answer: TableAnswer, pattern: str, counts: bool) -> 
         documents = [one | {"datasets": numbers[str(one["name"])]} for one in documents]
     more = {"datasets": "int"} if counts else {}
     width = 3 + len(more)
-    rows = [(one.name, str(one.kind), one.children, numbers.get(one.name))[:width] for one in found]
+    rows = [
+        (one.name, str(one.kind), ", ".join(one.children), numbers.get(one.name))[:width] for one in found
+    ]
 
     def show() -> None:
         if sys.stdout.isatty():
@@ -83,10 +85,7 @@ def collections(call: Call, answer: TableAnswer, pattern: str, counts: bool) -> 
     answer.write(
         {"collections": documents},
         show,
-        row_batches(
-            {"collection": "str", "kind": "str", "searches": "str", **more},
-            ((name, kind, ",".join(children), *number) for name, kind, children, *number in rows),
-        ),
+        row_batches({"collection": "str", "kind": "str", "searches": "str", **more}, rows),
     )
 
 
@@ -117,7 +116,7 @@ def dataset_types(call: Call, answer: TableAnswer) -> None:
         lambda: print_table(("dataset type", "storage class", "dimensions"), rows, fold=("dimensions",)),
         row_batches(
             {"dataset_type": "str", "storage_class": "str", "dimensions": "str"},
-            ((name, storage_class, ",".join(keys)) for name, storage_class, keys in rows),
+            ((name, storage_class, ", ".join(keys)) for name, storage_class, keys in rows),
         ),
     )
 
@@ -143,7 +142,7 @@ def dimensions(call: Call, answer: TableAnswer) -> None:
 
 def _joined(row: Sequence[Any]) -> list[str]:
     """Return texts of which lists are joined by commas."""
-    return [value if isinstance(value, str) else ",".join(value) for value in row]
+    return [value if isinstance(value, str) else ", ".join(value) for value in row]
 
 
 def _dimension_document(dimension: Dimension) -> dict[str, object]:

@@ -80,6 +80,13 @@ class _QuantumioGroup(click.Group):
             with formatter.section(section):
                 formatter.write_dl([(name.ljust(width), text) for name, text in rows])
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; click would end with 1 where the reader of its output is gone."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            return reader_is_gone()
+
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
         """Run, and end the process with the exit code of what went wrong, if anything did."""
         if options.get("standalone_mode") is False:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import click
 
@@ -18,6 +19,8 @@ from quantumio.model import DatasetRef, DimensionUniverse, format_bytes
 from quantumio.ports import SnapshotRecord
 
 __all__ = ["diff", "retention", "snapshot"]
+
+_SPARE: Final = "spare"
 
 
 @click.command(
@@ -53,7 +56,7 @@ def snapshot(
     answer.write(
         {"snapshots": [_document(one) for one in found]},
         lambda: print_table(
-            ("name", "moment", "created", "note"),
+            ("name", "moment", "created (UTC)", "note"),
             [(one.name, one.seq, _created(one), one.note) for one in found],
             right=("moment",),
             fold=("note",),
@@ -110,11 +113,11 @@ def _write_refs(
     universe: DimensionUniverse,
     summary: str,
 ) -> None:
-    """Write datasets, each behind a word."""
+    """Write datasets, each behind a word; for people without those that nothing happens to."""
     columns = ref_columns(universe, (ref for _, ref in refs))
 
     def show() -> None:
-        rows = ((word, *ref_cells(ref)) for word, ref in refs)
+        rows = ((word, *ref_cells(ref)) for word, ref in refs if word != _SPARE)
         print_table((heading, *REF_HEADINGS), rows, right=("version",), fold=("data ID", "run"))
         print_text(summary)
 
@@ -183,7 +186,7 @@ def retention(
         answer,
         document,
         "what",
-        [("delete", ref) for ref in done.refs] + [("spare", ref) for ref in done.spared],
+        [("delete", ref) for ref in done.refs] + [(_SPARE, ref) for ref in done.spared],
         universe,
         f"{verb} {len(done.refs)} ({format_bytes(done.nbytes)}); spared {len(done.spared)}.",
     )

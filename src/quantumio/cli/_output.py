@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
+import io
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -24,7 +27,9 @@ __all__ = [
     "print_table",
     "print_text",
     "printable",
+    "printable_lines",
     "reader_is_gone",
+    "write_json",
 ]
 
 _EXIT_READER_GONE: Final = 141
@@ -34,12 +39,17 @@ _GAP: Final = 2
 _TOGETHER: Final = 1000
 """Rows of a table that are looked at together."""
 
+_OBEYED: Final = re.compile(r"[^\x00-\x7e]")
+"""Characters among which are those that JSON need not escape, and terminals may obey."""
+
 _FOLDED: Final = (8, 24)
 """Least width of a column that is folded: as its longest word, within these."""
 
 
 def check_output() -> None:
     """Refuse to begin where standard output is closed, before anything is changed.
+
+    Characters that its encoding has not are written as escapes.
 
     Raises
     ------
@@ -50,6 +60,8 @@ def check_output() -> None:
         raise DestinationError(
             "standard output is closed", hint="send it to /dev/null if nobody is to read it"
         )
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def reader_is_gone() -> int:
@@ -76,12 +88,27 @@ def output_failure(error: OSError) -> Exception:
 
 def print_json(document: object) -> None:
     """Write one JSON document to standard output."""
-    print_text(json_text(document))
+    write_json(f"{json_text(document)}\n")
+
+
+def write_json(text: str) -> None:
+    """Write a piece of a JSON document to standard output, with escapes for what its encoding has not."""
+    if codecs.lookup(sys.stdout.encoding).name != "utf-8":
+        text = _OBEYED.sub(lambda match: json.dumps(match[0])[1:-1], text)
+    sys.stdout.write(text)
 
 
 def json_text(document: object) -> str:
-    """Return a document as JSON: moments as ISO 8601, and what JSON has not (NaN, infinity) as text."""
-    return json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+    """Return a document as JSON: moments as ISO 8601, and what JSON has not (NaN, infinity) as text.
+
+    Characters that a terminal may obey are escaped, as JSON itself asks of some of them alone.
+    """
+    text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+    return _OBEYED.sub(lambda match: _json_escape(match[0]), text)
+
+
+def _json_escape(char: str) -> str:
+    return char if char.isprintable() else json.dumps(char)[1:-1]
 
 
 def json_pieces(items: Iterable[tuple[str, object]]) -> Iterator[str]:
@@ -109,8 +136,13 @@ def _indented(document: object, by: str) -> str:
 
 
 def print_text(text: str) -> None:
-    """Write text and a line end to standard output."""
-    sys.stdout.write(f"{text}\n")
+    """Write lines of text to standard output, with control characters escaped."""
+    sys.stdout.write(f"{printable_lines(text)}\n")
+
+
+def printable_lines(text: str) -> str:
+    """Return text with control characters escaped, except for the ends of its lines."""
+    return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
 
 
 def print_table(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["query"]
 
 _NO_DIMENSIONS: Final = ("dataset_type", *DATASET_COLUMNS)
+_HEADINGS: Final = {"committed": "committed (UTC)"}
 
 
 @click.command(
@@ -161,7 +162,7 @@ def _show(batches: Iterable[Any], universe: DimensionUniverse, *, long: bool) ->
     more = ("committed", "digest", "id") if long else ()
     names_ = ("run", "version", "size", "destinations", *more)
     count = print_table(
-        ("dataset type", "data ID", *names_),
+        ("dataset type", "data ID", *(_HEADINGS.get(name, name) for name in names_)),
         (
             (
                 row["dataset_type"],

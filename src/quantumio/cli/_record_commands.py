@@ -196,7 +196,8 @@ def _ordered(
         name = word.removeprefix("-")
         _check_column(name, known)
         there = [number for number in numbers if rows[number].get(name) is not None]
-        there.sort(key=lambda number, name=name: rows[number][name], reverse=word != name)
+        values = {number: rows[number][name] for number in there}
+        there.sort(key=values.__getitem__, reverse=word != name)
         numbers = there + [number for number in numbers if rows[number].get(name) is None]
     return numbers[:limit]
 

@@ -13,7 +13,7 @@ import click
 from attrs import frozen
 
 from quantumio.cli._call import Call, on_repository
-from quantumio.cli._output import json_pieces, print_text
+from quantumio.cli._output import json_pieces, print_text, printable_lines, write_json
 from quantumio.errors import InvalidInputError
 from quantumio.model import format_bytes
 
@@ -86,8 +86,8 @@ class TableAnswer:
         items = document.items() if isinstance(document, Mapping) else document
         if self.format == _JSON and self.output is None:
             for piece in json_pieces(items):
-                sys.stdout.write(piece)
-            print_text("")
+                write_json(piece)
+            write_json("\n")
             return
         from quantumio.cli._dataset_files import write_file
 
@@ -107,7 +107,10 @@ class TableAnswer:
             return
         from quantumio.formats import table_chunks
 
-        yield from table_chunks(batches, self.format)
+        is_shown = self.output is None and sys.stdout.isatty()
+        for chunk in table_chunks(batches, self.format):
+            # Texts are as they are in a file and in a pipe; a terminal might obey them.
+            yield printable_lines(chunk.decode()).encode() if is_shown else chunk
 
 
 def on_repository_with_table(function: Callable[..., None]) -> Callable[..., None]:
