@@ -118,7 +118,7 @@ def json_pieces(items: Iterable[tuple[str, object]]) -> Iterator[str]:
     """
     begin = "{"
     for name, value in items:
-        yield f"{begin}\n  {json.dumps(name, ensure_ascii=False)}: "
+        yield f"{begin}\n  {json_text(name)}: "
         begin = ","
         if not isinstance(value, Iterator):
             yield _indented(value, "  ")

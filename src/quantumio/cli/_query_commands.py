@@ -104,7 +104,8 @@ def query(
             as_of=parse_moment(as_of),
             **parse_data_id(butler.dimensions, pairs),
         )
-        batches = _batches(found, chosen, is_one=len(call.roots) == 1)
+        rest = _batches(found, chosen, is_one=len(call.roots) == 1)
+        batches = chain([next(rest)], rest)  # what is wrong with the query shows before anything is written
         universe = butler.dimensions
         if chosen is None:
             answer.write(

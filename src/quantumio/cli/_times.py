@@ -53,7 +53,12 @@ def parse_moment(text: str | None) -> object:
         return None
     if text.isdecimal() and text.isascii():
         return int(text)
-    return parse_timespan(text, None).begin if _DATE.fullmatch(text) else text
+    if not _DATE.fullmatch(text):
+        return text
+    moment, nanoseconds, is_tai = _parse(text)
+    if is_tai:
+        return parse_timespan(text, None).begin
+    return moment.replace(microsecond=nanoseconds // 1000)
 
 
 def moment_texts(timespan: Timespan) -> tuple[str | None, str | None]:
@@ -73,10 +78,16 @@ def _text(tai_ns: int) -> str:
 
 
 def _tai_ns(value: object) -> int:
-    if isinstance(value, datetime):  # YAML has moments of its own
-        text = value.isoformat()
-    else:
-        text = value.isoformat() if isinstance(value, date) else str(value)
+    moment, nanoseconds, is_tai = _parse(value)
+    seconds = (moment - _EPOCH).days * 86_400 + (moment - _EPOCH).seconds
+    seconds += 0 if is_tai else _tai_minus_utc(moment)
+    return seconds * 10**9 + nanoseconds
+
+
+def _parse(value: object) -> tuple[datetime, int, bool]:
+    """Return a moment to the second, the nanoseconds behind it, and whether it is in TAI (otherwise UTC)."""
+    # YAML has moments of its own.
+    text = value.isoformat() if isinstance(value, date) else str(value)
     clock, _, scale = text.strip().partition("/")
     head, dot, digits = clock.removesuffix("Z").partition(".")
     try:
@@ -85,15 +96,15 @@ def _tai_ns(value: object) -> int:
         moment = datetime.fromisoformat(head)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        seconds = (moment - _EPOCH).days * 86_400 + (moment - _EPOCH).seconds
-        seconds += 0 if scale.lower() == "tai" else _tai_minus_utc(moment.astimezone(UTC))
-    except ValueError as error:
+        moment = moment.astimezone(UTC)
+        nanoseconds = round(Fraction(f"0.{digits or 0}") * 10**9)
+    except (ValueError, OverflowError) as error:
         raise InvalidInputError(
-            f"{text!r} is no moment",
+            f"{text!r:.80} is no moment",
             hint="write it as 2025-06-24T03:16:00 (UTC), or 2025-06-24T03:16:37/tai",
             kind=ErrorKind.TIMESPAN,
         ) from error
-    return seconds * 10**9 + round(Fraction(f"0.{digits or 0}") * 10**9)
+    return moment + timedelta(seconds=nanoseconds // 10**9), nanoseconds % 10**9, scale.lower() == "tai"
 
 
 def _tai_minus_utc(moment: datetime) -> int:

@@ -18,6 +18,8 @@ __all__ = ["TABLE_FORMATS", "batch_rows", "table_batches", "table_chunks"]
 
 _END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 """Mark at the end of an Arrow IPC stream."""
+_PART: Final = 4096
+"""Rows that are Python objects at the same time."""
 
 _Batches = Iterable["pa.RecordBatch"]
 
@@ -50,9 +52,16 @@ def table_chunks(batches: Iterable[object], format_name: str) -> Iterator[bytes]
 
 def batch_rows(batch: object) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of an Arrow record batch, with moments as ISO 8601 text in UTC."""
-    given: Any = batch
-    columns = [_plain(column) for column in given.columns]
-    return zip(*columns, strict=True) if columns else iter([()] * given.num_rows)
+    for part in _parts([batch]):
+        columns = [_plain(column) for column in part.columns]
+        yield from zip(*columns, strict=True) if columns else [()] * part.num_rows
+
+
+def _parts(batches: Iterable[Any]) -> Iterator[pa.RecordBatch]:
+    """Yield batches in parts that are small as Python objects, too; of one without rows itself."""
+    for batch in batches:
+        for start in range(0, max(batch.num_rows, 1), _PART):
+            yield batch.slice(start, _PART)
 
 
 def table_batches(table: object) -> list[Any]:
@@ -76,7 +85,7 @@ def _plain(column: pa.Array) -> list[Any]:
 def _csv(batches: _Batches) -> Iterator[bytes]:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    for number, batch in enumerate(batches):
+    for number, batch in enumerate(_parts(batches)):
         if not number:
             writer.writerow(batch.schema.names)
         writer.writerows(batch_rows(batch))
@@ -86,7 +95,7 @@ def _csv(batches: _Batches) -> Iterator[bytes]:
 
 
 def _json_lines(batches: _Batches) -> Iterator[bytes]:
-    for batch in batches:
+    for batch in _parts(batches):
         names = batch.schema.names
         lines = [
             json.dumps(dict(zip(names, map(_finite, row), strict=True)), ensure_ascii=False)

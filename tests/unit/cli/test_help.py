@@ -108,8 +108,8 @@ def test_names_of_commands_are_those_of_methods():
     owners = (Butler, DataContext, Pipeline, Plan)
     spelled = {name.replace("-", "_") for name in main.commands}
     other = {name for name in spelled if not any(hasattr(owner, name) for owner in owners)}
-    # `register` is register_dataset_type, `policy explain` explain_put, `import datasets` import_datasets; what
-    # is left shows what Python prints.
+    # `register` is register_dataset_type, `policy explain` explain_put, `import datasets` import_datasets;
+    # the others show what Python prints.
     assert other == {"register", "show", "ls", "policy", "import"}
 
 
