@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pyarrow.ipc
 import pytest
@@ -47,10 +47,11 @@ def rows(path: Path, name: str) -> list[dict[str, str]]:
         case "arrows":
             found = pyarrow.ipc.open_stream(path.read_bytes()).read_all().to_pylist()
         case "vot":
-            document = ElementTree.parse(path)
-            names = [one.attrib["name"] for one in document.iter("{*}FIELD")]
+            document = ET.parse(path)
+            names = [one.attrib["name"] for one in document.findall(".//{*}FIELD")]
             found = [
-                dict(zip(names, [cell.text for cell in one], strict=True)) for one in document.iter("{*}TR")
+                dict(zip(names, [cell.text for cell in one], strict=True))
+                for one in document.findall(".//{*}TR")
             ]
     return [{key: "" if value is None else str(value) for key, value in row.items()} for row in found]
 
@@ -156,7 +157,6 @@ def test_moments_are_numbers_times_and_snapshots(quantumio, put_stats):
     first = quantumio("versions", "stats", *VISIT, "--json").document["versions"][0]
     assert version("--as-of", first["commit_seq"]) == 1
     assert version("--as-of", "2225-01-01") == 3
-    assert version("--as-of", "2225-01-01T00:00:37/tai") == 3
     listed = quantumio("versions", "stats", *VISIT, "--as-of", "paper/DR1", "--json").document["versions"]
     assert [one["version"] for one in listed] == [1, 2]
     got = quantumio("get", "stats", *VISIT, "-c", "u/ada", "--as-of", "paper/DR1", "--json").document
