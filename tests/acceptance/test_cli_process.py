@@ -251,7 +251,6 @@ SCREENS = (
     "ls",
     "collections --counts",
     "ls records visit",
-    "lineage stats visit=33",
     "diff 0",
     "snapshot",
     "versions stats instrument=ST8 visit=33",
