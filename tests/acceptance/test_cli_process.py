@@ -123,6 +123,66 @@ def test_reader_that_goes_away_is_no_traceback(repository):
     assert done.stderr == ""
 
 
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Make a repository with more datasets than a pipe holds, files that stay where they are."""
+    root = tmp_path_factory.mktemp("many")
+    table = "".join(f"{number},{root}/{number}.fits,4\n" for number in range(6_000))
+    (root / "files.csv").write_text(f"exposure,uri,size\n{table}")
+    for command in (
+        "create night1",
+        "register raw -d exposure -s CCDData -r night1",
+        "ingest raw instrument=ST8 --table files.csv --run raw/n1 --transfer direct -r night1",
+    ):
+        done = run(*command.split(), cwd=root)
+        assert (done.returncode, done.stderr) == (0, "")
+    return root / "night1"
+
+
+@pytest.mark.parametrize("format_", ["table", "csv", "jsonl", "json", "arrow"])
+def test_reader_that_has_enough_ends_a_long_listing(many, format_):
+    process = subprocess.Popen(
+        [*COMMAND, "query", "raw", "--format", format_, "-r", str(many)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    assert process.stdout is not None
+    assert process.stdout.read(10)
+    process.stdout.close()
+    assert process.stderr is not None
+    with process.stderr:
+        assert process.stderr.read() == b""
+    assert process.wait(60) == 141
+
+
+def test_long_listing_is_interrupted_quietly(many):
+    process = subprocess.Popen(
+        [*COMMAND, "query", "raw", "-r", str(many)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    assert process.stdout is not None
+    first = process.stdout.readline()  # it writes more than the pipe holds, and waits
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert first.startswith(b"dataset type")
+    assert (process.returncode, err.strip()) == (130, b"Interrupted.")
+    assert len(out.splitlines()) < 6_000
+
+
+def test_long_listing_has_every_row_once(many):
+    lines = run("query", "raw", "-r", many).stdout.splitlines()
+    assert lines[-1] == "6000 datasets"
+    assert [line.split()[2] for line in lines[1:-1]] == [f"exposure={number}" for number in range(6_000)]
+    shown = on_terminal("query", "raw", "-r", many, columns=100).splitlines()
+    assert [line.split()[2] for line in shown if line.startswith("raw ")] == [
+        f"exposure={number}" for number in range(6_000)
+    ]
+    assert [line.split()[0] for line in shown].count("dataset") == 6
+
+
 def test_interrupt_ends_quietly_with_130(repository):
     where = ["--run", "u/ada", "-r", str(repository)]
     process = subprocess.Popen(
@@ -145,17 +205,65 @@ def test_interrupt_ends_quietly_with_130(repository):
     assert run("query", "visit=1", "--json", "-r", repository).stdout.count('"id"') == 0
 
 
+HOSTILE = "\x1b[31mred\x9b2J\u202e\n'; DROP TABLE dataset;--é"
+
+
+@pytest.fixture(scope="module")
+def hostile(repository, tmp_path_factory):
+    """Copy the repository, and insert a record whose texts terminals and databases may obey."""
+    root = Path(shutil.copytree(repository, tmp_path_factory.mktemp("hostile") / "night1"))
+    assert run("insert-dimension", "instrument", f"instrument={HOSTILE}", "-r", root).returncode == 0
+    return root
+
+
+@pytest.mark.parametrize("format_", ["table", "csv", "jsonl", "json"])
+def test_no_terminal_obeys_a_name(hostile, format_):
+    shown = on_terminal("ls", "records", "instrument", "--format", format_, "-r", hostile, columns=200)
+    assert "red" in shown
+    assert "DROP TABLE dataset" in shown
+    assert all(character.isprintable() for character in shown.replace("\n", ""))
+    message = run("put", f"{HOSTILE}.json", "stats", "visit=1", "--run", "u/a", "-r", hostile).stderr
+    assert all(character.isprintable() for character in message.rstrip("\n"))
+
+
+def test_programs_get_names_as_they_are(hostile):
+    lines = run("ls", "records", "instrument", "--format", "jsonl", "-r", hostile).stdout.splitlines()
+    assert HOSTILE in [json.loads(line)["instrument"] for line in lines]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_every_encoding_can_be_written(hostile, encoding):
+    for format_ in ("table", "csv", "jsonl", "json"):
+        done = subprocess.run(
+            [*COMMAND, "ls", "records", "instrument", "--format", format_, "-r", str(hostile)],
+            check=True,
+            capture_output=True,
+            env=environment(PYTHONIOENCODING=encoding),
+            timeout=60,
+        )
+        assert done.stderr == b""
+        if format_ == "json":
+            records = json.loads(done.stdout.decode(encoding))["records"]
+            assert HOSTILE in [one["instrument"] for one in records]
+
+
 SCREENS = (
     "ls",
+    "collections --counts",
+    "ls records visit",
+    "diff 0",
+    "snapshot",
+    "versions stats instrument=ST8 visit=33",
+    "retention -c u/* --keep-last 0",
+    "query --columns visit,run,digest,id,access_url",
     "ls dimensions",
     "query -l",
-    "versions stats instrument=ST8 visit=33",
     "show stats instrument=ST8 visit=33 -c u/ada",
     "policy explain stats",
 )
 
 
-@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("columns", [40, 80, 120])
 @pytest.mark.parametrize("screen", SCREENS)
 def test_what_is_shown_fits_the_terminal(repository, columns, screen):
     shown = on_terminal(*screen.split(), columns=columns, QUANTUMIO_REPOSITORY=str(repository))

@@ -8,10 +8,10 @@ from typing import Any
 
 from attrs import frozen
 
-from quantumio.errors import DestinationError, ErrorKind, FormatError, NotFoundError
+from quantumio.errors import FormatError
 from quantumio.model import Dimension
 from quantumio.ports import Catalog
-from quantumio.system import files
+from quantumio.system.given_files import read_given_file
 
 __all__ = ["DimensionImport", "import_dimension_records", "read_export"]
 
@@ -50,16 +50,7 @@ def read_export(path: Path) -> list[dict[str, Any]]:
     """
     from quantumio.formats.butler_exports import read_butler_export
 
-    try:
-        data = files.read_bytes(files.real_path(path))
-    except (FileNotFoundError, NotADirectoryError):
-        raise NotFoundError(
-            f"there is no file {path}", hint="check the path", kind=ErrorKind.NO_FILE
-        ) from None
-    except OSError as error:
-        raise DestinationError(
-            f"{path} cannot be read: {error.strerror}", hint="check what it is", kind=ErrorKind.PERMISSION
-        ) from error
+    data = read_given_file(path)
     try:
         return read_butler_export(data)
     except FormatError as error:

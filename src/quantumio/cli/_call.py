@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Call",
+    "as_of_option",
     "collections_option",
     "examples",
     "json_option",
@@ -81,7 +82,7 @@ class Call:
                 kind=ErrorKind.NO_REPOSITORY,
             ) from None
 
-    def answer(self, document: Mapping[str, object], show: Callable[[], None]) -> None:
+    def answer(self, document: Mapping[str, object], show: Callable[[], object]) -> None:
         """Write what the command found: the document for programs, or what ``show`` writes for people."""
         if self.as_json:
             print_json(document)
@@ -98,6 +99,20 @@ class Call:
 
         with Console(stderr=True).status(what):
             yield
+
+    @contextmanager
+    def progress(self, what: str) -> Iterator[Callable[[int, int], object] | None]:
+        """Show on a terminal how far something is; yields whom to tell how many of how many are done."""
+        if self.as_json or not sys.stderr.isatty():
+            yield None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+            task = bars.add_task(what, total=None)
+            yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 def examples(*commands: str) -> str:
@@ -129,6 +144,11 @@ policy_option = click.option(
 )
 collections_option = click.option(
     "-c", "--collections", multiple=True, metavar="NAMES", help="Where to look, in order, with commas."
+)
+as_of_option = click.option(
+    "--as-of",
+    metavar="MOMENT",
+    help="Look at what there was then: a time (UTC), a snapshot, or the number of a commit.",
 )
 version_option = click.option("--version", type=int, metavar="N", help="Which version. Default: the latest.")
 _repository_option = click.option(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -57,9 +55,9 @@ def fsck(call: Call, level: int, repair: bool, lost: tuple[str, ...], collection
 
     A store that is not there is taken for one that is not mounted, unless --lost names its destination.
     """
-    with call.open(readonly=not repair) as butler, _progress(call) as progress:
+    with call.open(readonly=not repair) as butler, call.progress("checked") as tell:
         report = butler.fsck(
-            level, collections=names(collections), repair=repair, lost=lost, progress=progress
+            level, collections=names(collections), repair=repair, lost=lost, progress=_told(tell)
         )
     _finish(call, report)
 
@@ -89,9 +87,9 @@ def scrub(call: Call, parts: int, part: int | None, repair: bool, collections: t
 
     Every day (UTC) another part: run once a day, it has read everything once a month. As fsck --level 2.
     """
-    with call.open(readonly=not repair) as butler, _progress(call) as progress:
+    with call.open(readonly=not repair) as butler, call.progress("checked") as tell:
         report = butler.scrub(
-            parts=parts, part=part, collections=names(collections), repair=repair, progress=progress
+            parts=parts, part=part, collections=names(collections), repair=repair, progress=_told(tell)
         )
     _finish(call, report)
 
@@ -162,16 +160,5 @@ def _failure(report: FsckReport) -> DestinationError:
     )
 
 
-@contextmanager
-def _progress(call: Call) -> Iterator[Callable[[FsckProgress], object] | None]:
-    """Show how many datasets are checked, on a terminal."""
-    if call.as_json or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        checked = bars.add_task("checked", total=None)
-        yield lambda event: bars.update(checked, completed=event.checked, total=event.total)
+def _told(tell: Callable[[int, int], object] | None) -> Callable[[FsckProgress], object] | None:
+    return None if tell is None else lambda event: tell(event.checked, event.total)

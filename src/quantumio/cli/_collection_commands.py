@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from quantumio.cli._arguments import data_id_text, names, parse_data_id, split_pairs, uuid_or_none
+from quantumio.cli._arguments import names, parse_data_id, split_pairs, uuid_or_none
 from quantumio.cli._call import Call, examples, on_repository
 from quantumio.cli._documents import ref_document
 from quantumio.cli._output import print_table, print_text
+from quantumio.cli._references import REF_HEADINGS, ref_cells
 from quantumio.cli._times import parse_timespan
 from quantumio.errors import InvalidInputError, NotFoundError
 from quantumio.model import DataId, DatasetRef
@@ -63,12 +64,8 @@ def _period(begin: str | None, end: str | None) -> str:
 
 
 def _answer(call: Call, collection: str, refs: list[DatasetRef], what: str) -> None:
-    rows = [(ref.dataset_type.name, data_id_text(ref.data_id), ref.run, ref.version) for ref in refs]
-
     def show() -> None:
-        print_table(
-            ("dataset type", "data ID", "run", "version"), rows, right=("version",), fold=("data ID", "run")
-        )
+        print_table(REF_HEADINGS, map(ref_cells, refs), right=("version",), fold=("data ID", "run"))
         print_text(what)
 
     call.answer({"collection": collection, "datasets": [ref_document(ref) for ref in refs]}, show)

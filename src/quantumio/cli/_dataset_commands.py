@@ -9,6 +9,7 @@ import click
 from quantumio.cli._arguments import names, parse_data_id
 from quantumio.cli._call import (
     Call,
+    as_of_option,
     collections_option,
     examples,
     on_repository,
@@ -24,6 +25,7 @@ from quantumio.cli._documents import (
 from quantumio.cli._failures import check_failures, settle
 from quantumio.cli._output import print_table, print_text
 from quantumio.cli._references import find_ref, ref_text
+from quantumio.cli._times import parse_moment
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import Committed, DatasetRef, format_bytes
 
@@ -132,6 +134,7 @@ def _show_put(ref: DatasetRef, reused: bool, where: list[Location]) -> None:
 @click.option("--columns", multiple=True, metavar="NAMES", help="Columns of a table, with commas.")
 @click.option("--format", "format_", metavar="NAME", help="Format of the file. Default: by its ending.")
 @version_option
+@as_of_option
 @collections_option
 @on_repository
 def get(
@@ -145,6 +148,7 @@ def get(
     columns: tuple[str, ...],
     format_: str | None,
     version: int | None,
+    as_of: str | None,
     collections: tuple[str, ...],
 ) -> None:
     """Read a dataset into a file, or see a summary of it.
@@ -155,20 +159,35 @@ def get(
     from quantumio.cli._dataset_files import STANDARD_STREAM, check_target, plan_writing, write_file
     from quantumio.cli._summaries import show_summary, summarise
 
-    chosen = names(columns)
+    chosen, where, moment = names(columns), names(collections), parse_moment(as_of)
     with call.open(readonly=True) as butler:
-        ref = find_ref(butler, dataset, data_id, names(collections), version)
+        ref = find_ref(butler, dataset, data_id, where, version, moment)
+
+        def read(form: str | None) -> object:
+            if moment is None:
+                return butler.get(ref, as_=form, component=component, columns=chosen)
+            # What was removed since then is not found by its ref.
+            return butler.get(
+                ref.dataset_type.name,
+                ref.data_id,
+                collections=where,
+                version=version,
+                as_of=moment,
+                as_=form,
+                component=component,
+                columns=chosen,
+            )
+
         document = ref_document(ref)
         if output is None:
-            value = butler.get(ref, as_=as_, component=component, columns=chosen)
+            value = read(as_)
             summary = summarise(value)
             call.answer(document | {"summary": summary}, lambda: show_summary(summary))
             return
         storage_class = _part(ref, component)
         check_target(output, overwrite=overwrite)
         writing = plan_writing(output, storage_class, as_, format_)
-        value = butler.get(ref, as_=writing.form, component=component, columns=chosen)
-        size = write_file(output, writing.encode(value), overwrite=overwrite)
+        size = write_file(output, writing.encode(read(writing.form)), overwrite=overwrite)
     if output == STANDARD_STREAM:
         return
     document |= {"file": output, "format": writing.format.name, "size": size}

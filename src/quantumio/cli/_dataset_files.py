@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,17 +15,17 @@ from quantumio.errors import (
     DestinationError,
     ErrorKind,
     InvalidInputError,
-    NotFoundError,
     QuantumioError,
 )
 from quantumio.formats import InstalledFormats
 from quantumio.system import files
+from quantumio.system.given_files import read_given_file
 
 if TYPE_CHECKING:
     import numpy as np
 
     from quantumio.model import StorageClass
-    from quantumio.ports import Chunks, Format
+    from quantumio.ports import Buffer, Chunks, Format
 
 __all__ = [
     "STANDARD_STREAM",
@@ -64,16 +65,7 @@ def read_file(path: str) -> bytes:
     """
     if path == STANDARD_STREAM:
         return sys.stdin.buffer.read()
-    try:
-        return files.read_bytes(files.real_path(Path(path)))
-    except (FileNotFoundError, NotADirectoryError):
-        raise NotFoundError(
-            f"there is no file {path}", hint="check the path", kind=ErrorKind.NO_FILE
-        ) from None
-    except OSError as error:
-        raise DestinationError(
-            f"{path} cannot be read: {error.strerror}", hint="check what it is", kind=ErrorKind.PERMISSION
-        ) from error
+    return read_given_file(Path(path))
 
 
 def decode_file(path: str, storage_class: str, format_name: str | None) -> object:
@@ -184,19 +176,28 @@ def _storage_class_in(form: str, declared: StorageClass) -> str | None:
 
 
 def check_target(path: str, *, overwrite: bool) -> None:
-    """Refuse to write over a file unless that is wanted.
+    """Refuse to write over a file unless that is wanted, and over what is no file in any case.
 
     Raises
     ------
     ConflictError
         The file exists.
+    InvalidInputError
+        A directory, a device or a pipe has the name.
     """
-    if path != STANDARD_STREAM and not overwrite and files.exists(Path(path)):
+    target = Path(path)
+    if path == STANDARD_STREAM or not files.exists(target):
+        return
+    if files.status(files.real_path(target)) is None:
+        raise InvalidInputError(f"{path} is no file", hint="name a file, or - for standard output")
+    if not overwrite:
         raise ConflictError(f"the file {path} exists", hint="choose another name, or say --overwrite")
 
 
-def write_file(path: str, chunks: Chunks, *, overwrite: bool = False) -> int:
+def write_file(path: str, chunks: Iterable[Buffer], *, overwrite: bool = False) -> int:
     """Write a file whole or not at all, or (``-``) to standard output; return its size in bytes.
+
+    Until it is whole, a file that is to be written over stays as it was.
 
     Raises
     ------
@@ -205,17 +206,27 @@ def write_file(path: str, chunks: Chunks, *, overwrite: bool = False) -> int:
     DestinationError
         It cannot be written.
     """
-    size = sum(memoryview(chunk).nbytes for chunk in chunks)
-    if path == STANDARD_STREAM:
+    size = 0
+
+    def counted() -> Iterator[Buffer]:
+        nonlocal size
         for chunk in chunks:
+            size += memoryview(chunk).nbytes
+            yield chunk
+
+    if path == STANDARD_STREAM:
+        for chunk in counted():
             sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
         return size
     check_target(path, overwrite=overwrite)
+    write = files.write_over if overwrite else files.write_new
     try:
-        if overwrite:
-            files.remove(Path(path))
-        files.write_new(Path(path), chunks)
+        write(Path(path), counted())
+    except FileExistsError:
+        raise ConflictError(
+            f"the file {path} exists", hint="choose another name, or say --overwrite"
+        ) from None
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise DestinationError(

@@ -12,6 +12,7 @@ from typing import Final
 
 import click
 
+from quantumio.cli._output import printable_lines
 from quantumio.errors import ErrorKind, InternalError, InvalidInputError, QuantumioError
 
 __all__ = ["EXIT_INTERRUPTED", "report"]
@@ -38,9 +39,9 @@ def report(error: BaseException, *, as_json: bool, with_traceback: bool) -> int:
         traceback.print_exception(error, file=sys.stderr)
     document = _document(error)
     if as_json:
-        click.echo(json.dumps({"error": document}, ensure_ascii=False), err=True)
+        click.echo(json.dumps({"error": document}), err=True)
     else:
-        click.echo(_wrapped(_paragraph(document)), err=True)
+        click.echo(_wrapped(printable_lines(_paragraph(document))), err=True)
     code = document["exit_code"]
     assert isinstance(code, int)
     return code
@@ -127,7 +128,9 @@ def _sentence(text: str) -> str:
 
 
 def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:] if text[:1].isalpha() else text
+    """Begin a sentence, unless its first word is a name in code."""
+    word = text.split(maxsplit=1)[0].rstrip(",;:") if text.strip() else ""
+    return text[:1].upper() + text[1:] if word.isalpha() else text
 
 
 def _wrapped(text: str) -> str:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from quantumio.cli._arguments import data_id_text, names
+from quantumio.cli._arguments import names
 from quantumio.cli._call import Call, examples, on_repository
 from quantumio.cli._collection_commands import matching
 from quantumio.cli._documents import ref_document
 from quantumio.cli._output import print_table, print_text
-from quantumio.cli._references import ref_text
+from quantumio.cli._references import REF_HEADINGS, ref_cells, ref_text
+from quantumio.cli._tables import TableAnswer, on_repository_with_table, ref_columns, ref_values, row_batches
 from quantumio.model import format_bytes
 
 if TYPE_CHECKING:
-    from quantumio.model import DatasetRef
     from quantumio.ports import LineageEntry
 
 __all__ = ["delete", "lineage"]
@@ -38,33 +39,55 @@ _collections_option = click.option(
 @_collections_option
 @click.option("--down", is_flag=True, help="What was made from them; without, from what they were made.")
 @click.option("--depth", type=int, metavar="N", help="At most so many contexts away.")
-@on_repository
+@on_repository_with_table
 def lineage(
-    call: Call, datasets: tuple[str, ...], collections: tuple[str, ...], down: bool, depth: int | None
+    call: Call,
+    answer: TableAnswer,
+    datasets: tuple[str, ...],
+    collections: tuple[str, ...],
+    down: bool,
+    depth: int | None,
 ) -> None:
     """Tell from what datasets were made, or what from them."""
     with call.open(readonly=True) as butler:
         refs = matching(butler, datasets, names(collections))
         found = [(ref, butler.lineage(ref, "down" if down else "up", depth=depth)) for ref in refs]
+        universe = butler.dimensions
     document = {
         "direction": "down" if down else "up",
         "datasets": [
             ref_document(ref) | {"lineage": [_entry_document(one) for one in of.entries]} for ref, of in found
         ],
     }
+    columns = ref_columns(universe, (one.ref for _, of in found for one in of.entries if one.ref is not None))
+    rows = (
+        (str(ref.id), one.level, one.status, str(one.via), *_entry_values(one, columns))
+        for ref, of in found
+        for one in of.entries
+    )
 
     def show() -> None:
-        for ref, of in found:
+        for number, (ref, of) in enumerate(found):
+            if number:
+                print_text("")
             print_text(f"{ref_text(ref)}:")
-            headings = ("level", "dataset type", "data ID", "run", "version", "status")
+            if not of.entries:
+                print_text(
+                    "  Nothing was made from it." if down else "  It was made from nothing that is known."
+                )
+                continue
             print_table(
-                headings,
-                [_row(one) for one in of.entries],
+                ("level", *REF_HEADINGS, "status"),
+                (_row(one) for one in of.entries),
                 right=("level", "version"),
                 fold=("data ID", "run"),
             )
 
-    call.answer(document, show)
+    answer.write(
+        document,
+        show,
+        row_batches({"of": "str", "level": "int", "status": "str", "via": "str", **columns}, rows),
+    )
 
 
 def _entry_document(entry: LineageEntry) -> dict[str, Any]:
@@ -77,14 +100,16 @@ def _entry_document(entry: LineageEntry) -> dict[str, Any]:
     }
 
 
+def _entry_values(entry: LineageEntry, columns: Iterable[str]) -> list[object]:
+    if entry.ref is None:
+        return [str(entry.id) if name == "id" else None for name in columns]
+    return ref_values(entry.ref, columns)
+
+
 def _row(entry: LineageEntry) -> tuple[object, ...]:
     if entry.ref is None:
         return entry.level, "", str(entry.id), "", "", entry.status
-    return (entry.level, *_cells(entry.ref), entry.status)
-
-
-def _cells(ref: DatasetRef) -> tuple[object, ...]:
-    return ref.dataset_type.name, data_id_text(ref.data_id), ref.run, ref.version
+    return (entry.level, *ref_cells(entry.ref), entry.status)
 
 
 @click.command(
@@ -120,8 +145,8 @@ def delete(
 
     def show() -> None:
         print_table(
-            ("dataset type", "data ID", "run", "version"),
-            [_cells(ref) for ref in done.refs],
+            REF_HEADINGS,
+            (ref_cells(ref) for ref in done.refs),
             right=("version",),
             fold=("data ID", "run"),
         )

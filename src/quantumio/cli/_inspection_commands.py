@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from quantumio.cli._arguments import data_id_text, names, parse_data_id
-from quantumio.cli._call import Call, collections_option, examples, on_repository, version_option
+from quantumio.cli._call import (
+    Call,
+    as_of_option,
+    collections_option,
+    examples,
+    on_repository,
+    version_option,
+)
 from quantumio.cli._documents import (
     LOCATION_HEADINGS,
     location_document,
@@ -18,6 +26,8 @@ from quantumio.cli._documents import (
 )
 from quantumio.cli._output import print_pairs, print_table, print_text
 from quantumio.cli._references import find_ref
+from quantumio.cli._tables import TableAnswer, on_repository_with_table, ref_columns, ref_values, row_batches
+from quantumio.cli._times import parse_moment
 from quantumio.model import DatasetRef, format_bytes
 
 if TYPE_CHECKING:
@@ -107,16 +117,43 @@ def show(
 @click.argument("dataset_type")
 @click.argument("data_id", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--run", metavar="RUN", help="RUN collection. Default: every run that has it.")
-@on_repository
-def versions(call: Call, dataset_type: str, data_id: tuple[str, ...], run: str | None) -> None:
+@as_of_option
+@on_repository_with_table
+def versions(
+    call: Call,
+    answer: TableAnswer,
+    dataset_type: str,
+    data_id: tuple[str, ...],
+    run: str | None,
+    as_of: str | None,
+) -> None:
     """List the versions of a dataset.
 
     The oldest comes first.
     """
     with call.open(readonly=True) as butler:
-        found = butler.versions(dataset_type, parse_data_id(butler.dimensions, data_id), run=run)
-    document = {"versions": [version_document(one) for one in found]}
-    call.answer(document, lambda: _show_versions(found))
+        universe = butler.dimensions
+        given = parse_data_id(universe, data_id)
+        found = butler.versions(dataset_type, given, run=run, as_of=parse_moment(as_of))
+    columns = ref_columns(universe, (one.ref for one in found))
+    rows = (
+        (*ref_values(one.ref, columns), *(of(one) for _, of in _VERSION_COLUMNS.values())) for one in found
+    )
+    answer.write(
+        {"versions": [version_document(one) for one in found]},
+        lambda: _show_versions(found),
+        row_batches(columns | {name: kind for name, (kind, _) in _VERSION_COLUMNS.items()}, rows),
+    )
+
+
+_VERSION_COLUMNS: Final[Mapping[str, tuple[str, Callable[[DatasetVersion], object]]]] = {
+    "committed": ("time", lambda one: one.committed),
+    "txid": ("str", lambda one: str(one.txid)),
+    "commit_seq": ("int", lambda one: one.commit_seq),
+    "size": ("int", lambda one: one.size),
+    "digest": ("str", lambda one: one.digest),
+    "destinations": ("str", lambda one: ",".join(one.destinations)),
+}
 
 
 def _place(ref: DatasetRef, known: list[DatasetVersion]) -> str:

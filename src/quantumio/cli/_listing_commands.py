@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from quantumio.cli._arguments import parse_data_id
-from quantumio.cli._call import Call, examples, on_repository
+from quantumio.cli._call import Call, examples
 from quantumio.cli._documents import collection_document, dataset_type_document
-from quantumio.cli._output import print_table, print_text
-from quantumio.model import Dimension, Region, Timespan
+from quantumio.cli._output import print_table
+from quantumio.cli._record_commands import data_ids, records
+from quantumio.cli._tables import TableAnswer, on_repository_with_table, row_batches
+from quantumio.model import Dimension
 
-__all__ = ["destinations", "ls"]
+if TYPE_CHECKING:
+    from quantumio.ports import CollectionRecord
+
+__all__ = ["collections", "destinations", "ls"]
 
 
 class _ListingGroup(click.Group):
@@ -38,35 +46,84 @@ def ls() -> None:
     """
 
 
-@ls.command("collections")
+@click.command(
+    "collections",
+    epilog=examples(
+        "quantumio collections",
+        "quantumio collections 'u/ada/*' --counts",
+    ),
+)
 @click.argument("pattern", default="*", metavar="[GLOB]")
-@on_repository
-def collections(call: Call, pattern: str) -> None:
-    """List collections: runs, tags, chains and calibrations."""
+@click.option("--counts", is_flag=True, help="Count the datasets that each has or finds.")
+@on_repository_with_table
+def collections(call: Call, answer: TableAnswer, pattern: str, counts: bool) -> None:
+    """List collections: runs, tags, chains and calibrations.
+
+    On a terminal what a chain searches stands beneath it, in order. Datasets are counted in their latest
+    versions: of a chain those that it finds.
+    """
     with call.open(readonly=True) as butler:
         found = butler.collections(pattern)
-    document = {"collections": [collection_document(record) for record in found]}
-    rows = [(record.name, str(record.kind), record.children) for record in found]
-    call.answer(document, lambda: print_table(("collection", "kind", "searches"), rows, fold=("searches",)))
+        every = butler.collections()
+        numbers = {one.name: butler.query(collections=[one.name]).count() for one in found} if counts else {}
+    documents = [collection_document(one) for one in found]
+    if counts:
+        documents = [one | {"datasets": numbers[str(one["name"])]} for one in documents]
+    more = {"datasets": "int"} if counts else {}
+    width = 3 + len(more)
+    rows = [
+        (one.name, str(one.kind), ", ".join(one.children), numbers.get(one.name))[:width] for one in found
+    ]
+
+    def show() -> None:
+        if sys.stdout.isatty():
+            tree = _tree(found, {record.name: record for record in every}, numbers)
+            print_table(("collection", "kind", *more), (row[: width - 1] for row in tree), right=more)
+        else:
+            print_table(("collection", "kind", "searches", *more), rows, right=more)
+
+    answer.write(
+        {"collections": documents},
+        show,
+        row_batches({"collection": "str", "kind": "str", "searches": "str", **more}, rows),
+    )
+
+
+def _tree(
+    found: Iterable[CollectionRecord], every: Mapping[str, CollectionRecord], numbers: Mapping[str, int]
+) -> Iterator[tuple[object, ...]]:
+    """Yield name, kind and count of collections; what a chain searches stands beneath it."""
+
+    def below(record: CollectionRecord, depth: int) -> Iterator[tuple[object, ...]]:
+        yield "  " * depth + record.name, str(record.kind), None if depth else numbers.get(record.name)
+        for child in record.children:
+            yield from below(every[child], depth + 1)
+
+    for record in found:
+        yield from below(record, 0)
 
 
 @ls.command("dataset-types")
-@on_repository
-def dataset_types(call: Call) -> None:
+@on_repository_with_table
+def dataset_types(call: Call, answer: TableAnswer) -> None:
     """List the registered dataset types."""
     with call.open(readonly=True) as butler:
         found = butler.dataset_types()
     document = {"dataset_types": [dataset_type_document(one) for one in found]}
     rows = [(one.name, one.storage_class, one.dimensions) for one in found]
-    call.answer(
+    answer.write(
         document,
         lambda: print_table(("dataset type", "storage class", "dimensions"), rows, fold=("dimensions",)),
+        row_batches(
+            {"dataset_type": "str", "storage_class": "str", "dimensions": "str"},
+            ((name, storage_class, ", ".join(keys)) for name, storage_class, keys in rows),
+        ),
     )
 
 
 @ls.command("dimensions")
-@on_repository
-def dimensions(call: Call) -> None:
+@on_repository_with_table
+def dimensions(call: Call, answer: TableAnswer) -> None:
     """List the dimensions and the relations between them.
 
     Dimensions are the keys that data IDs may have.
@@ -76,7 +133,16 @@ def dimensions(call: Call) -> None:
     document = {"dimensions": [_dimension_document(one) for one in found]}
     rows = [(one.name, one.key or "relation", one.requires, one.implies, _extent(one)) for one in found]
     headings = ("dimension", "type", "requires", "implies", "has")
-    call.answer(document, lambda: print_table(headings, rows, fold=("requires", "implies", "has")))
+    answer.write(
+        document,
+        lambda: print_table(headings, rows, fold=("requires", "implies", "has")),
+        row_batches(dict.fromkeys(headings, "str"), (_joined(row) for row in rows)),
+    )
+
+
+def _joined(row: Sequence[Any]) -> list[str]:
+    """Return texts of which lists are joined by commas."""
+    return [value if isinstance(value, str) else ", ".join(value) for value in row]
 
 
 def _dimension_document(dimension: Dimension) -> dict[str, object]:
@@ -99,69 +165,29 @@ def _extent(dimension: Dimension) -> list[str]:
     ]
 
 
-@ls.command("records")
-@click.argument("element")
-@click.argument("data_id", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--where", metavar="TEXT", help="Expression over dimensions and their metadata.")
-@on_repository
-def records(call: Call, element: str, data_id: tuple[str, ...], where: str | None) -> None:
-    """List the records of a dimension or relation.
-
-    ELEMENT is its name, such as visit.
-    """
-    with call.open(readonly=True) as butler:
-        given = parse_data_id(butler.dimensions, data_id)
-        found = butler.query_dimension_records(element, where=where, **given)
-        known = butler.dimensions.element(element)
-    document = {"element": element, "records": [_record_document(record) for record in found]}
-    used = {name for record in found for name, value in record.items() if value is not None}
-    columns = [name for name in (found[0] if found else known.record_keys) if name in used or not found]
-    rows = [[_shown(record[name]) for name in columns] for record in found]
-    numbers = [name for name in columns if found and isinstance(found[0][name], (int, float))]
-    call.answer(document, lambda: _show_records(columns, rows, numbers))
-
-
-def _record_document(record: dict[str, object]) -> dict[str, object]:
-    return {name: _field(value) for name, value in record.items()}
-
-
-def _field(value: object) -> object:
-    if isinstance(value, Timespan):
-        begin, end = value.begin, value.end
-        return [None if moment is None else f"{moment.isot}/tai" for moment in (begin, end)]
-    return str(value) if isinstance(value, Region) else value
-
-
-def _shown(value: object) -> object:
-    if not isinstance(value, Timespan):
-        return value
-    begin, end = value.begin, value.end
-    return f"{begin.isot if begin else '...'} to {end.isot if end else '...'} (TAI)"
-
-
-def _show_records(columns: list[str], rows: list[list[object]], numbers: list[str]) -> None:
-    print_table(columns, rows, right=numbers, fold=("region", "timespan"))
-    print_text(f"{len(rows)} {'record' if len(rows) == 1 else 'records'}")
-
-
 @click.command()
-@on_repository
-def destinations(call: Call) -> None:
+@on_repository_with_table
+def destinations(call: Call, answer: TableAnswer) -> None:
     """List the destinations of a repository.
 
     These are the places that a policy or --to can name.
     """
     with call.open(readonly=True) as butler:
         found = butler.destinations()
-    shown = [
+    rows = [
         (one.name, one.kind, ", ".join(f"{key}={value}" for key, value in one.options.items()))
         for one in found
     ]
+    headings = ("destination", "kind", "options")
     documents = [{"name": one.name, "kind": one.kind, "options": dict(one.options)} for one in found]
-    call.answer(
+    answer.write(
         {"destinations": documents},
-        lambda: print_table(("destination", "kind", "options"), shown, fold=("options",)),
+        lambda: print_table(headings, rows, fold=("options",)),
+        row_batches(dict.fromkeys(headings, "str"), rows),
     )
 
 
+ls.add_command(collections)
 ls.add_command(destinations)
+ls.add_command(records)
+ls.add_command(data_ids)

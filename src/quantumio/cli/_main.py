@@ -23,9 +23,10 @@ from quantumio.cli._dataset_commands import get, put
 from quantumio.cli._errors import EXIT_INTERRUPTED, report
 from quantumio.cli._garbage_command import gc
 from quantumio.cli._history_commands import delete, lineage
+from quantumio.cli._import_commands import import_
 from quantumio.cli._ingest_command import ingest
 from quantumio.cli._inspection_commands import show, versions
-from quantumio.cli._listing_commands import destinations, ls
+from quantumio.cli._listing_commands import collections, destinations, ls
 from quantumio.cli._moment_commands import diff, retention, snapshot
 from quantumio.cli._output import check_output, output_failure, reader_is_gone
 from quantumio.cli._policy_commands import policy
@@ -37,10 +38,10 @@ from quantumio.system import environment
 __all__ = ["main"]
 
 _SECTIONS: Final[dict[str, tuple[click.Command, ...]]] = {
-    "Repositories": (create, register, insert_dimension, status),
+    "Repositories": (create, register, insert_dimension, import_, status),
     "Datasets": (put, get, ingest, show, versions, lineage, delete),
     "Finding": (ls, query, snapshot, diff, destinations),
-    "Collections": (certify, decertify, associate, disassociate, chain, remove_collection),
+    "Collections": (collections, certify, decertify, associate, disassociate, chain, remove_collection),
     "Running": (run,),
     "Policies": (policy,),
     "Care": (pending, errors, flush, recover, fsck, scrub, retention, gc, upgrade),
@@ -78,6 +79,13 @@ class _QuantumioGroup(click.Group):
             rows = [(command.name or "", command.get_short_help_str(80)) for command in commands]
             with formatter.section(section):
                 formatter.write_dl([(name.ljust(width), text) for name, text in rows])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; click would end with 1 where the reader of its output is gone."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            return reader_is_gone()
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
         """Run, and end the process with the exit code of what went wrong, if anything did."""

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import click
 
-from quantumio.cli._arguments import data_id_text, names
-from quantumio.cli._call import Call, examples, on_repository
+from quantumio.cli._arguments import names
+from quantumio.cli._call import Call, examples
 from quantumio.cli._documents import ref_document
 from quantumio.cli._output import print_table, print_text
+from quantumio.cli._references import REF_HEADINGS, ref_cells
+from quantumio.cli._tables import TableAnswer, on_repository_with_table, ref_columns, ref_values, row_batches
 from quantumio.errors import InvalidInputError
-from quantumio.model import DatasetRef, format_bytes
+from quantumio.model import DatasetRef, DimensionUniverse, format_bytes
 from quantumio.ports import SnapshotRecord
 
 __all__ = ["diff", "retention", "snapshot"]
+
+_SPARE: Final = "spare"
 
 
 @click.command(
@@ -28,8 +34,10 @@ __all__ = ["diff", "retention", "snapshot"]
 @click.option("--at", type=int, metavar="N", help="Number of a commit or edit. Default: now.")
 @click.option("--note", default="", metavar="TEXT", help="What it is for.")
 @click.option("--remove", is_flag=True, help="Give up the snapshot of this name.")
-@on_repository
-def snapshot(call: Call, name: str | None, at: int | None, note: str, remove: bool) -> None:
+@on_repository_with_table
+def snapshot(
+    call: Call, answer: TableAnswer, name: str | None, at: int | None, note: str, remove: bool
+) -> None:
     """Name this moment, or list the moments that have names.
 
     What there is at a moment that has a name is not deleted.
@@ -45,55 +53,79 @@ def snapshot(call: Call, name: str | None, at: int | None, note: str, remove: bo
             return
         else:
             found = [butler.snapshot(name, at=at, note=note)]
-    rows = [(one.name, one.seq, _created(one), one.note) for one in found]
-    call.answer(
+    answer.write(
         {"snapshots": [_document(one) for one in found]},
-        lambda: print_table(("name", "moment", "created", "note"), rows, right=("moment",), fold=("note",)),
+        lambda: print_table(
+            ("name", "moment", "created (UTC)", "note"),
+            [(one.name, one.seq, _created(one), one.note) for one in found],
+            right=("moment",),
+            fold=("note",),
+        ),
+        row_batches(
+            {"name": "str", "moment": "int", "created": "time", "note": "str"},
+            [(one.name, one.seq, _created(one), one.note) for one in found],
+        ),
     )
 
 
 def _document(one: SnapshotRecord) -> dict[str, object]:
-    return {"name": one.name, "moment": one.seq, "created": _created(one), "note": one.note}
+    return {"name": one.name, "moment": one.seq, "created": _created(one).isoformat(), "note": one.note}
 
 
-def _created(one: SnapshotRecord) -> str:
-    return datetime.fromtimestamp(one.created_ns // 10**9, tz=UTC).isoformat()
+def _created(one: SnapshotRecord) -> datetime:
+    return datetime.fromtimestamp(one.created_ns // 10**9, tz=UTC)
 
 
 @click.command(epilog=examples("quantumio diff paper/DR1", "quantumio diff paper/DR1 paper/DR2"))
 @click.argument("before")
 @click.argument("after", required=False)
-@on_repository
-def diff(call: Call, before: str, after: str | None) -> None:
+@on_repository_with_table
+def diff(call: Call, answer: TableAnswer, before: str, after: str | None) -> None:
     """Tell which datasets are there at one moment only.
 
     BEFORE and AFTER are names of snapshots, or numbers of commits; without AFTER it is now.
     """
     with call.open(readonly=True) as butler:
         found = butler.diff(_moment(before), None if after is None else _moment(after))
+        universe = butler.dimensions
     document = {
         "before": found.before,
         "after": found.after,
         "added": [ref_document(ref) for ref in found.added],
         "removed": [ref_document(ref) for ref in found.removed],
     }
-    rows = [
-        *(("added", *_cells(ref)) for ref in found.added),
-        *(("removed", *_cells(ref)) for ref in found.removed),
-    ]
+    changes = [("added", ref) for ref in found.added] + [("removed", ref) for ref in found.removed]
+    _write_refs(
+        answer,
+        document,
+        "change",
+        changes,
+        universe,
+        f"{len(found.added)} added, {len(found.removed)} removed.",
+    )
+
+
+def _write_refs(
+    answer: TableAnswer,
+    document: Mapping[str, object],
+    heading: str,
+    refs: Sequence[tuple[str, DatasetRef]],
+    universe: DimensionUniverse,
+    summary: str,
+) -> None:
+    """Write datasets, each behind a word; for people without those that nothing happens to."""
+    columns = ref_columns(universe, (ref for _, ref in refs))
 
     def show() -> None:
-        print_table(("", *_HEADINGS), rows, right=("version",), fold=("data ID", "run"))
-        print_text(f"{len(found.added)} added, {len(found.removed)} removed.")
+        rows = ((word, *ref_cells(ref)) for word, ref in refs if word != _SPARE)
+        print_table((heading, *REF_HEADINGS), rows, right=("version",), fold=("data ID", "run"))
+        print_text(summary)
 
-    call.answer(document, show)
-
-
-_HEADINGS = ("dataset type", "data ID", "run", "version")
-
-
-def _cells(ref: DatasetRef) -> tuple[object, ...]:
-    return ref.dataset_type.name, data_id_text(ref.data_id), ref.run, ref.version
+    answer.write(
+        document,
+        show,
+        row_batches({heading: "str", **columns}, ((word, *ref_values(ref, columns)) for word, ref in refs)),
+    )
 
 
 def _moment(text: str) -> int | str:
@@ -115,9 +147,10 @@ def _moment(text: str) -> int | str:
 )
 @click.option("--younger-than", type=float, metavar="DAYS", help="Keep what was committed since.")
 @click.option("--delete", "really", is_flag=True, help="Do it; without, only tell what would be done.")
-@on_repository
+@on_repository_with_table
 def retention(
     call: Call,
+    answer: TableAnswer,
     dataset_types: tuple[str, ...],
     collections: tuple[str, ...],
     keep_last: int | None,
@@ -140,6 +173,7 @@ def retention(
             younger_than=since,
             dry_run=not really,
         )
+        universe = butler.dimensions
     document = {
         "dry_run": done.dry_run,
         "datasets": [ref_document(ref) for ref in done.refs],
@@ -147,11 +181,12 @@ def retention(
         "objects": done.objects,
         "size": done.nbytes,
     }
-
-    def show() -> None:
-        rows = [_cells(ref) for ref in done.refs]
-        print_table(_HEADINGS, rows, right=("version",), fold=("data ID", "run"))
-        verb = "Would delete" if done.dry_run else "Deleted"
-        print_text(f"{verb} {len(done.refs)} ({format_bytes(done.nbytes)}); spared {len(done.spared)}.")
-
-    call.answer(document, show)
+    verb = "Would delete" if done.dry_run else "Deleted"
+    _write_refs(
+        answer,
+        document,
+        "what",
+        [("delete", ref) for ref in done.refs] + [(_SPARE, ref) for ref in done.spared],
+        universe,
+        f"{verb} {len(done.refs)} ({format_bytes(done.nbytes)}); spared {len(done.spared)}.",
+    )

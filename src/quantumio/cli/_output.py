@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
+import io
 import json
+import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import chain, islice
 from math import isfinite
 from shutil import get_terminal_size
 from typing import Final
@@ -15,6 +19,7 @@ from quantumio.errors import DestinationError, ErrorKind
 
 __all__ = [
     "check_output",
+    "json_pieces",
     "json_text",
     "output_failure",
     "print_json",
@@ -22,19 +27,29 @@ __all__ = [
     "print_table",
     "print_text",
     "printable",
+    "printable_lines",
     "reader_is_gone",
+    "write_json",
 ]
 
 _EXIT_READER_GONE: Final = 141
 """What shells expect of a process whose reader went away: 128 + SIGPIPE."""
 
 _GAP: Final = 2
+_TOGETHER: Final = 1000
+"""Rows of a table that are looked at together."""
+
+_OBEYED: Final = re.compile(r"[^\x00-\x7e]")
+"""Characters among which are those that JSON need not escape, and terminals may obey."""
+
 _FOLDED: Final = (8, 24)
 """Least width of a column that is folded: as its longest word, within these."""
 
 
 def check_output() -> None:
     """Refuse to begin where standard output is closed, before anything is changed.
+
+    Characters that its encoding has not are written as escapes.
 
     Raises
     ------
@@ -45,6 +60,8 @@ def check_output() -> None:
         raise DestinationError(
             "standard output is closed", hint="send it to /dev/null if nobody is to read it"
         )
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def reader_is_gone() -> int:
@@ -71,17 +88,61 @@ def output_failure(error: OSError) -> Exception:
 
 def print_json(document: object) -> None:
     """Write one JSON document to standard output."""
-    print_text(json_text(document))
+    write_json(f"{json_text(document)}\n")
+
+
+def write_json(text: str) -> None:
+    """Write a piece of a JSON document to standard output, with escapes for what its encoding has not."""
+    if codecs.lookup(sys.stdout.encoding).name != "utf-8":
+        text = _OBEYED.sub(lambda match: json.dumps(match[0])[1:-1], text)
+    sys.stdout.write(text)
 
 
 def json_text(document: object) -> str:
-    """Return a document as JSON: moments as ISO 8601, and what JSON has not (NaN, infinity) as text."""
-    return json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+    """Return a document as JSON: moments as ISO 8601, and what JSON has not (NaN, infinity) as text.
+
+    Characters that a terminal may obey are escaped, as JSON itself asks of some of them alone.
+    """
+    text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+    return _OBEYED.sub(lambda match: _json_escape(match[0]), text)
+
+
+def _json_escape(char: str) -> str:
+    return char if char.isprintable() else json.dumps(char)[1:-1]
+
+
+def json_pieces(items: Iterable[tuple[str, object]]) -> Iterator[str]:
+    """Yield a JSON document piece by piece: an iterator among its values becomes a list, item by item.
+
+    It reads as `json_text` of the whole would, without all of it in memory.
+    """
+    begin = "{"
+    for name, value in items:
+        yield f"{begin}\n  {json_text(name)}: "
+        begin = ","
+        if not isinstance(value, Iterator):
+            yield _indented(value, "  ")
+            continue
+        opened = "["
+        for one in value:
+            yield f"{opened}\n    {_indented(one, '    ')}"
+            opened = ","
+        yield "[]" if opened == "[" else "\n  ]"
+    yield "{}" if begin == "{" else "\n}"
+
+
+def _indented(document: object, by: str) -> str:
+    return json_text(document).replace("\n", f"\n{by}")  # texts in JSON have no line ends of their own
 
 
 def print_text(text: str) -> None:
-    """Write text and a line end to standard output."""
-    sys.stdout.write(f"{text}\n")
+    """Write lines of text to standard output, with control characters escaped."""
+    sys.stdout.write(f"{printable_lines(text)}\n")
+
+
+def printable_lines(text: str) -> str:
+    """Return text with control characters escaped, except for the ends of its lines."""
+    return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
 
 
 def print_table(
@@ -90,8 +151,11 @@ def print_table(
     *,
     right: Iterable[str] = (),
     fold: Iterable[str] = (),
-) -> None:
+) -> int:
     """Write a table: aligned columns, which programs can cut in a pipe and which fit a terminal.
+
+    Any number of rows takes little memory: those of the first thousand say how wide the columns are, and on
+    a terminal each thousand has the headings above it.
 
     Parameters
     ----------
@@ -104,37 +168,62 @@ def print_table(
     fold
         Headings of the columns that may be folded on a narrow terminal. Where that is not enough, each row
         is written as a list.
+
+    Returns
+    -------
+    int
+        How many rows there were.
     """
-    cells = [[_cell(value) for value in row] for row in rows]
-    widths = [
-        max(len(heading), *(len(row[index]) for row in cells)) if cells else len(heading)
-        for index, heading in enumerate(headings)
-    ]
+    cells = ([_cell(value) for value in row] for row in rows)
+    first = list(islice(cells, _TOGETHER))
     if not sys.stdout.isatty():
-        _print_aligned(headings, cells, widths, set(right))
-        return
-    least = [
-        min(width, _longest_word([row[index] for row in cells])) if heading in fold else width
-        for index, (heading, width) in enumerate(zip(headings, widths, strict=True))
+        return _print_aligned(headings, first, cells, set(right))
+    total = 0
+    part = first
+    while part or not total:
+        _draw_rows(headings, part, set(right), set(fold), follows=total > 0)
+        total += len(part)
+        if len(part) < _TOGETHER:
+            break
+        part = list(islice(cells, _TOGETHER))
+    return total
+
+
+def _widths(headings: Sequence[str], cells: list[list[str]]) -> list[int]:
+    return [
+        max([len(heading), *(len(row[index]) for row in cells)]) for index, heading in enumerate(headings)
     ]
-    if sum(least) + _GAP * (len(least) - 1) <= _columns():
-        _draw(headings, cells, least, set(right), set(fold))
-        return
-    for number, row in enumerate(cells):
-        if number:
-            print_text("")
-        _draw_pairs({heading: text for heading, text in zip(headings, row, strict=True) if text}, "")
 
 
 def _print_aligned(
-    headings: Sequence[str], cells: list[list[str]], widths: list[int], right: set[str]
-) -> None:
-    for row in (headings, *cells):
+    headings: Sequence[str], first: list[list[str]], more: Iterable[list[str]], right: set[str]
+) -> int:
+    widths = _widths(headings, first)
+    total = -1
+    for row in chain((headings,), first, more):
         columns = [
             text.rjust(width) if heading in right else text.ljust(width)
             for text, width, heading in zip(row, widths, headings, strict=True)
         ]
         print_text((" " * _GAP).join(columns).rstrip())
+        total += 1
+    return total
+
+
+def _draw_rows(
+    headings: Sequence[str], cells: list[list[str]], right: set[str], fold: set[str], *, follows: bool
+) -> None:
+    least = [
+        min(width, _longest_word([row[index] for row in cells])) if heading in fold else width
+        for index, (heading, width) in enumerate(zip(headings, _widths(headings, cells), strict=True))
+    ]
+    if sum(least) + _GAP * (len(least) - 1) <= _columns():
+        _draw(headings, cells, least, right, fold)
+        return
+    for number, row in enumerate(cells):
+        if number or follows:
+            print_text("")
+        _draw_pairs({heading: text for heading, text in zip(headings, row, strict=True) if text}, "")
 
 
 def print_pairs(pairs: Mapping[str, object], *, title: str = "") -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from quantumio.cli._arguments import data_id_text, names, parse_bind, parse_data_id, split_pairs
-from quantumio.cli._call import Call, examples, on_repository
+from quantumio.cli._call import Call, as_of_option, examples
 from quantumio.cli._documents import short_digest
-from quantumio.cli._output import json_text, print_json, print_table, print_text
-from quantumio.errors import InvalidInputError
+from quantumio.cli._output import print_table, print_text
+from quantumio.cli._tables import TableAnswer, on_repository_with_table
+from quantumio.cli._times import parse_moment
 from quantumio.model import DimensionUniverse, format_bytes
 from quantumio.ports import DATASET_COLUMNS
 
@@ -24,18 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["query"]
 
-_END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
-"""Mark at the end of an Arrow IPC stream."""
 _NO_DIMENSIONS: Final = ("dataset_type", *DATASET_COLUMNS)
-_FORMATS: Final = ("table", "json", "csv", "arrow", "votable")
-_FORMAT_OF_ENDING: Final = {
-    ".csv": "csv",
-    ".json": "json",
-    ".arrow": "arrow",
-    ".arrows": "arrow",
-    ".vot": "votable",
-    ".xml": "votable",
-}
+_HEADINGS: Final = {"committed": "committed (UTC)"}
 
 
 @click.command(
@@ -43,6 +31,8 @@ _FORMAT_OF_ENDING: Final = {
         "quantumio query calexp visit=33",
         'quantumio query calexp -c u/ada,u/bob --where "visit > 100 AND seq_num < 60" --order-by -visit',
         "quantumio query source --format votable -o sources.xml",
+        "quantumio query raw --columns exposure,detector,t_min,s_region --format csv",
+        "quantumio query calexp --as-of paper/DR1",
     )
 )
 @click.argument("arguments", nargs=-1, metavar="[DATASET_TYPE]... [KEY=VALUE]...")
@@ -72,17 +62,18 @@ _FORMAT_OF_ENDING: Final = {
     show_default=True,
     help="Which versions.",
 )
+@as_of_option
 @click.option(
-    "--format",
-    "format_",
-    type=click.Choice(_FORMATS),
-    help="What to write. Default: table; of a file what its ending says.",
+    "--columns",
+    multiple=True,
+    metavar="NAMES",
+    help="Columns of the table, in order, with commas; also s_region, t_min, t_max and t_exptime.",
 )
-@click.option("-o", "--output", metavar="FILE", help="Write to this file instead of standard output.")
 @click.option("-l", "--long", is_flag=True, help="With ID, digest and time of the commit.")
-@on_repository
+@on_repository_with_table
 def query(
     call: Call,
+    answer: TableAnswer,
     arguments: tuple[str, ...],
     where: str | None,
     bind: tuple[str, ...],
@@ -90,19 +81,17 @@ def query(
     order_by: tuple[str, ...],
     limit: int | None,
     versions: str,
-    format_: str | None,
-    output: str | None,
+    as_of: str | None,
+    columns: tuple[str, ...],
     long: bool,
 ) -> None:
     """Look for datasets.
 
     DATASET_TYPE is a name or a glob (quote it for the shell), KEY=VALUE a value that all matches have. The
-    formats for programs carry all columns: csv, json, arrow (an IPC stream), votable (IVOA).
+    formats for programs carry all columns: csv, jsonl (JSON lines), arrow (an IPC stream), votable (IVOA).
     """
-    from quantumio.cli._dataset_files import write_file
-
     dataset_types, pairs = split_pairs(arguments)
-    chosen = _format(call, format_, output)
+    chosen = names(columns)
     with call.open(readonly=True) as butler:
         found = butler.query(
             dataset_types or "*",
@@ -112,112 +101,116 @@ def query(
             order_by=names(order_by) or (),
             limit=limit,
             versions=versions,
+            as_of=parse_moment(as_of),
             **parse_data_id(butler.dimensions, pairs),
         )
+        rest = _batches(found, chosen, is_one=len(call.roots) == 1)
+        batches = chain([next(rest)], rest)  # what is wrong with the query shows before anything is written
         universe = butler.dimensions
-        if chosen == "table":
-            _show(found, universe, long=long)
-            return
-        if chosen == "json" and output is None:
-            print_json(_document(found, universe))
-            return
-        data = _encoded(found, universe, chosen)
-    if output is None:
-        sys.stdout.buffer.write(data)
-        return
-    size = write_file(output, [data])
-    call.answer(
-        {"file": output, "format": chosen, "size": size},
-        lambda: print_text(f"Wrote {output} ({format_bytes(size)})."),
-    )
-
-
-def _format(call: Call, format_: str | None, output: str | None) -> str:
-    """Return what is to be written.
-
-    Raises
-    ------
-    InvalidInputError
-        A file's ending says nothing, or the format is not for where it would go.
-    """
-    if output is not None:
-        chosen = format_ or _FORMAT_OF_ENDING.get(Path(output).suffix.lower())
-        if chosen is None or chosen == "table":
-            endings = ", ".join(_FORMAT_OF_ENDING)
-            raise InvalidInputError(
-                f"{output}: its ending says no format of a reference table",
-                hint=f"use {endings}, or --format",
+        if chosen is None:
+            answer.write(
+                _document(_datasets(batches, universe)), lambda: _show(batches, universe, long=long), batches
             )
-        return chosen
-    if call.as_json:
-        return "json"
-    if format_ == "arrow" and sys.stdout.isatty():
-        raise InvalidInputError(
-            "an Arrow stream is not for a terminal", hint="name a file: -o matches.arrows"
-        )
-    return format_ or "table"
+        else:
+            answer.write(_document(_records(batches)), lambda: _show_columns(batches), batches)
 
 
-def _encoded(found: Query, universe: DimensionUniverse, chosen: str) -> bytes:
-    """Return the matches as the bytes of a file."""
-    if chosen == "votable":
-        return str(found.table("votable")).encode()
-    if chosen == "json":
-        return f"{json_text(_document(found, universe))}\n".encode()
-    table: Any = found.table("arrow")
-    if chosen == "arrow":
-        # An IPC stream is its messages one behind the other; the table writes them itself, so that this
-        # room need not know the library.
-        messages = [table.schema.serialize(), *(batch.serialize() for batch in table.to_batches())]
-        return b"".join([*map(bytes, messages), _END_OF_STREAM])
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, table.column_names, lineterminator="\n")
-    writer.writeheader()
-    for row in table.to_pylist():
-        writer.writerow(row | {"committed": row["committed"].isoformat()})
-    return text.getvalue().encode()
+def _batches(found: Query, columns: Sequence[str] | None, *, is_one: bool) -> Iterator[Any]:
+    """Yield the matches as batches of one schema, at least one.
+
+    Repositories differ in their dimensions: of several the whole table is made, which has those of all.
+    """
+    from quantumio.formats import table_batches
+
+    came = False
+    for batch in found.batches(columns) if is_one else ():
+        came = True
+        yield batch
+    if not came:
+        yield from table_batches(found.table("arrow", columns))
 
 
-def _rows(found: Query, universe: DimensionUniverse) -> tuple[list[str], list[dict[str, Any]]]:
-    """Return the names of the dimensions of the matches, in their order, and the matches."""
-    table: Any = found.table("arrow")
-    return list(universe.sort(set(table.column_names) - set(_NO_DIMENSIONS))), table.to_pylist()
+def _records(batches: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of batches as mappings."""
+    from quantumio.formats import batch_rows
+
+    for batch in batches:
+        column_names = batch.schema.names
+        for row in batch_rows(batch):
+            yield dict(zip(column_names, row, strict=True))
 
 
-def _document(found: Query, universe: DimensionUniverse) -> dict[str, object]:
-    dimensions, rows = _rows(found, universe)
-    return {"count": len(rows), "datasets": [_dataset(row, dimensions) for row in rows]}
+def _document(datasets: Iterator[dict[str, Any]]) -> Iterator[tuple[str, object]]:
+    count = 0
+
+    def counted() -> Iterator[dict[str, Any]]:
+        nonlocal count
+        for count, dataset in enumerate(datasets, 1):  # noqa: B007  told behind them
+            yield dataset
+
+    yield "datasets", counted()
+    yield "count", count
 
 
-def _dataset(row: Mapping[str, Any], dimensions: list[str]) -> dict[str, object]:
-    document = {name: row[name] for name in _NO_DIMENSIONS}
-    return document | {"data_id": _data_id(row, dimensions), "destinations": row["destinations"].split(",")}
+def _datasets(batches: Iterable[Any], universe: DimensionUniverse) -> Iterator[dict[str, Any]]:
+    for row in _records(batches):
+        document = {name: row[name] for name in _NO_DIMENSIONS}
+        destinations = row["destinations"].split(",") if row["destinations"] else []
+        yield document | {"data_id": _data_id(row, universe), "destinations": destinations}
 
 
-def _show(found: Query, universe: DimensionUniverse, *, long: bool) -> None:
-    dimensions, rows = _rows(found, universe)
+def _show(batches: Iterable[Any], universe: DimensionUniverse, *, long: bool) -> None:
     more = ("committed", "digest", "id") if long else ()
-    shown: dict[str, Callable[[Any], object]] = {"size": format_bytes, "digest": short_digest}
     names_ = ("run", "version", "size", "destinations", *more)
-    print_table(
-        ("dataset type", "data ID", *names_),
-        [
+    count = print_table(
+        ("dataset type", "data ID", *(_HEADINGS.get(name, name) for name in names_)),
+        (
             (
                 row["dataset_type"],
-                data_id_text(_data_id(row, dimensions)),
-                *(shown.get(name, _same)(row[name]) for name in names_),
+                data_id_text(_data_id(row, universe)),
+                *(_shown(name, row[name]) for name in names_),
             )
-            for row in rows
-        ],
+            for row in _records(batches)
+        ),
         right=("version", "size"),
         fold=("dataset type", "data ID", "run", "destinations"),
     )
-    print_text(f"{len(rows)} {'dataset' if len(rows) == 1 else 'datasets'}")
+    _show_count(count)
 
 
-def _data_id(row: Mapping[str, Any], dimensions: list[str]) -> dict[str, object]:
-    return {name: row[name] for name in dimensions if row[name] is not None}
+def _show_columns(batches: Iterator[Any]) -> None:
+    from quantumio.formats import batch_rows
+
+    first = next(batches)
+    headings = first.schema.names
+    numbers = [field.name for field in first.schema if str(field.type) in ("int64", "double")]
+    rows = (
+        [
+            value if name == "digest" else _shown(name, value)
+            for name, value in zip(headings, row, strict=True)
+        ]
+        for batch in chain((first,), batches)
+        for row in batch_rows(batch)
+    )
+    _show_count(print_table(headings, rows, right=numbers, fold=[*set(headings) - set(numbers)]))
 
 
-def _same(value: object) -> object:
-    return value
+def _show_count(count: int) -> None:
+    print_text(f"{count} {'dataset' if count == 1 else 'datasets'}")
+
+
+def _shown(name: str, value: Any) -> object:
+    """Return a value of a column as people read it."""
+    shown = _SHOWN.get(name)
+    return value if shown is None or value is None else shown(value)
+
+
+_SHOWN: Final[Mapping[str, Callable[[Any], object]]] = {
+    "size": format_bytes,
+    "digest": short_digest,
+    "committed": lambda text: text[:19].replace("T", " "),
+}
+
+
+def _data_id(row: Mapping[str, Any], universe: DimensionUniverse) -> dict[str, object]:
+    return {name: row[name] for name in universe if row.get(name) is not None}

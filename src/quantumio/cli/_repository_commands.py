@@ -155,7 +155,8 @@ def insert_dimension(call: Call, element: str, records: tuple[str, ...]) -> None
         new = butler.insert_dimension(element, rows)
     document = {"element": element, "new": new, "known": len(rows) - new}
     rest = f"; {len(rows) - new} were there already" if new < len(rows) else ""
-    call.answer(document, lambda: print_text(f"Inserted {new} records of {element}{rest}."))
+    records_ = "record" if new == 1 else "records"
+    call.answer(document, lambda: print_text(f"Inserted {new} {records_} of {element}{rest}."))
 
 
 @click.command()

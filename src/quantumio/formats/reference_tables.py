@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["column_batch", "reference_table"]
+
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML has no way to write."""
 
 FORMS = ("arrow", "astropy", "pandas", "polars", "numpy", "votable")
 
@@ -25,7 +29,7 @@ def reference_table(batches: Iterable[object], form: str, droppable: Collection[
         Arrow record batches, at least one; a column that one of them lacks has no values there.
     form
         ``arrow``, ``astropy``, ``pandas``, ``polars``, ``numpy``, or ``votable``: a VOTable 1.4 document
-        (IVOA), as text.
+        (IVOA), as text; what XML cannot hold is the replacement character (U+FFFD) there.
     droppable
         Columns that are left out where there are rows, and none of them has a value of it.
 
@@ -63,11 +67,18 @@ def column_batch(columns: Mapping[str, tuple[str, Sequence[object]]]) -> object:
     Parameters
     ----------
     columns
-        Name to kind (``str`` or ``int``) and values; None where a row has none.
+        Name to kind (``str``, ``int``, ``float``, ``bool``, or ``time`` of datetimes with a time zone) and
+        values; None where a row has none.
     """
     import pyarrow as pa
 
-    types = {"str": pa.string(), "int": pa.int64()}
+    types = {
+        "str": pa.string(),
+        "int": pa.int64(),
+        "float": pa.float64(),
+        "bool": pa.bool_(),
+        "time": pa.timestamp("us", tz="UTC"),
+    }
     arrays = [pa.array(values, types[kind]) for kind, values in columns.values()]
     return pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
@@ -89,7 +100,8 @@ def _votable(table: pa.Table) -> str:
             columns[name] = MaskedColumn(column.fill_null(0).to_numpy(), mask=missing)
         else:  # VOTable has no timestamp: IVOA DALI writes moments as ISO 8601 text
             values = ["" if value is None else value for value in column.to_pylist()]
-            texts = [value.isoformat() if hasattr(value, "isoformat") else value for value in values]
+            texts = [value.isoformat() if hasattr(value, "isoformat") else str(value) for value in values]
+            texts = [_NOT_IN_XML.sub("\ufffd", text) for text in texts]
             columns[name] = Column(texts, dtype=str)
     document = io.BytesIO()
     from_table(Table(columns)).to_xml(document)

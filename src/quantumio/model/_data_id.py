@@ -103,7 +103,7 @@ def check_data_id_value(universe: DimensionUniverse, name: str, value: object) -
     else:
         hint = f"{name} relates dimensions; use {', '.join(dimension.requires)}"
     raise InvalidInputError(
-        f"{value!r} ({type(value).__name__}) is no value of dimension {name!r}",
+        f"{value!r:.80} ({type(value).__name__}) is no value of dimension {name!r}",
         hint=hint,
         kind=ErrorKind.DATA_ID,
     )

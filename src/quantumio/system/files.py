@@ -19,7 +19,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -55,6 +55,7 @@ __all__ = [
     "status",
     "temporary_name",
     "write_new",
+    "write_over",
     "write_text_new",
     "write_unshared",
 ]
@@ -258,7 +259,7 @@ def fsync_directories(directories: Iterable[Path]) -> None:
             os.close(descriptor)
 
 
-def write_new(path: Path, chunks: Sequence[Buffer], *, mode: int = 0o644) -> None:
+def write_new(path: Path, chunks: Iterable[Buffer], *, mode: int = 0o644) -> None:
     """Write a file that did not exist: whole and fsynced, or absent.
 
     The name is durable once its directory is fsynced (`fsync_directories`), which the caller does once
@@ -272,17 +273,43 @@ def write_new(path: Path, chunks: Sequence[Buffer], *, mode: int = 0o644) -> Non
         Anything else, e.g. a full disk; nothing is left behind.
     """
     temporary = path.with_name(temporary_name())
+    _write_temporary(temporary, chunks, mode)
+    try:
+        _link(temporary, path)
+    finally:
+        _unlink(temporary)
+
+
+def write_over(path: Path, chunks: Iterable[Buffer], *, mode: int = 0o644) -> None:
+    """Write a file, also in the place of one that exists: whole and fsynced, or as it was.
+
+    Raises
+    ------
+    OSError
+        E.g. a full disk; nothing is left behind.
+    """
+    temporary = path.with_name(temporary_name())
+    _write_temporary(temporary, chunks, mode)
+    try:
+        _rename(temporary, path)
+    except BaseException:
+        _unlink(temporary)
+        raise
+
+
+def _write_temporary(path: Path, chunks: Iterable[Buffer], mode: int) -> None:
+    """Write a file under a name of its own, fsynced, or leave none."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = _create(temporary, flags, mode)
+    descriptor = _create(path, flags, mode)
     try:
         try:
             _write_all(descriptor, chunks)
             _fsync(descriptor)
         finally:
             os.close(descriptor)
-        _link(temporary, path)
-    finally:
-        _unlink(temporary)
+    except BaseException:
+        _unlink(path)
+        raise
 
 
 def write_unshared(path: Path, chunks: Iterable[Buffer], *, mode: int = 0o644) -> str:
@@ -325,7 +352,7 @@ def _pieces(chunks: Iterable[Buffer]) -> Iterator[bytes]:
             yield bytes(whole[start : start + _COPY_BYTES])
 
 
-def _write_all(descriptor: int, chunks: Sequence[Buffer]) -> None:
+def _write_all(descriptor: int, chunks: Iterable[Buffer]) -> None:
     for chunk in chunks:
         view = memoryview(chunk)
         remaining = view.cast("B") if view.nbytes else memoryview(b"")

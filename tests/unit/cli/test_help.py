@@ -74,9 +74,9 @@ PYTHON = {
         {"run", "key", "format_"},
     ),  # of its context and of its file
     "get": (Butler.get, {"format_"}),
-    "ingest": (Butler.ingest, {"pattern", "list_"}),
-    "versions": (Butler.versions, set()),
-    "query": (Butler.query, {"format_", "long"}),
+    "ingest": (Butler.ingest, {"pattern", "list_", "table"}),
+    "versions": (Butler.versions, {"format_"}),
+    "query": (Butler.query, {"format_", "long", "columns"}),  # of its table
     "certify": (Butler.certify, {"collections"}),
     "decertify": (Butler.decertify, set()),
     "associate": (Butler.associate, {"collections"}),
@@ -85,9 +85,12 @@ PYTHON = {
     "insert-dimension": (Butler.insert_dimension, set()),
     "policy explain": (Butler.explain_put, set()),
     "run": (Pipeline.run, {"dry_run", "register_dataset_types"}),
-    "ls records": (Butler.query_dimension_records, set()),
-    "ls collections": (Butler.collections, set()),
-    "ls dataset-types": (Butler.dataset_types, set()),
+    "ls records": (Butler.query_dimension_records, {"format_", "order_by", "limit", "columns"}),
+    "ls data-ids": (Butler.query_data_ids, {"format_", "order_by", "limit"}),
+    "ls collections": (Butler.collections, {"format_", "counts"}),
+    "ls dataset-types": (Butler.dataset_types, {"format_"}),
+    "import dimensions": (Butler.import_dimensions, set()),
+    "import datasets": (Butler.import_datasets, set()),
     "status": (Butler.status, set()),
 }
 
@@ -105,8 +108,9 @@ def test_names_of_commands_are_those_of_methods():
     owners = (Butler, DataContext, Pipeline, Plan)
     spelled = {name.replace("-", "_") for name in main.commands}
     other = {name for name in spelled if not any(hasattr(owner, name) for owner in owners)}
-    # `register` is register_dataset_type, `policy explain` explain_put; the rest shows what Python prints.
-    assert other == {"register", "show", "ls", "policy"}
+    # `register` is register_dataset_type, `policy explain` explain_put, `import datasets` import_datasets;
+    # the others show what Python prints.
+    assert other == {"register", "show", "ls", "policy", "import"}
 
 
 def test_version_is_that_of_the_package(command):

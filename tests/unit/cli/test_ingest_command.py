@@ -3,8 +3,12 @@
 import json
 import shutil
 
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 
 
 @pytest.fixture
@@ -120,4 +124,54 @@ def test_one_bad_file_keeps_all_out(quantumio, frames):
     )
     assert done.exit_code == 7
     assert frames[1].name in done.stderr
+    assert exposures(quantumio) == []
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "arrow", "ecsv"])
+def test_table_of_files_is_ingested_and_does_nothing_again(quantumio, frames, tmp_path, ending):
+    path = tmp_path / f"files.{ending}"
+    columns = {"exposure": [1, 2, 33], "uri": [str(one) for one in frames]}
+    match ending:
+        case "csv":
+            path.write_text(
+                "exposure,uri\n" + "".join(f"{n},{one}\n" for n, one in zip(*columns.values(), strict=True))
+            )
+        case "parquet":
+            pa.parquet.write_table(pa.table(columns), path)
+        case "arrow":
+            pa.feather.write_feather(pa.table(columns), path, compression="uncompressed")
+        case "ecsv":
+            Table(columns).write(path)
+    arguments = ("ingest", "raw", "instrument=ST8", "detector=0", "--table", path, "--run", "raw/n1")
+    done = quantumio(*arguments, "--json").document
+    assert (done["run"], done["rows"], done["resumed"]) == ("raw/n1", 3, 0)
+    assert exposures(quantumio) == [1, 2, 33]
+    assert "3 were there already, from an ingest of the same table." in quantumio(*arguments).lines
+    quantumio(*arguments, "--token", "again")
+    found = quantumio("query", "raw", "--json").document["datasets"]
+    assert [one["version"] for one in found] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "named"),
+    [
+        (["raw", "--table", "nothing.csv"], 3, "nothing.csv"),
+        (["raw", "--table", "files.xls"], 2, "files.xls"),
+        (["raw", "--table", "damaged.parquet"], 7, "damaged.parquet"),
+        (["raw", "detector=0", "--table", "files.csv"], 2, "instrument"),
+        (["raw", "instrument=ST8", "detector=0", "--table", "files.csv"], 3, "nothing.fits"),
+        (["one.fits", "raw", "--table", "files.csv"], 2, "names all files itself"),
+        (["raw", "--pattern", "{exposure}", "--table", "files.csv"], 2, "names all files itself"),
+        (["raw", "--token", "again"], 2, "--token"),
+        (["nope", "--table", "files.csv"], 3, "nope"),
+    ],
+)
+def test_tables_that_cannot_be_ingested_are_refused(quantumio, tmp_path, monkeypatch, arguments, code, named):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "files.csv").write_text("exposure,uri\n1,nothing.fits\n")
+    (tmp_path / "files.xls").write_text("exposure,uri\n1,nothing.fits\n")
+    (tmp_path / "damaged.parquet").write_bytes(b"PAR1")
+    done = quantumio("ingest", *arguments, "--run", "raw/n1", "--json", fails=True)
+    assert done.exit_code == code
+    assert named in done.error["message"]
     assert exposures(quantumio) == []

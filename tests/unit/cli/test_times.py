@@ -7,7 +7,7 @@ from astropy.time import Time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantumio.cli._times import parse_timespan
+from quantumio.cli._times import moment_texts, parse_moment, parse_timespan
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import Timespan, tai_ns
 
@@ -46,3 +46,36 @@ def test_what_is_no_moment_is_refused_by_name(text):
 def test_end_before_begin_is_refused():
     with pytest.raises(InvalidInputError, match="ends before it begins"):
         parse_timespan("2025-06-25", "2025-06-24")
+
+
+@given(st.integers(-(1 << 62), 1 << 62) | st.none(), st.integers(1 << 62, (1 << 63) - 1))
+def test_texts_of_a_timespan_are_it_to_the_nanosecond(begin, end):
+    given_ = Timespan(Timespan().begin_ns if begin is None else begin, end)
+    assert parse_timespan(*moment_texts(given_)) == given_
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        (None, None),
+        ("27", 27),
+        ("paper/DR1", "paper/DR1"),
+        ("2025-06-24", datetime(2025, 6, 24, tzinfo=UTC)),
+        ("2025-06-24T03:16:00.25Z", datetime(2025, 6, 24, 3, 16, 0, 250_000, tzinfo=UTC)),
+        ("2999-06-24 03:16:00", datetime(2999, 6, 24, 3, 16, tzinfo=UTC)),
+    ],
+)
+def test_moments_to_look_back_to(text, moment):
+    assert parse_moment(text) == moment
+
+
+def test_moments_in_tai_are_the_same_instants():
+    assert parse_moment("2025-06-24T03:16:37/tai").utc.isot == "2025-06-24T03:16:00.000"
+
+
+@pytest.mark.parametrize(
+    "text", ["2025-13-01", "2025-06-24T25:00", "2025-06-24T03:16/ut1", "2025-06-24 noon"]
+)
+def test_dates_that_are_none_are_no_names(text):
+    with pytest.raises(InvalidInputError, match="is no moment"):
+        parse_moment(text)

@@ -140,6 +140,45 @@ def test_failing_call_leaves_nothing_behind(room, monkeypatch, call, number):
     assert len(seen) == 1  # a failed fsync is never repeated, nor anything else
 
 
+@pytest.mark.parametrize("call", ["write", "fsync", "close", "rename"])
+def test_failing_call_leaves_the_file_that_was_to_be_written_over(room, monkeypatch, call):
+    (room / "a").write_bytes(b"old")
+    real = getattr(os, call)
+
+    def fail(*arguments, **keywords):
+        if call == "close":
+            real(*arguments, **keywords)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            files.write_over(room / "a", [b"0123", b"4567"])
+    assert os.listdir(room) == ["a"]
+    assert (room / "a").read_bytes() == b"old"
+
+
+def test_source_that_fails_leaves_the_file_that_was_to_be_written_over(room):
+    def chunks():
+        yield b"0123"
+        raise ValueError("no more")
+
+    (room / "a").write_bytes(b"old")
+    with pytest.raises(ValueError, match="no more"):
+        files.write_over(room / "a", chunks())
+    with pytest.raises(ValueError, match="no more"):
+        files.write_new(room / "b", chunks())
+    assert os.listdir(room) == ["a"]
+    assert (room / "a").read_bytes() == b"old"
+
+
+def test_file_is_written_over_whole(room):
+    for data in (b"first", b"second"):
+        files.write_over(room / "a", [data[:2], data[2:]])
+        assert (room / "a").read_bytes() == data
+    assert os.listdir(room) == ["a"]
+
+
 def test_disk_that_fills_while_writing_leaves_nothing(room):
     """A real limit: the kernel refuses what goes beyond (EFBIG), after a part was written."""
     code = """
