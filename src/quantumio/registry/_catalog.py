@@ -52,6 +52,7 @@ from quantumio.registry._commit_rows import ArtifactWriter
 from quantumio.registry._data_ids import DataIdQueries
 from quantumio.registry._dataset_types import DatasetTypes
 from quantumio.registry._deletions import Deletions
+from quantumio.registry._differences import Differences
 from quantumio.registry._dimensions import DimensionRecords
 from quantumio.registry._engine import Database
 from quantumio.registry._find import Finder
@@ -111,7 +112,8 @@ class SqlCatalog:
         self._workspaces = Workspaces(database)
         self._clock = clock
         self._deletions = Deletions(database, names, clock)
-        self._snapshots = Snapshots(database, names, clock)
+        self._snapshots = Snapshots(database, clock)
+        self._differences = Differences(database, self._tables, names)
         self._lineages = Lineages(database, names)
         self._names = names
         self._implied = ImpliedValues(database, self._tables)
@@ -249,8 +251,8 @@ class SqlCatalog:
         return self._snapshots.all()
 
     def diff(self, before: int, after: int) -> Difference:
-        """Return which datasets there are at one moment and not at the other."""
-        return self._snapshots.diff(before, after)
+        """Return what there is at one moment and not at the other."""
+        return self._differences.diff(before, after)
 
     # -- intents
     def register_owner(self, owner: UUID, host: str, boot_id: str) -> None:
