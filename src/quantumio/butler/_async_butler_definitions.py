@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
+from uuid import UUID
 
 from quantumio.butler._async_butler_base import AsyncButlerBase
 from quantumio.butler._imported_dimensions import DimensionImport
@@ -158,6 +159,17 @@ class AsyncDefinitions(AsyncButlerBase):
         """
         butler = await self._opened()
         return await in_thread(butler.certify, collection, refs, begin, end)
+
+    async def certify_each(
+        self,
+        collection: str,
+        refs: Iterable[DatasetRef | UUID | str],
+        begins: object = None,
+        ends: object = None,
+    ) -> int:
+        """Certify many calibrations at once, each in its own timespan; see `Butler.certify_each`."""
+        butler = await self._opened()
+        return await in_thread(butler.certify_each, collection, refs, begins, ends)
 
     async def decertify(
         self,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
+from uuid import UUID
 
 from quantumio.butler._butler_base import ButlerBase
 from quantumio.butler._imported_dimensions import DimensionImport, import_dimension_records, read_export
 from quantumio.butler._records import records_of
-from quantumio.butler._session import as_collections, as_names, as_path, check_mapping
+from quantumio.butler._session import as_collections, as_names, as_path, check_mapping, dataset_id_of
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import (
     DataId,
@@ -20,6 +21,7 @@ from quantumio.model import (
     check_data_id_value,
     check_identifier,
     check_run,
+    tai_ns_each,
 )
 from quantumio.ports import CollectionKind, CollectionRecord, CollectionRemoval
 
@@ -243,6 +245,48 @@ class Definitions(ButlerBase):
         """
         timespan = Timespan.make((begin, end))
         self._session.writeable().catalog.certify(check_run(collection, "collection"), list(refs), timespan)
+
+    def certify_each(
+        self,
+        collection: str,
+        refs: Iterable[DatasetRef | UUID | str],
+        begins: object = None,
+        ends: object = None,
+    ) -> int:
+        """Certify many calibrations at once, each in its own timespan; all or none.
+
+        Parameters
+        ----------
+        collection
+            A CALIBRATION collection; it is made where there is none.
+        refs
+            Datasets of any dataset types, or their UUIDs, such as the column ``id`` of a reference table.
+        begins, ends
+            For each when it is valid, half-open: an array of `~astropy.time.Time`, or a list of them with
+            None for unbounded. One Time, or None, is that of all.
+
+        Returns
+        -------
+        int
+            How many certifications are new: the very same one again is no error.
+
+        Raises
+        ------
+        ConflictError
+            Two datasets of the same dataset type and data ID would be valid at one time
+            (``kind="validity_overlap"``): names the row, counted from 0, and what it overlaps.
+        NotFoundError
+            A dataset is not committed.
+        InvalidInputError
+            A time or an id is none, there are too many or too few, or a timespan is empty.
+        """
+        given = refs.to_pylist() if hasattr(refs, "to_pylist") else refs
+        ids = [dataset_id_of(ref) for ref in given]
+        whole = Timespan()
+        begin_ns = tai_ns_each(begins, len(ids), whole.begin_ns)
+        end_ns = tai_ns_each(ends, len(ids), whole.end_ns)
+        catalog = self._session.writeable().catalog
+        return catalog.certify_each(check_run(collection, "collection"), ids, begin_ns, end_ns)
 
     def decertify(
         self,

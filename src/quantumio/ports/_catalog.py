@@ -221,6 +221,32 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
             Another ref of the same dataset type and data ID is valid in a part of it.
         """
 
+    def certify_each(
+        self, name: str, ids: Sequence[UUID], begin_ns: Sequence[int], end_ns: Sequence[int]
+    ) -> int:
+        """Certify datasets in a CALIBRATION collection (made where there is none), each in its own timespan.
+
+        All or none, in one transaction; returns how many certifications are new. The very same one again is
+        no error, also where it is given twice.
+
+        Parameters
+        ----------
+        ids
+            Of committed datasets of any dataset types; the same one may come several times.
+        begin_ns, end_ns
+            For each, as `Timespan` has them.
+
+        Raises
+        ------
+        ConflictError
+            Two datasets of the same dataset type and data ID would be valid at one time
+            (``kind="validity_overlap"``); names the row.
+        NotFoundError
+            One is not committed.
+        InvalidInputError
+            A timespan is empty; names the row.
+        """
+
     def decertify(
         self, name: str, dataset_type: str, timespan: Timespan, data_ids: Sequence[DataId] | None = None
     ) -> None:

@@ -221,6 +221,12 @@ class SqlCatalog:
         """
         uninterrupted(lambda: self._associations.certify(name, refs, timespan))
 
+    def certify_each(
+        self, name: str, ids: Sequence[UUID], begin_ns: Sequence[int], end_ns: Sequence[int]
+    ) -> int:
+        """Add datasets to a CALIBRATION collection, each valid in its own timespan, all or none."""
+        return uninterrupted(lambda: self._associations.certify_each(name, ids, begin_ns, end_ns))
+
     def decertify(
         self, name: str, dataset_type: str, timespan: Timespan, data_ids: Sequence[DataId] | None = None
     ) -> None:
