@@ -69,9 +69,11 @@ def tai_ns_each(times: object, number: int, otherwise: int) -> list[int]:
             hint="give astropy Times, or None",
             kind=ErrorKind.TIMESPAN,
         )
-    if len(times) != number:
+    if len(times) != number or getattr(times, "ndim", 1) != 1:
         raise InvalidInputError(
-            f"{len(times)} times were given for {number} datasets", hint="give one for each, or one for all"
+            f"{len(times)} times were given for {number} datasets",
+            hint="give one for each, or one for all",
+            kind=ErrorKind.TIMESPAN,
         )
     if not hasattr(times, "tai"):
         given = cast("Iterable[Time | None]", times)
