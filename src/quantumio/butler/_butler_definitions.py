@@ -221,13 +221,18 @@ class Definitions(ButlerBase):
         """
         catalog = self._first.catalog
         given = {name: check_data_id_value(catalog.universe, name, value) for name, value in keys.items()}
+        names = as_names(datasets, "datasets")
+        path: tuple[str, ...] | None = ()
+        if names:
+            narrowed = dict(self._session.narrow(self._session.query_path(collections), as_of))
+            path = narrowed.get(self._first, ())
         return catalog.data_ids(
             as_names(dimensions, "dimensions"),
             given,
             where,
             check_mapping(bind, "bind"),
-            datasets=as_names(datasets, "datasets"),
-            collections=self._session.query_path(collections),
+            datasets=names,
+            collections=path,
             as_of=seq_of(self._first, as_of),
         )
 

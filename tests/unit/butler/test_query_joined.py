@@ -124,6 +124,17 @@ def test_joins_and_look_ups_look_back(night):
     assert [one["exposure"] for one in now_ids] == [2, 3]
 
 
+def test_run_that_is_not_there_yet_has_nothing(make_root, open_butler):
+    butler = open_butler(make_root(), run="new")
+    butler.insert_dimension("exposure", [{"instrument": "ST8", "exposure": 1}])
+    assert butler.query_data_ids(["exposure"]) == [{"instrument": "ST8", "exposure": 1}]
+    assert butler.query_data_ids(["exposure"], datasets="raw") == []
+    join = butler.query_joined(["raw"])
+    assert (list(join), join.count(), join.exists()) == ([], 0, False)
+    with pytest.raises(NotFoundError):
+        butler.query_data_ids(["exposure"], datasets="raw", collections="nowhere")
+
+
 def test_wrong_joins_are_refused(night):
     with pytest.raises(NotFoundError):
         list(night.query_joined(["raw", "nothing"], collections="raws"))

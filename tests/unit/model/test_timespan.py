@@ -149,7 +149,7 @@ def test_numbers_beyond_64_bits_are_refused():
 
 
 def test_many_times_are_told_as_one_by_one() -> None:
-    times = Time(["2025-06-24T01:02:03.123456789", "1999-12-31T23:59:59", "2031-01-01"], scale="utc")
+    times = Time(["2025-06-24T01:02:03.123456789", "1999-12-31T23:59:59", "1999-01-01"], scale="utc")
     assert tai_ns_each(times, 3, 7) == [tai_ns(time) for time in times]
     assert tai_ns_each(list(times), 3, 7) == [tai_ns(time) for time in times]
     assert tai_ns_each(times[0], 2, 7) == [tai_ns(times[0])] * 2
