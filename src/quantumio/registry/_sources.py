@@ -219,11 +219,50 @@ class Source:
 
 def dataset_rows(rules: Rules, entry: TypeEntry, moment: Moment, name: str) -> DatasetRows:
     """Return the latest datasets of a type that a search finds, as a subquery of this name."""
-    rows, conditions, _ = _Rows(rules, entry, moment, "latest", {}).made(by_key=False)
+    rows, conditions = (
+        _by_look_ups(entry, moment, name) or _Rows(rules, entry, moment, "latest", {}).made(by_key=False)[:2]
+    )
     columns = (*_HEAD, *entry.group.columns.values())
     found = sa.select(*(rows.c[column] for column in columns)).where(*conditions).subquery(name)
     by_dimension = {dimension: found.c[column] for dimension, column in entry.group.columns.items()}
     return DatasetRows(entry.type, found, by_dimension)
+
+
+def _by_look_ups(
+    entry: TypeEntry, moment: Moment, name: str
+) -> tuple[sa.FromClause, list[sa.ColumnElement[bool]]] | None:
+    """Return the latest datasets in a few runs, with conditions that a look-up of the key tells of each row.
+
+    Nothing is grouped: where rows are joined by their keys the database finds each by its primary key.
+    """
+    runs = [(one.id, rank) for rank, one in enumerate(moment.collections) if one.kind is CollectionKind.RUN]
+    if not 0 < len(runs) == len(moment.collections) <= _MOST_APART:
+        return None
+    group = entry.group
+    rows, newer, earlier = (group.dataset.alias(f"{name}_{what}") for what in ("row", "newer", "earlier"))
+    ids = [sa.literal(number, BIG_INTEGER) for number, _ in runs]
+    seq, type_id = sa.literal(moment.seq, BIG_INTEGER), sa.literal(entry.id, BIG_INTEGER)
+
+    def there(table: sa.FromClause) -> list[sa.ColumnElement[bool]]:
+        is_live = sa.or_(table.c.removed_seq.is_(None), table.c.removed_seq > seq)
+        return [table.c.type_id == type_id, table.c.commit_seq <= seq, is_live]
+
+    def none(table: sa.FromClause, *conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+        same = [table.c[column] == rows.c[column] for column in group.key]
+        other: sa.Select[Any] = sa.select(sa.literal_column("1")).select_from(table)
+        return ~sa.exists(other.where(*conditions, *same, *there(table)).correlate(rows))
+
+    def rank_of(table: sa.FromClause) -> sa.ColumnElement[int]:
+        return sa.case(*((table.c.run_id == sa.literal(number, BIG_INTEGER), rank) for number, rank in runs))
+
+    conditions = [
+        rows.c.run_id.in_(ids),
+        *there(rows),
+        none(newer, newer.c.run_id == rows.c.run_id, newer.c.v > rows.c.v),
+    ]
+    if moment.find_first and len(runs) > 1:
+        conditions.append(none(earlier, earlier.c.run_id.in_(ids), rank_of(earlier) < rank_of(rows)))
+    return rows, conditions
 
 
 def of_keys(order_by: Sequence[tuple[str, bool]]) -> tuple[tuple[str, bool], ...]:
