@@ -214,8 +214,6 @@ def _key_text(table: RecordTable, row: Mapping[str, Any]) -> str:
 
 
 def _check_same(table: RecordTable, row: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    if all(value == other[column] for column, value in row.items() if column in other):
-        return
     given, there = from_row(table, row), from_row(table, other)
     for field, value in given.items():
         if there[field] != value:

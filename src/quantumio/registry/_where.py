@@ -311,13 +311,12 @@ class Where:
 
     def _pattern(self, test: Pattern) -> sa.ColumnElement[bool]:
         column, kind = self._column(test.value)
+        word = test.operator.removesuffix("()")
         if kind != "str":
-            raise self._error(test.value.at, f"{test.operator} takes texts, this is {_WORDS[kind]}")
+            raise self._error(test.value.at, f"{word} takes texts, this is {_WORDS[kind]}")
         pattern = None if isinstance(test.pattern, Name) else self._scalar(test.pattern)
         if not isinstance(pattern, str):
-            raise self._error(
-                test.pattern.at, f"{test.operator} takes a pattern", "write it as 'text', or bind one"
-            )
+            raise self._error(test.pattern.at, f"{word} takes a pattern", "write it as 'text', or bind one")
         if test.operator == "LIKE":
             return self._rules.like(column, pattern)
         return self._rules.glob(column, pattern if test.operator == "GLOB" else _without_sets(pattern))

@@ -36,6 +36,9 @@ def test_datasets_tell_data_ids_without_records(catalog: SqlCatalog, commit: Com
     assert found(["visit"], where="calexp.version > 1") == []
     assert found([], collections=["u/b"]) == [()]
     assert found([], collections=["u/b"], where="visit = 5") == []
+    assert found([], datasets=["note"]) == []
+    commit(NOTE, [{}], run="u/b")
+    assert found([], datasets=["note"]) == [()]
     with pytest.raises(InvalidInputError, match="no records of dimension 'tract'"):
         found(["tract"])
     with pytest.raises(NotFoundError) as missing:
