@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 import click
 
@@ -15,12 +13,10 @@ from quantumio.cli._output import print_table, print_text
 from quantumio.cli._references import REF_HEADINGS, ref_cells
 from quantumio.cli._tables import TableAnswer, on_repository_with_table, ref_columns, ref_values, row_batches
 from quantumio.errors import InvalidInputError
-from quantumio.model import DatasetRef, DimensionUniverse, format_bytes
-from quantumio.ports import SnapshotRecord
+from quantumio.model import format_bytes
+from quantumio.ports import MemberRecord, SnapshotRecord
 
 __all__ = ["diff", "retention", "snapshot"]
-
-_SPARE: Final = "spare"
 
 
 @click.command(
@@ -81,7 +77,7 @@ def _created(one: SnapshotRecord) -> datetime:
 @click.argument("after", required=False)
 @on_repository_with_table
 def diff(call: Call, answer: TableAnswer, before: str, after: str | None) -> None:
-    """Tell which datasets are there at one moment only.
+    """Tell what is there at one moment only: datasets, members of collections, chains.
 
     BEFORE and AFTER are names of snapshots, or numbers of commits; without AFTER it is now.
     """
@@ -93,39 +89,55 @@ def diff(call: Call, answer: TableAnswer, before: str, after: str | None) -> Non
         "after": found.after,
         "added": [ref_document(ref) for ref in found.added],
         "removed": [ref_document(ref) for ref in found.removed],
+        "joined": [_member_document(member) for member in found.joined],
+        "left": [_member_document(member) for member in found.left],
+        "chains": [{"name": one.name, "before": one.before, "after": one.after} for one in found.chains],
     }
-    changes = [("added", ref) for ref in found.added] + [("removed", ref) for ref in found.removed]
-    _write_refs(
-        answer,
-        document,
-        "change",
-        changes,
-        universe,
-        f"{len(found.added)} added, {len(found.removed)} removed.",
-    )
-
-
-def _write_refs(
-    answer: TableAnswer,
-    document: Mapping[str, object],
-    heading: str,
-    refs: Sequence[tuple[str, DatasetRef]],
-    universe: DimensionUniverse,
-    summary: str,
-) -> None:
-    """Write datasets, each behind a word; for people without those that nothing happens to."""
-    columns = ref_columns(universe, (ref for _, ref in refs))
+    datasets = [("added", ref) for ref in found.added] + [("removed", ref) for ref in found.removed]
+    members = [("joined", one) for one in found.joined] + [("left", one) for one in found.left]
 
     def show() -> None:
-        rows = ((word, *ref_cells(ref)) for word, ref in refs if word != _SPARE)
-        print_table((heading, *REF_HEADINGS), rows, right=("version",), fold=("data ID", "run"))
-        print_text(summary)
+        rows = ((word, *ref_cells(ref)) for word, ref in datasets)
+        print_table(("change", *REF_HEADINGS), rows, right=("version",), fold=("data ID", "run"))
+        if members:
+            headings = ("change", "collection", *REF_HEADINGS, "valid (TAI)")
+            cells = ((word, one.collection, *ref_cells(one.ref), _valid(one)) for word, one in members)
+            print_table(headings, cells, right=("version",), fold=("collection", "data ID", "run"))
+        if found.chains:
+            chains = ((one.name, _searches(one.before), _searches(one.after)) for one in found.chains)
+            print_table(("chain", "before", "after"), chains, fold=("before", "after"))
+        print_text(
+            f"{len(found.added)} added, {len(found.removed)} removed; {len(found.joined)} joined, "
+            f"{len(found.left)} left a collection; {len(found.chains)} chains changed."
+        )
 
+    changes = [(word, None, ref) for word, ref in datasets]
+    changes += [(word, one.collection, one.ref) for word, one in members]
+    columns = ref_columns(universe, (ref for *_, ref in changes))
     answer.write(
         document,
         show,
-        row_batches({heading: "str", **columns}, ((word, *ref_values(ref, columns)) for word, ref in refs)),
+        row_batches(
+            {"change": "str", "collection": "str", **columns},
+            ((word, collection, *ref_values(ref, columns)) for word, collection, ref in changes),
+        ),
     )
+
+
+def _member_document(member: MemberRecord) -> dict[str, object]:
+    document: dict[str, object] = {"collection": member.collection, "dataset": ref_document(member.ref)}
+    if (span := member.timespan) is not None:
+        begin, end = (None if time is None else time.isot for time in (span.begin, span.end))
+        document |= {"valid_from": begin, "valid_until": end}  # TAI
+    return document
+
+
+def _valid(member: MemberRecord) -> str:
+    return "" if member.timespan is None else str(member.timespan)
+
+
+def _searches(children: tuple[str, ...] | None) -> str:
+    return "(no chain)" if children is None else ", ".join(children)
 
 
 def _moment(text: str) -> int | str:
@@ -182,11 +194,16 @@ def retention(
         "size": done.nbytes,
     }
     verb = "Would delete" if done.dry_run else "Deleted"
-    _write_refs(
-        answer,
+    refs = [("delete", ref) for ref in done.refs] + [("spare", ref) for ref in done.spared]
+    columns = ref_columns(universe, (ref for _, ref in refs))
+
+    def show() -> None:  # without those that nothing happens to
+        rows = (ref_cells(ref) for ref in done.refs)
+        print_table(REF_HEADINGS, rows, right=("version",), fold=("data ID", "run"))
+        print_text(f"{verb} {len(done.refs)} ({format_bytes(done.nbytes)}); spared {len(done.spared)}.")
+
+    answer.write(
         document,
-        "what",
-        [("delete", ref) for ref in done.refs] + [(_SPARE, ref) for ref in done.spared],
-        universe,
-        f"{verb} {len(done.refs)} ({format_bytes(done.nbytes)}); spared {len(done.spared)}.",
+        show,
+        row_batches({"what": "str", **columns}, ((word, *ref_values(ref, columns)) for word, ref in refs)),
     )

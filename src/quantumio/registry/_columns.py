@@ -14,6 +14,7 @@ from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.ports import DATASET_COLUMNS, DatasetQuery
 from quantumio.registry._arguments import check_names
 from quantumio.registry._column_values import ARTIFACT_VALUES, columns_of, schema_of
+from quantumio.registry._dataset_fields import STATES
 from quantumio.registry._engine import Database
 from quantumio.registry._observed import OBSERVED, observed_columns
 from quantumio.registry._pages import OrderKey, gathered_pages, ordered, pages
@@ -34,7 +35,6 @@ _ARTIFACT: Final = (
     ARTIFACT.c.store,
     ARTIFACT.c.state,
 )
-_STATES: Final = ("ok", "pending", "missing", "corrupt")  # the better one first
 _FIRST_PAGE: Final = 4096
 _LARGEST_PAGE: Final = 65_536
 _MERGED: Final = 16_384
@@ -69,7 +69,9 @@ class _Reading:
 
     @property
     def is_plain(self) -> bool:
-        """Whether its rows are told by no other table."""
+        """Whether its rows are told by no other table, and no text would round a number of their keys."""
+        if any(isinstance(key.column.type, sa.types.Float) for key in self.source.keys):
+            return False
         return not (self._has_times or self._has_artifacts or self._observed.names)
 
     def statement(self) -> sa.Select[Any]:
@@ -77,7 +79,7 @@ class _Reading:
 
     def page(self, page: sa.Select[Any]) -> sa.Select[Any]:
         """Return a page of the statement, its keys added, with what other tables say of its rows."""
-        if self.is_plain:
+        if not (self._has_times or self._has_artifacts or self._observed.names):
             return page
         found = page.subquery("page")
         columns = list(found.c)
@@ -109,7 +111,7 @@ class _Reading:
             first = parts[0]
             size = next((part[begin] for part in parts if part[begin + 3] != "pending"), 0)
             stores = ",".join(part[begin + 2] for part in parts if part[begin + 2] is not None)
-            state = min((part[begin + 3] for part in parts), key=_STATES.index) if stores else None
+            state = min((part[begin + 3] for part in parts), key=STATES.index) if stores else None
             out.append((*first[:begin], size, first[begin + 1], stores, state, *first[begin + 4 :]))
         return out
 
