@@ -88,7 +88,8 @@ class Calibrations:
         statement = self._database.prepare(_ranges_statement, entry.group)
         values = {"collection_id": collection.id, "type_id": entry.id}
         for id_, begin, end, *key in self._database.fetch(statement, values):
-            ranges = found.setdefault(tuple(key), _Ranges())
+            if (ranges := found.get(tuple(key))) is None:
+                ranges = found[tuple(key)] = _Ranges()
             ranges.begins.append(begin)
             ranges.ends.append(end)
             ranges.ids.append(id_)
