@@ -3,7 +3,7 @@
 import pytest
 from astropy.time import Time, TimeDelta
 
-from tests.peer.registries import Why, lacking, refuses
+from tests.peer.registries import Why, refuses
 from tests.peer.world import HOURS
 
 CAM = {"instrument": "Cam"}
@@ -72,13 +72,12 @@ def test_values_are_bound(registry, biases, where, bind, expected):
     ("pattern", "expected"), [("chip_*", [0, 1, 2, 3]), ("*_3", [3]), ("chip?1", [1]), ("chip", [])]
 )
 def test_glob_matches_whole_texts(registry, biases, pattern, expected):
-    """The peer writes ``GLOB(text, pattern)``, SQLite and quantumio ``text GLOB pattern``."""
+    """The peer writes ``GLOB(text, pattern)``, SQLite and quantumio also ``text GLOB pattern``."""
     where = "GLOB(detector.full_name, :p)" if registry.name == "peer" else "detector.full_name GLOB :p"
     found = registry.query("bias", ["r"], where, bind={"p": pattern}, order_by=["detector"], **CAM)
     assert found == [biases[number] for number in expected]
 
 
-@lacking("GLOB(text, pattern)")
 def test_glob_is_written_as_a_function(registry, biases):
     assert registry.query("bias", ["r"], "GLOB(detector.full_name, 'chip_[12]')", **CAM) == []
     assert registry.query("bias", ["r"], "GLOB(detector.full_name, '*_2')", **CAM) == [biases[2]]
@@ -196,7 +195,6 @@ def test_records_are_chosen_by_an_expression(registry):
     assert [record["exposure"] for record in found] == [4]
 
 
-@lacking("queries of data IDs by datasets")
 def test_data_ids_are_limited_to_those_with_a_dataset(registry, images):
     registry.delete([images[4, 0]])
     found = registry.data_ids_with(["visit", "detector"], "image", ["r"])
@@ -207,10 +205,9 @@ def test_records_are_chosen_by_overlap_with_a_time(registry):
     begin, end = HOURS[2], HOURS[3] + TimeDelta(1, format="sec")
     span = registry.timespan(begin, end)
     found = registry.records("visit", "visit.timespan OVERLAPS :span", {"span": span}, **CAM)
-    assert [record["visit"] for record in found] == [2, 3]
+    assert sorted(record["visit"] for record in found) == [2, 3]
 
 
-@lacking("the time of ingest in expressions")
 def test_datasets_are_chosen_by_their_time_of_ingest_to_the_second(registry):
     """The peer keeps it to the second, quantumio to the nanosecond: a second either way holds for both."""
     second = TimeDelta(1, format="sec")

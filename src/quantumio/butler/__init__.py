@@ -9,6 +9,7 @@ from quantumio.butler._deferred import DeferredDataset
 from quantumio.butler._handles import AsyncReceipt, AsyncTicket, Receipt, Ticket
 from quantumio.butler._imported_datasets import DatasetImport
 from quantumio.butler._imported_dimensions import DimensionImport
+from quantumio.butler._join import AsyncJoin, Join
 from quantumio.butler._lineage import Lineage
 from quantumio.butler._query import AsyncQuery, Page, Query
 from quantumio.butler._records import DatasetVersion, Location
@@ -18,6 +19,7 @@ __all__ = [
     "AsyncButler",
     "AsyncDataContext",
     "AsyncDeferredDataset",
+    "AsyncJoin",
     "AsyncQuery",
     "AsyncReceipt",
     "AsyncTicket",
@@ -29,6 +31,7 @@ __all__ = [
     "DimensionImport",
     "IngestProgress",
     "IngestReport",
+    "Join",
     "Lineage",
     "Location",
     "Page",

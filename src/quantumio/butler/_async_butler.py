@@ -23,6 +23,7 @@ from quantumio.butler._context import DataContext
 from quantumio.butler._deferred import DeferredDataset
 from quantumio.butler._handles import AsyncTicket, Ticket, as_async_ticket
 from quantumio.butler._imported_datasets import DatasetImport
+from quantumio.butler._join import AsyncJoin, Join
 from quantumio.butler._query import AsyncQuery, Query
 from quantumio.butler._session import AsOf, Collections
 from quantumio.butler._threads import in_thread, reading_in_thread
@@ -224,6 +225,34 @@ class AsyncButler(AsyncDefinitions, AsyncReads, AsyncHistory, AsyncCare):
             )
 
         return AsyncQuery(make)
+
+    def query_joined(
+        self,
+        dataset_types: Sequence[str],
+        *,
+        calibrations: str | Sequence[str] = (),
+        where: str | None = None,
+        bind: Mapping[str, object] | None = None,
+        collections: Collections = None,
+        limit: int | None = None,
+        as_of: AsOf = None,
+        **keys: object,
+    ) -> AsyncJoin:
+        """Look for datasets that belong together, lazily; see `Butler.query_joined`."""
+
+        def make() -> Join:
+            return self._open_once().query_joined(
+                dataset_types,
+                calibrations=calibrations,
+                where=where,
+                bind=bind,
+                collections=collections,
+                limit=limit,
+                as_of=as_of,
+                **keys,
+            )
+
+        return AsyncJoin(make)
 
     async def defer(self, ref: DatasetRef | UUID) -> AsyncDeferredDataset:
         """Return a handle that reads the dataset later; see `Butler.defer`."""

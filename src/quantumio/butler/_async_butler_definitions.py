@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
+from uuid import UUID
 
 from quantumio.butler._async_butler_base import AsyncButlerBase
 from quantumio.butler._imported_dimensions import DimensionImport
+from quantumio.butler._session import AsOf, Collections
 from quantumio.butler._threads import in_thread, reading_in_thread
 from quantumio.model import (
     DataId,
@@ -77,12 +79,13 @@ class AsyncDefinitions(AsyncButlerBase):
         *,
         where: str | None = None,
         bind: Mapping[str, object] | None = None,
+        as_of: AsOf = None,
         **keys: object,
     ) -> list[dict[str, object]]:
         """Return the records of a dimension, ordered by key; see `Butler.query_dimension_records`."""
         butler = await self._opened()
         return await reading_in_thread(
-            butler.query_dimension_records, element, where=where, bind=bind, **keys
+            butler.query_dimension_records, element, where=where, bind=bind, as_of=as_of, **keys
         )
 
     async def query_data_ids(
@@ -91,14 +94,26 @@ class AsyncDefinitions(AsyncButlerBase):
         *,
         where: str | None = None,
         bind: Mapping[str, object] | None = None,
+        datasets: str | Sequence[str] = (),
+        collections: Collections = None,
+        as_of: AsOf = None,
         **keys: object,
     ) -> list[DataId]:
-        """Return the data IDs over these dimensions that exist as dimension records.
+        """Return the data IDs over these dimensions that exist as dimension records, or as datasets.
 
         See `Butler.query_data_ids`.
         """
         butler = await self._opened()
-        return await reading_in_thread(butler.query_data_ids, dimensions, where=where, bind=bind, **keys)
+        return await reading_in_thread(
+            butler.query_data_ids,
+            dimensions,
+            where=where,
+            bind=bind,
+            datasets=datasets,
+            collections=collections,
+            as_of=as_of,
+            **keys,
+        )
 
     async def destinations(self) -> list[DestinationSettings]:
         """Return the settings of the destinations that policies can name; see `Butler.destinations`."""
@@ -158,6 +173,17 @@ class AsyncDefinitions(AsyncButlerBase):
         """
         butler = await self._opened()
         return await in_thread(butler.certify, collection, refs, begin, end)
+
+    async def certify_each(
+        self,
+        collection: str,
+        refs: Iterable[DatasetRef | UUID | str],
+        begins: object = None,
+        ends: object = None,
+    ) -> int:
+        """Certify many calibrations at once, each in its own timespan; see `Butler.certify_each`."""
+        butler = await self._opened()
+        return await in_thread(butler.certify_each, collection, refs, begins, ends)
 
     async def decertify(
         self,

@@ -101,11 +101,12 @@ class AsyncReads(AsyncButlerBase):
         *,
         collections: Collections = None,
         as_: str = "arrow",
+        as_of: AsOf = None,
     ) -> object:
         """Look many data IDs up at once; see `Butler.find_each`."""
         butler = await self._opened()
         return await reading_in_thread(
-            butler.find_each, dataset_type, data_ids, collections=collections, as_=as_
+            butler.find_each, dataset_type, data_ids, collections=collections, as_=as_, as_of=as_of
         )
 
     async def ref(

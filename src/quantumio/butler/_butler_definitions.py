@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
+from uuid import UUID
 
 from quantumio.butler._butler_base import ButlerBase
 from quantumio.butler._imported_dimensions import DimensionImport, import_dimension_records, read_export
 from quantumio.butler._records import records_of
-from quantumio.butler._session import as_collections, as_names, as_path, check_mapping
+from quantumio.butler._session import (
+    AsOf,
+    Collections,
+    as_collections,
+    as_names,
+    as_path,
+    check_mapping,
+    dataset_id_of,
+    seq_of,
+)
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import (
     DataId,
@@ -20,6 +30,7 @@ from quantumio.model import (
     check_data_id_value,
     check_identifier,
     check_run,
+    tai_ns_each,
 )
 from quantumio.ports import CollectionKind, CollectionRecord, CollectionRemoval
 
@@ -143,9 +154,10 @@ class Definitions(ButlerBase):
         *,
         where: str | None = None,
         bind: Mapping[str, object] | None = None,
+        as_of: AsOf = None,
         **keys: object,
     ) -> list[dict[str, object]]:
-        """Return the records of a dimension, ordered by key.
+        """Return the records of a dimension, ordered by key; with ``as_of`` those that there were then.
 
         Raises
         ------
@@ -154,7 +166,9 @@ class Definitions(ButlerBase):
         """
         catalog = self._first.catalog
         given = {name: check_data_id_value(catalog.universe, name, value) for name, value in keys.items()}
-        return list(catalog.dimension_records(element, given, where, check_mapping(bind, "bind")))
+        seq = seq_of(self._first, as_of)
+        bound = check_mapping(bind, "bind")
+        return list(catalog.dimension_records(element, given, where, bound, as_of=seq))
 
     def query_data_ids(
         self,
@@ -162,9 +176,12 @@ class Definitions(ButlerBase):
         *,
         where: str | None = None,
         bind: Mapping[str, object] | None = None,
+        datasets: str | Sequence[str] = (),
+        collections: Collections = None,
+        as_of: AsOf = None,
         **keys: object,
     ) -> list[DataId]:
-        """Return the data IDs over these dimensions that exist as dimension records.
+        """Return the data IDs over these dimensions that exist as dimension records, or as datasets.
 
         Dimensions of two spatial families, such as visits and patches, are joined by overlap on the sky, and
         each selects by overlap where only the other is wanted: ``query_data_ids(["patch"], visit=3)``.
@@ -178,6 +195,16 @@ class Definitions(ButlerBase):
             comparisons it takes ``visit.region OVERLAPS CIRCLE(ra, dec, radius)``, or ``POINT(ra, dec)``,
             ``BOX(ra, dec, width, height)``, ``POLYGON(ra1, dec1, ...)``, ``REGION('...')``, ``:name``,
             another record's region (degrees of ICRS); and ``visit.timespan OVERLAPS (T'2025-06-24', NULL)``.
+            Of datasets it takes their fields, as for `query`: ``version``, or ``raw.version`` where there are
+            several dataset types.
+        datasets
+            Names of dataset types: only data IDs for which there is a dataset of each of them. What these
+            tell needs no records: ``query_data_ids(["exposure"], datasets="raw")``.
+        collections
+            Where to look for these datasets, as for `query`; members of CALIBRATION collections count
+            whenever they are valid.
+        as_of
+            Look at what there was at a moment, as for `get`.
         **keys
             Values of dimensions that all of them have.
 
@@ -185,10 +212,29 @@ class Definitions(ButlerBase):
         ------
         InvalidInputError
             A dimension has no records, or the expression is wrong.
+        NotFoundError
+            There is no such dataset type or collection.
+
+        Notes
+        -----
+        Of several repositories the first one is asked.
         """
         catalog = self._first.catalog
         given = {name: check_data_id_value(catalog.universe, name, value) for name, value in keys.items()}
-        return catalog.data_ids(as_names(dimensions, "dimensions"), given, where, check_mapping(bind, "bind"))
+        names = as_names(datasets, "datasets")
+        path: tuple[str, ...] | None = ()
+        if names:
+            narrowed = dict(self._session.narrow(self._session.query_path(collections), as_of))
+            path = narrowed.get(self._first, ())
+        return catalog.data_ids(
+            as_names(dimensions, "dimensions"),
+            given,
+            where,
+            check_mapping(bind, "bind"),
+            datasets=names,
+            collections=path,
+            as_of=seq_of(self._first, as_of),
+        )
 
     def destinations(self) -> list[DestinationSettings]:
         """Return the settings of the destinations that policies can name; no secret is among them."""
@@ -243,6 +289,48 @@ class Definitions(ButlerBase):
         """
         timespan = Timespan.make((begin, end))
         self._session.writeable().catalog.certify(check_run(collection, "collection"), list(refs), timespan)
+
+    def certify_each(
+        self,
+        collection: str,
+        refs: Iterable[DatasetRef | UUID | str],
+        begins: object = None,
+        ends: object = None,
+    ) -> int:
+        """Certify many calibrations at once, each in its own timespan; all or none.
+
+        Parameters
+        ----------
+        collection
+            A CALIBRATION collection; it is made where there is none.
+        refs
+            Datasets of any dataset types, or their UUIDs, such as the column ``id`` of a reference table.
+        begins, ends
+            For each when it is valid, half-open: an array of `~astropy.time.Time`, or a list of them with
+            None for unbounded. One Time, or None, is that of all.
+
+        Returns
+        -------
+        int
+            How many certifications are new: the very same one again is no error.
+
+        Raises
+        ------
+        ConflictError
+            Two datasets of the same dataset type and data ID would be valid at one time
+            (``kind="validity_overlap"``): names the row, counted from 0, and what it overlaps.
+        NotFoundError
+            A dataset is not committed.
+        InvalidInputError
+            A time or an id is none, there are too many or too few, or a timespan is empty.
+        """
+        given = refs.to_pylist() if hasattr(refs, "to_pylist") else refs
+        ids = [dataset_id_of(ref) for ref in given]
+        whole = Timespan()
+        begin_ns = tai_ns_each(begins, len(ids), whole.begin_ns)
+        end_ns = tai_ns_each(ends, len(ids), whole.end_ns)
+        catalog = self._session.writeable().catalog
+        return catalog.certify_each(check_run(collection, "collection"), ids, begin_ns, end_ns)
 
     def decertify(
         self,

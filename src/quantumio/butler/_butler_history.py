@@ -197,7 +197,9 @@ class History(ButlerBase):
         return self._first.catalog.snapshots()
 
     def diff(self, before: int | str, after: int | str | None = None) -> Difference:
-        """Return which datasets there are at one moment and not at another, in the (first) repository.
+        """Return what there is at one moment and not at another, in the (first) repository.
+
+        Datasets, what is in TAGGED and CALIBRATION collections (and when it is valid), and chains.
 
         Parameters
         ----------

@@ -8,6 +8,7 @@ from uuid import UUID
 from quantumio.butler._butler_base import ButlerBase
 from quantumio.butler._deferred import DeferredDataset
 from quantumio.butler._find_each import find_each
+from quantumio.butler._join import Join
 from quantumio.butler._lookup import resolve_output
 from quantumio.butler._query import Query, parse_order
 from quantumio.butler._reading import ReadRequest
@@ -15,7 +16,6 @@ from quantumio.butler._records import DatasetVersion, Location, dataset_version,
 from quantumio.butler._session import (
     AsOf,
     Collections,
-    as_collections,
     as_names,
     check_count,
     check_mapping,
@@ -161,6 +161,7 @@ class Reads(ButlerBase):
         *,
         collections: Collections = None,
         as_: str = "arrow",
+        as_of: AsOf = None,
     ) -> object:
         """Look many data IDs up at once, such as the flats for all detectors of many visits.
 
@@ -175,6 +176,8 @@ class Reads(ButlerBase):
             As for `find`.
         as_
             Form of the table, as for `Query.table`.
+        as_of
+            Look at what there was at a moment, as for `get`.
 
         Returns
         -------
@@ -192,7 +195,8 @@ class Reads(ButlerBase):
         from quantumio.formats import column_batch, reference_table
 
         path = self._session.search_path(collections)
-        found = find_each(self._session, check_identifier(dataset_type, "dataset type"), data_ids, path)
+        name = check_identifier(dataset_type, "dataset type")
+        found = find_each(self._session, name, data_ids, path, as_of)
         universe = self._first.catalog.universe
         keys = universe.sort({name for data_id, _, _ in found for name in data_id})
         columns: dict[str, tuple[str, list[object]]] = {
@@ -266,13 +270,18 @@ class Reads(ButlerBase):
         dataset_type
             Names or globs.
         where, bind
-            Expression over dimensions and their metadata, e.g. ``"visit > 100 AND band IN ('g', 'r')"``, and
-            the values of its ``:name`` parameters.
+            Expression over dimensions, their metadata and what each dataset tells (``dataset_type``, ``run``,
+            ``version``, ``size``, ``digest``, ``status``, ``committed`` or ``ingest_date``, ``commit_seq``),
+            e.g. ``"band IN ('g', 'r') AND committed > T'2025-06-24'"``, and the values of its ``:name``
+            parameters. Of what the search finds it chooses: with ``versions="latest"``, ``version = 1`` are
+            those that have no second one.
         collections
             Names in search order: of each dataset the first match; with a glob: all matches. None is the
             Butler's own, else every run.
         order_by
-            Names of dimensions, ``run``, ``version``, ``dataset_type``; ``-`` in front reverses.
+            Names of dimensions, fields of their records (``visit.exposure_time_s``,
+            ``visit.timespan.begin``), and of what each dataset tells, as in ``where``; ``-`` in front
+            reverses. What has no value comes first, or last in reverse.
         limit
             At most so many.
         versions
@@ -294,9 +303,7 @@ class Reads(ButlerBase):
         if limit is not None:
             check_count(limit, "limit", 0)
         names = as_names(dataset_type, "dataset_type")
-        path = as_collections(collections, globs=True)
-        if path is None and (self._session.run or self._session.collections):
-            path = self._session.search_path(None)
+        path = self._session.query_path(collections)
         universe = self._first.catalog.universe
         return Query(
             self._session,
@@ -312,6 +319,79 @@ class Reads(ButlerBase):
                 limit=limit,
             ),
             as_of,
+        )
+
+    def query_joined(
+        self,
+        dataset_types: Sequence[str],
+        *,
+        calibrations: str | Sequence[str] = (),
+        where: str | None = None,
+        bind: Mapping[str, object] | None = None,
+        collections: Collections = None,
+        limit: int | None = None,
+        as_of: AsOf = None,
+        **keys: object,
+    ) -> Join:
+        """Look for datasets that belong together, such as each calexp with its raw; the result is lazy.
+
+        Datasets belong together that have the same values of the dimensions that they share. Dimensions that
+        they do not share are joined as by `query_data_ids`: exposures with the visits that they are of, a
+        flat with the exposures in its filter, visits with the patches that they overlap.
+
+        Parameters
+        ----------
+        dataset_types
+            Names, of at least one; tuples have their datasets in this order.
+        calibrations
+            Names of further dataset types, each looked up by the data ID of the first dataset of each tuple,
+            as by `find`: None where none is valid at its time.
+        where, bind
+            As for `query`; fields of datasets are written with their dataset type: ``calexp.committed``.
+        collections
+            As for `query`. Those of calibrations are searched for ``calibrations`` alone, which take no glob.
+        limit
+            At most so many tuples.
+        as_of
+            Look at what there was at a moment, as for `get`.
+        **keys
+            Values of dimensions that all tuples have.
+
+        Returns
+        -------
+        Join
+            Tuples of refs, in the order of their dimensions, or a table.
+
+        Raises
+        ------
+        InvalidInputError
+            A name or an expression is wrong, or records that join the dimensions are lacking. Raised at the
+            latest when the result is first used, as the others are.
+        NotFoundError
+            There is no such dataset type or collection.
+        ConflictError
+            Several calibrations are valid (``kind="ambiguous_calibration"``).
+
+        Notes
+        -----
+        Datasets of different repositories are not joined. What is joined on the sky is in memory.
+        """
+        self._session.check_open()
+        if limit is not None:
+            check_count(limit, "limit", 0)
+        names = as_names(dataset_types, "dataset_types")
+        universe = self._first.catalog.universe
+        query = DatasetQuery(
+            dataset_types=tuple(check_identifier(name, "dataset type") for name in names),
+            collections=self._session.query_path(collections),
+            data_id={name: check_data_id_value(universe, name, value) for name, value in keys.items()},
+            where=where,
+            bind=check_mapping(bind, "bind"),
+            limit=limit,
+        )
+        others = as_names(calibrations, "calibrations")
+        return Join(
+            self._session, query, tuple(check_identifier(name, "dataset type") for name in others), as_of
         )
 
     def where_is(self, ref: DatasetRef | UUID) -> list[Location]:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from quantumio.butler._lookup import resolve_lookup
 from quantumio.butler._repository import Repository
-from quantumio.butler._session import Session
+from quantumio.butler._session import Session, seq_of
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import (
     DataId,
@@ -25,7 +25,11 @@ _Found = tuple[DataId, "UUID | None", int]
 
 
 def find_each(
-    session: Session, dataset_type: str, data_ids: Iterable[Mapping[str, object]], path: Sequence[str]
+    session: Session,
+    dataset_type: str,
+    data_ids: Iterable[Mapping[str, object]],
+    path: Sequence[str],
+    as_of: object = None,
 ) -> list[_Found]:
     """Return of each data ID what was asked for, the match, and how many there are."""
     universe = session.repositories[0].catalog.universe
@@ -36,17 +40,19 @@ def find_each(
     asked = list(_checked(universe, data_ids))
     found: list[_Found] = [(one, None, 0) for one in asked]
     left = list(range(len(asked)))
-    narrowed = dict(session.narrow(tuple(path)))
+    narrowed = dict(session.narrow(tuple(path), as_of))
     for repository in session.knowing(dataset_type):
         if left and (collections := narrowed.get(repository)):
             known = repository.catalog.dataset_type(dataset_type)
-            times = _Times(session, repository, known, collections)
+            seq = seq_of(repository, as_of)
+            times = _Times(session, repository, known, collections, seq)
             complete = {index: one for index in left if (one := times.complete(asked[index])) is not None}
             matches = repository.catalog.find_each(
                 known,
                 [one for one, _ in complete.values()],
                 [span for _, span in complete.values()],
                 collections,
+                as_of=seq,
             )
             for index, match, number in zip(complete, *matches, strict=True):
                 found[index] = (asked[index], match, number)
@@ -76,11 +82,13 @@ class _Times:
         repository: Repository,
         dataset_type: DatasetType,
         collections: Sequence[str],
+        as_of: int | None,
     ) -> None:
         self._session = session
         self._repository = repository
         self._type = dataset_type
         self._collections = collections
+        self._as_of = as_of
         self._known: dict[tuple[Any, ...], tuple[Mapping[str, Any], Timespan | None]] = {}
         self._shapes: dict[tuple[str, ...], tuple[str, ...]] = {}
 
@@ -101,6 +109,7 @@ class _Times:
                     self._session.defaults,
                     self._collections,
                     self._session.repositories,
+                    self._as_of,
                 )
             except NotFoundError:
                 return None
@@ -113,7 +122,7 @@ class _Times:
     def _names_that_decide(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return the dimensions that the time, and what else follows, depend on."""
         catalog = self._repository.catalog
-        if not catalog.searches_calibrations(self._collections):
+        if not catalog.searches_calibrations(self._collections, self._as_of):
             return tuple(names)
         extra = catalog.universe.required(name for name in names if name not in self._type.dimensions)
         return tuple(name for name in extra if name in names)

@@ -242,6 +242,13 @@ class Session:
             )
         return path
 
+    def query_path(self, collections: Collections) -> tuple[str, ...] | None:
+        """Return the collections that a query searches, globs among them; None where that is every run."""
+        path = as_collections(collections, globs=True)
+        if path is None and (self.run or self.collections):
+            return self.search_path(None)
+        return path
+
     def repository_of(self, dataset_id: UUID) -> tuple[Repository, StoredDataset]:
         """Return a committed dataset and the repository that has it.
 

@@ -12,7 +12,7 @@ from quantumio.cli._documents import ref_document
 from quantumio.cli._output import print_table, print_text
 from quantumio.errors import InvalidInputError
 from quantumio.model import DatasetRef, format_bytes
-from quantumio.ports import SnapshotRecord
+from quantumio.ports import MemberRecord, SnapshotRecord
 
 __all__ = ["diff", "retention", "snapshot"]
 
@@ -65,7 +65,7 @@ def _created(one: SnapshotRecord) -> str:
 @click.argument("after", required=False)
 @on_repository
 def diff(call: Call, before: str, after: str | None) -> None:
-    """Tell which datasets are there at one moment only.
+    """Tell what is there at one moment only: datasets, members of collections, chains.
 
     BEFORE and AFTER are names of snapshots, or numbers of commits; without AFTER it is now.
     """
@@ -76,15 +76,31 @@ def diff(call: Call, before: str, after: str | None) -> None:
         "after": found.after,
         "added": [ref_document(ref) for ref in found.added],
         "removed": [ref_document(ref) for ref in found.removed],
+        "joined": [_member_document(member) for member in found.joined],
+        "left": [_member_document(member) for member in found.left],
+        "chains": [{"name": one.name, "before": one.before, "after": one.after} for one in found.chains],
     }
     rows = [
         *(("added", *_cells(ref)) for ref in found.added),
         *(("removed", *_cells(ref)) for ref in found.removed),
     ]
+    members = [
+        *(("joined", member.collection, *_cells(member.ref), _valid(member)) for member in found.joined),
+        *(("left", member.collection, *_cells(member.ref), _valid(member)) for member in found.left),
+    ]
+    chains = [(one.name, _searches(one.before), _searches(one.after)) for one in found.chains]
 
     def show() -> None:
         print_table(("", *_HEADINGS), rows, right=("version",), fold=("data ID", "run"))
-        print_text(f"{len(found.added)} added, {len(found.removed)} removed.")
+        if members:
+            headings = ("", "collection", *_HEADINGS, "valid (TAI)")
+            print_table(headings, members, right=("version",), fold=("collection", "data ID", "run"))
+        if chains:
+            print_table(("chain", "before", "after"), chains, fold=("before", "after"))
+        print_text(
+            f"{len(found.added)} added, {len(found.removed)} removed; {len(found.joined)} joined, "
+            f"{len(found.left)} left a collection; {len(found.chains)} chains changed."
+        )
 
     call.answer(document, show)
 
@@ -94,6 +110,22 @@ _HEADINGS = ("dataset type", "data ID", "run", "version")
 
 def _cells(ref: DatasetRef) -> tuple[object, ...]:
     return ref.dataset_type.name, data_id_text(ref.data_id), ref.run, ref.version
+
+
+def _member_document(member: MemberRecord) -> dict[str, object]:
+    document: dict[str, object] = {"collection": member.collection, "dataset": ref_document(member.ref)}
+    if (span := member.timespan) is not None:
+        begin, end = (None if time is None else time.isot for time in (span.begin, span.end))
+        document |= {"valid_from": begin, "valid_until": end}  # TAI
+    return document
+
+
+def _valid(member: MemberRecord) -> str:
+    return "" if member.timespan is None else str(member.timespan)
+
+
+def _searches(children: tuple[str, ...] | None) -> str:
+    return "(no chain)" if children is None else ", ".join(children)
 
 
 def _moment(text: str) -> int | str:

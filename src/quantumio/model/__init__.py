@@ -46,7 +46,7 @@ from quantumio.model._policy import (
 )
 from quantumio.model._region import Region
 from quantumio.model._sizes import format_bytes, parse_bytes
-from quantumio.model._timespan import Timespan, tai_ns
+from quantumio.model._timespan import Timespan, tai_ns, tai_ns_each
 from quantumio.model._transaction import (
     FollowUp,
     FollowUpKind,
@@ -111,4 +111,5 @@ __all__ = [
     "make_data_id",
     "parse_bytes",
     "tai_ns",
+    "tai_ns_each",
 ]

@@ -18,7 +18,8 @@ __all__ = ["RESERVED_NAMES", "Dimension", "DimensionUniverse", "default_universe
 KeyType = Literal["int", "str"]
 RESERVED_NAMES = frozenset(
     (
-        *("ack", "after", "as_", "as_of", "bind", "collections", "columns", "component", "config", "data_id"),
+        *("ack", "after", "as_", "as_of", "bind", "calibrations", "collections", "columns", "component"),
+        *("config", "data_id", "dataset_types"),
         *("dataset_type", "dataset_type_or_ref", "datasets", "depth", "digest", "dimensions", "direction"),
         *("element", "expect", "files", "format", "key", "limit", "obj", "order_by", "own", "page_size"),
         *("policy", "progress", "readonly", "registry", "replace", "root", "run", "self", "size", "timeout"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sized
 from fractions import Fraction
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import frozen
 
@@ -12,7 +13,7 @@ from quantumio.errors import ErrorKind, InvalidInputError
 if TYPE_CHECKING:
     from astropy.time import Time
 
-__all__ = ["Timespan", "tai_ns"]
+__all__ = ["Timespan", "tai_ns", "tai_ns_each"]
 
 _EPOCH_JD: Final = Fraction(4881175, 2)  # 1970-01-01 TAI is JD 2440587.5
 _DAY_NS: Final = 86_400 * 10**9
@@ -32,15 +33,68 @@ def tai_ns(time: Time) -> int:
         if getattr(time, "masked", False):
             raise TypeError("a masked time is no moment")
         tai = time.tai
-        exact = (Fraction(float(tai.jd1)) - _EPOCH_JD + Fraction(float(tai.jd2))) * _DAY_NS
-        nanoseconds = round(exact)
+        nanoseconds = _exact_ns(float(tai.jd1), float(tai.jd2))
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise InvalidInputError(
             f"{time!r} is no moment", hint="give a scalar astropy Time", kind=ErrorKind.TIMESPAN
         ) from error
+    return _checked(nanoseconds, time)
+
+
+def tai_ns_each(times: object, number: int, otherwise: int) -> list[int]:
+    """Return nanoseconds of TAI, as `tai_ns`, for each of so many things.
+
+    Parameters
+    ----------
+    times
+        A `~astropy.time.Time` for each (an array, masked where there is none, or a list with None), one for
+        all of them, or None.
+    number
+        How many there are to be.
+    otherwise
+        What stands for None.
+
+    Raises
+    ------
+    InvalidInputError
+        They are no times, too many or too few, or one lies outside of the years 1678 to 2262.
+    """
+    if times is None:
+        return [otherwise] * number
+    if getattr(times, "isscalar", False):
+        return [tai_ns(cast("Time", times))] * number
+    if not isinstance(times, Sized):
+        raise InvalidInputError(
+            f"{times!r:.80} ({type(times).__name__}) is no list of times",
+            hint="give astropy Times, or None",
+            kind=ErrorKind.TIMESPAN,
+        )
+    if len(times) != number or getattr(times, "ndim", 1) != 1:
+        raise InvalidInputError(
+            f"{len(times)} times were given for {number} datasets",
+            hint="give one for each, or one for all",
+            kind=ErrorKind.TIMESPAN,
+        )
+    if not hasattr(times, "tai"):
+        given = cast("Iterable[Time | None]", times)
+        return [otherwise if time is None else tai_ns(time) for time in given]
+    tai: Any = cast("Time", times).tai
+    days, rests = tai.unmasked.jd1.tolist(), tai.unmasked.jd2.tolist()
+    return [
+        otherwise if no else _checked(_exact_ns(day, rest), times)
+        for day, rest, no in zip(days, rests, tai.mask.tolist(), strict=True)
+    ]
+
+
+def _exact_ns(day: float, rest: float) -> int:
+    """Return ns of TAI of a Julian date in two parts."""
+    return round((Fraction(day) - _EPOCH_JD + Fraction(rest)) * _DAY_NS)
+
+
+def _checked(nanoseconds: int, time: object) -> int:
     if not _UNBOUNDED_BEGIN < nanoseconds < _UNBOUNDED_END:
         raise InvalidInputError(
-            f"{time!r} does not fit 64 bits of nanoseconds",
+            f"{time!r:.200} does not fit 64 bits of nanoseconds",
             hint="use None for an unbounded end",
             kind=ErrorKind.TIMESPAN,
         )

@@ -27,7 +27,15 @@ from quantumio.ports._format import (
     TableDelegate,
 )
 from quantumio.ports._garbage import GarbageCatalog, ObjectRecord
-from quantumio.ports._history import Deletion, Difference, HistoryCatalog, LineageEntry, SnapshotRecord
+from quantumio.ports._history import (
+    ChangedChain,
+    Deletion,
+    Difference,
+    HistoryCatalog,
+    LineageEntry,
+    MemberRecord,
+    SnapshotRecord,
+)
 from quantumio.ports._ingest import IngestedChunk, IngestRows, ingest_key
 from quantumio.ports._kinds import is_exporting, is_managed, is_table
 
@@ -37,6 +45,7 @@ __all__ = [
     "Buffer",
     "Catalog",
     "ChainEdit",
+    "ChangedChain",
     "Chunks",
     "CollectionKind",
     "CollectionRecord",
@@ -58,6 +67,7 @@ __all__ = [
     "LoadListing",
     "LoadedRows",
     "ManagedDestination",
+    "MemberRecord",
     "ObjectDestination",
     "ObjectRecord",
     "Placement",

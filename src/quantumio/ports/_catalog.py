@@ -60,13 +60,16 @@ class DatasetQuery:
     data_id
         Equality on dimensions (required or implied ones; implied through dimension records).
     where, bind
-        Expression over dimensions and their metadata, with the values of its ``:name`` parameters.
+        Expression over dimensions, their metadata and the fields of datasets that ``order_by`` knows, with
+        the values of its ``:name`` parameters.
     find_first
         Per dataset type and data ID only the match in the first collection that has one.
     versions
         ``latest`` or ``all``.
     order_by
-        Dimensions, ``run``, ``version``, ``commit_seq`` or ``dataset_type``; a leading ``-`` reverses.
+        Dimensions, fields of their records (``visit.exposure_time_s``, ``visit.timespan.begin``: what has
+        no value comes first), or ``dataset_type``, ``run``, ``version``, ``size``, ``digest``, ``status``,
+        ``committed``, ``commit_seq``; a leading ``-`` reverses.
     limit
         At most so many; None = all.
     as_of
@@ -143,9 +146,15 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
         """
 
     def dimension_records(
-        self, element: str, data_id: Mapping[str, int | str], where: str | None, bind: Mapping[str, object]
+        self,
+        element: str,
+        data_id: Mapping[str, int | str],
+        where: str | None,
+        bind: Mapping[str, object],
+        *,
+        as_of: int | None = None,
     ) -> Iterator[dict[str, object]]:
-        """Yield records of a dimension or relation, ordered by key."""
+        """Yield records of a dimension or relation, ordered by key; with ``as_of`` those of that moment."""
 
     def record_key(
         self, element: str, field: str, required: Mapping[str, DataIdValue], value: object
@@ -169,8 +178,44 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
         data_id: Mapping[str, int | str],
         where: str | None,
         bind: Mapping[str, object],
+        *,
+        datasets: Sequence[str] = (),
+        collections: Sequence[str] | None = None,
+        as_of: int | None = None,
     ) -> list[DataId]:
-        """Return data IDs over dimensions that exist as dimension records, joined on shared keys."""
+        """Return data IDs over dimensions that exist as dimension records, joined on shared keys.
+
+        Parameters
+        ----------
+        dimensions, data_id, where, bind
+            Over which, and which of them.
+        datasets, collections
+            Names of dataset types: only data IDs for which there is a dataset of each of them; the
+            dimensions that it has need no records. Where to look for them, as in `DatasetQuery`; those in
+            CALIBRATION collections count whenever they are valid.
+        as_of
+            Look at what there was after this commit or edit; None = now.
+        """
+
+    def joined(self, query: DatasetQuery) -> Iterator[tuple[DatasetRef, ...]]:
+        """Yield one dataset of each type, for all that belong together, lazily and in order of dimensions.
+
+        They have the same values of the dimensions that they share; those that they do not share are joined
+        as in `data_ids`. CALIBRATION collections are passed over.
+
+        Parameters
+        ----------
+        query
+            Its dataset types are names; the latest versions are meant, and no order is taken.
+
+        Raises
+        ------
+        InvalidInputError, NotFoundError
+            The query is wrong, or records that join the dimensions are lacking.
+        """
+
+    def count_joined(self, query: DatasetQuery) -> int:
+        """Return how many `joined` yields."""
 
     # -- collections
     def register_collection(self, name: str, kind: CollectionKind) -> bool:
@@ -219,6 +264,32 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
         ------
         ConflictError
             Another ref of the same dataset type and data ID is valid in a part of it.
+        """
+
+    def certify_each(
+        self, name: str, ids: Sequence[UUID], begin_ns: Sequence[int], end_ns: Sequence[int]
+    ) -> int:
+        """Certify datasets in a CALIBRATION collection (made where there is none), each in its own timespan.
+
+        All or none, in one transaction; returns how many certifications are new. The very same one again is
+        no error, also where it is given twice.
+
+        Parameters
+        ----------
+        ids
+            Of committed datasets of any dataset types; the same one may come several times.
+        begin_ns, end_ns
+            For each, as `Timespan` has them.
+
+        Raises
+        ------
+        ConflictError
+            Two datasets of the same dataset type and data ID would be valid at one time
+            (``kind="validity_overlap"``); names the row.
+        NotFoundError
+            One is not committed.
+        InvalidInputError
+            A timespan is empty; names the row.
         """
 
     def decertify(
@@ -510,6 +581,8 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
         data_ids: Sequence[DataId],
         timespans: Sequence[Timespan | None],
         collections: Sequence[str],
+        *,
+        as_of: int | None = None,
     ) -> tuple[list[UUID | None], list[int]]:
         """Look many complete data IDs up, each at its time, as `find` does one.
 

@@ -8,10 +8,18 @@ from uuid import UUID
 
 from attrs import frozen
 
-from quantumio.model import DatasetRef
+from quantumio.model import DatasetRef, Timespan
 from quantumio.ports._collections import CollectionRemoval
 
-__all__ = ["Deletion", "Difference", "HistoryCatalog", "LineageEntry", "SnapshotRecord"]
+__all__ = [
+    "ChangedChain",
+    "Deletion",
+    "Difference",
+    "HistoryCatalog",
+    "LineageEntry",
+    "MemberRecord",
+    "SnapshotRecord",
+]
 
 
 @frozen(kw_only=True)
@@ -61,6 +69,42 @@ class SnapshotRecord:
 
 
 @frozen(kw_only=True)
+class MemberRecord:
+    """A dataset in a TAGGED or CALIBRATION collection.
+
+    Attributes
+    ----------
+    collection
+        Its name.
+    ref
+        The dataset, which may have been deleted since.
+    timespan
+        When it is valid, of a CALIBRATION collection; None of a TAGGED one.
+    """
+
+    collection: str
+    ref: DatasetRef
+    timespan: Timespan | None = None
+
+
+@frozen(kw_only=True)
+class ChangedChain:
+    """A chain that is another one at one moment than at another.
+
+    Attributes
+    ----------
+    name
+        Of the collection.
+    before, after
+        Names of what it searches, in order; None where there is no such chain.
+    """
+
+    name: str
+    before: tuple[str, ...] | None
+    after: tuple[str, ...] | None
+
+
+@frozen(kw_only=True)
 class Difference:
     """What is different between two moments.
 
@@ -70,12 +114,21 @@ class Difference:
         The last commit or edit of each.
     added, removed
         Datasets that are there after and were not before, and the other way round.
+    joined, left
+        Members that TAGGED and CALIBRATION collections have after and had not before, and the other way
+        round. Of a calibration whose validity was cut the range before has left, and what is left of it has
+        joined.
+    chains
+        Chains that search something else.
     """
 
     before: int
     after: int
     added: tuple[DatasetRef, ...]
     removed: tuple[DatasetRef, ...]
+    joined: tuple[MemberRecord, ...] = ()
+    left: tuple[MemberRecord, ...] = ()
+    chains: tuple[ChangedChain, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -208,4 +261,4 @@ class HistoryCatalog(Protocol):
         """Return all snapshots, by name."""
 
     def diff(self, before: int, after: int) -> Difference:
-        """Return which datasets there are at one moment and not at the other."""
+        """Return which datasets, members of collections and chains there are at one moment only."""

@@ -9,6 +9,7 @@ import numpy as np
 import sqlalchemy as sa
 from attrs import frozen
 
+from quantumio.registry._dataset_fields import STATES
 from quantumio.registry._dialect import BIG_INTEGER, TEXT, Rules, raw
 from quantumio.registry._schema import ARTIFACT
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["ARTIFACT_VALUES", "OneEach", "artifact_columns", "artifacts_text"]
 
 ARTIFACT_VALUES: Final = frozenset({"size", "digest", "destinations", "status"})
-_STATES: Final = ("ok", "pending", "missing", "corrupt")  # the better one first
 _FIELDS: Final = ("position", "nbytes", "state", "store", "digest")
 _BETWEEN_FIELDS, _BETWEEN_ARTIFACTS = "\t", "\n"  # names, states and digests have neither
 
@@ -129,4 +129,4 @@ def _one_row(text: str) -> tuple[int, str, str, str | None]:
     parts.sort(key=lambda part: int(part[0]))
     size = next((int(nbytes) for _, nbytes, state, _, _ in parts if state != "pending"), 0)
     stores = ",".join(store for _, _, _, store, _ in parts)
-    return size, parts[0][4], stores, min((part[2] for part in parts), key=_STATES.index)
+    return size, parts[0][4], stores, min((part[2] for part in parts), key=STATES.index)

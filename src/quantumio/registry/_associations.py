@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 
@@ -15,13 +16,21 @@ from quantumio.registry._clock import Clock
 from quantumio.registry._collections import check_kind
 from quantumio.registry._engine import Database
 from quantumio.registry._lives import insert_collection
-from quantumio.registry._members import Member, Present, members_of, without_conflicts
+from quantumio.registry._members import (
+    Certification,
+    Member,
+    Present,
+    members_of,
+    without_conflicts,
+    without_overlaps,
+)
 from quantumio.registry._names import Collection, Edit, Names, NamesCache, TypeEntry
 from quantumio.registry._universe_schema import GroupTables
 
 __all__ = ["Associations"]
 
 _CHUNK = 500
+_BATCH = 5_000
 
 
 class Associations:
@@ -42,7 +51,7 @@ class Associations:
             for group, members in members_of(connection, names, refs):
                 there = self._live(connection, group, group.tag, collection, members)
                 new = list(without_conflicts(name, members, there, None))
-                _insert(connection, group, group.tag, collection, edit, new, {})
+                _insert(connection, group, group.tag, collection, edit, new, [{}] * len(new))
 
     def disassociate(self, name: str, refs: Sequence[DatasetRef]) -> None:
         """Take refs out of a TAGGED collection."""
@@ -77,7 +86,47 @@ class Associations:
             for group, members in members_of(connection, names, refs):
                 there = self._live(connection, group, group.calibration, collection, members, timespan)
                 new = list(without_conflicts(name, members, there, timespan))
-                _insert(connection, group, group.calibration, collection, edit, new, span)
+                _insert(connection, group, group.calibration, collection, edit, new, [span] * len(new))
+
+    def certify_each(
+        self, name: str, ids: Sequence[UUID], begin_ns: Sequence[int], end_ns: Sequence[int]
+    ) -> int:
+        """Add datasets to a CALIBRATION collection, each as valid in its own timespan; how many are new."""
+        check_run(name, "collection")
+        if not len(ids) == len(begin_ns) == len(end_ns):
+            raise InvalidInputError(
+                f"{len(ids)} datasets, {len(begin_ns)} begins and {len(end_ns)} ends were given",
+                hint="give a begin and an end for each dataset",
+                kind=ErrorKind.TIMESPAN,
+            )
+        for row, (begin, end) in enumerate(zip(begin_ns, end_ns, strict=True)):
+            if begin >= end:
+                raise InvalidInputError(
+                    f"row {row}: dataset {ids[row]} is to be valid from {begin} to {end} ns: in no time",
+                    hint="give an end after the begin",
+                    kind=ErrorKind.TIMESPAN,
+                )
+        number = 0
+        with self._database.edit(f"certifying in {name}") as connection:
+            collection, edit, names = self._collection(connection, name, CollectionKind.CALIBRATION)
+            found = list(members_of(connection, names, ids))
+            by_id = {member.id: member for _, members in found for member in members}
+            wanted: dict[int, list[Certification]] = {}
+            for row, (id_, begin, end) in enumerate(zip(ids, begin_ns, end_ns, strict=True)):
+                member = by_id[id_]
+                wanted.setdefault(member.type_id, []).append(Certification(member, begin, end, row))
+            for group, members in found:
+                there = self._live(connection, group, group.calibration, collection, members, Timespan())
+                types = {member.type_id for member in members}
+                new = without_overlaps(name, (one for of in types for one in wanted[of]), there)
+                # In parts: a session of PostgreSQL that is silent for seconds is ended.
+                for start in range(0, len(new), _BATCH):
+                    part = new[start : start + _BATCH]
+                    spans = [{"begin_ns": one.begin_ns, "end_ns": one.end_ns} for one in part]
+                    members = [one.member for one in part]
+                    _insert(connection, group, group.calibration, collection, edit, members, spans)
+                number += len(new)
+        return number
 
     def decertify(
         self, name: str, dataset_type: str, timespan: Timespan, data_ids: Sequence[DataId] | None
@@ -172,8 +221,8 @@ def _insert(
     table: sa.Table,
     collection: Collection,
     edit: Edit,
-    members: Iterable[Member],
-    span: Mapping[str, int],
+    members: Sequence[Member],
+    spans: Sequence[Mapping[str, int]],
 ) -> None:
     rows = [
         {
@@ -184,7 +233,7 @@ def _insert(
             "dataset_id": member.id,
             "added_seq": edit.seq,
         }
-        for member in members
+        for member, span in zip(members, spans, strict=True)
     ]
     if rows:
         connection.execute(sa.insert(table), rows)

@@ -14,8 +14,10 @@ from quantumio.errors import ErrorKind
 from quantumio.model import DataId, DatasetType, Timespan
 from quantumio.ports import CollectionKind
 from quantumio.registry._arguments import check_names
+from quantumio.registry._dialect import BIG_INTEGER
 from quantumio.registry._engine import Database
 from quantumio.registry._find import Finder
+from quantumio.registry._moments import Moments
 from quantumio.registry._names import Collection, NamesCache, TypeEntry
 from quantumio.registry._universe_schema import GroupTables
 
@@ -40,10 +42,11 @@ class _Ranges:
 class Calibrations:
     """Looks calibrations up for many data IDs."""
 
-    def __init__(self, database: Database, names: NamesCache, finder: Finder) -> None:
+    def __init__(self, database: Database, names: NamesCache, finder: Finder, moments: Moments) -> None:
         self._database = database
         self._names = names
         self._finder = finder
+        self._moments = moments
 
     def find_each(
         self,
@@ -51,12 +54,14 @@ class Calibrations:
         data_ids: Sequence[DataId],
         timespans: Sequence[Timespan | None],
         collections: Sequence[str],
+        as_of: int | None = None,
     ) -> tuple[list[UUID | None], list[int]]:
         """Return of each data ID, at its time, the match if there is one, and how many there are.
 
-        The first collection that has any decides, as for one look-up. ``data_ids`` are complete.
+        The first collection that has any decides, as for one look-up. ``data_ids`` are complete. With
+        ``as_of`` what there was after this commit or edit.
         """
-        names = self._names.current()
+        names = self._names.current() if as_of is None else self._moments.names(as_of)
         entry = names.type(dataset_type.name)
         found: list[UUID | None] = [None] * len(data_ids)
         numbers = [0] * len(data_ids)
@@ -66,7 +71,7 @@ class Calibrations:
             if not left:
                 break
             if collection.kind is CollectionKind.CALIBRATION:
-                ranges = self._ranges(entry, collection)
+                ranges = self._ranges(entry, collection, as_of)
                 for index in left:
                     timespan, there = timespans[index], ranges.get(keys[index])
                     if there is None or timespan is None:
@@ -77,16 +82,22 @@ class Calibrations:
                         found[index] = self._database.rules.uuid_out(valid[0])
             else:
                 for index in left:
-                    stored = self._finder.find(entry.type, data_ids[index], [collection.name], None, None)
+                    stored = self._finder.find(
+                        entry.type, data_ids[index], [collection.name], None, None, as_of
+                    )
                     if stored is not None:
                         found[index], numbers[index] = stored.ref.id, 1
             left = [index for index in left if not numbers[index]]
         return found, numbers
 
-    def _ranges(self, entry: TypeEntry, collection: Collection) -> dict[tuple[Any, ...], _Ranges]:
+    def _ranges(
+        self, entry: TypeEntry, collection: Collection, as_of: int | None
+    ) -> dict[tuple[Any, ...], _Ranges]:
         found: dict[tuple[Any, ...], _Ranges] = {}
-        statement = self._database.prepare(_ranges_statement, entry.group)
+        statement = self._database.prepare(_ranges_statement, entry.group, as_of is None)
         values = {"collection_id": collection.id, "type_id": entry.id}
+        if as_of is not None:
+            values["as_of"] = as_of
         for id_, begin, end, *key in self._database.fetch(statement, values):
             if (ranges := found.get(tuple(key))) is None:
                 ranges = found[tuple(key)] = _Ranges()
@@ -96,8 +107,16 @@ class Calibrations:
         return found
 
 
-def _ranges_statement(group: GroupTables) -> sa.Select[Any]:
+def _ranges_statement(group: GroupTables, now: bool) -> sa.Select[Any]:
     columns, dataset = group.calibration.c, group.dataset.c
+    there: list[sa.ColumnElement[bool]] = [columns.removed_seq.is_(None), dataset.removed_seq.is_(None)]
+    if not now:
+        as_of = sa.bindparam("as_of", type_=BIG_INTEGER)
+        there = [
+            condition
+            for row, since in ((columns, columns.added_seq), (dataset, dataset.commit_seq))
+            for condition in (since <= as_of, sa.or_(row.removed_seq.is_(None), row.removed_seq > as_of))
+        ]
     return (
         sa.select(
             columns.dataset_id,
@@ -109,8 +128,7 @@ def _ranges_statement(group: GroupTables) -> sa.Select[Any]:
         .where(
             columns.collection_id == sa.bindparam("collection_id"),
             columns.type_id == sa.bindparam("type_id"),
-            columns.removed_seq.is_(None),
-            dataset.removed_seq.is_(None),
+            *there,
         )
         .order_by(columns.begin_ns)
     )

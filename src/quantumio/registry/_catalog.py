@@ -52,6 +52,7 @@ from quantumio.registry._commit_rows import ArtifactWriter
 from quantumio.registry._data_ids import DataIdQueries
 from quantumio.registry._dataset_types import DatasetTypes
 from quantumio.registry._deletions import Deletions
+from quantumio.registry._differences import Differences
 from quantumio.registry._dimensions import DimensionRecords
 from quantumio.registry._engine import Database
 from quantumio.registry._find import Finder
@@ -64,6 +65,7 @@ from quantumio.registry._moments import Moments
 from quantumio.registry._names import NamesCache
 from quantumio.registry._outbox import Outbox
 from quantumio.registry._owners import Owners
+from quantumio.registry._planning import Planner
 from quantumio.registry._query import Queries
 from quantumio.registry._records import RecordQueries
 from quantumio.registry._removals import Removals
@@ -97,7 +99,7 @@ class SqlCatalog:
         self._records = DimensionRecords(database, self._tables, clock)
         sky = SkySearch(database, self._tables)
         self._record_queries = RecordQueries(database, self._tables, sky)
-        self._data_ids = DataIdQueries(database, self._tables, sky)
+        self._data_ids = DataIdQueries(database, self._tables, sky, Planner(database, self._tables, names))
         self._collections = Collections(database, names, clock)
         self._removals = Removals(database, names, clock)
         self._associations = Associations(database, names, clock)
@@ -111,13 +113,14 @@ class SqlCatalog:
         self._workspaces = Workspaces(database)
         self._clock = clock
         self._deletions = Deletions(database, names, clock)
-        self._snapshots = Snapshots(database, names, clock)
+        self._snapshots = Snapshots(database, clock)
+        self._differences = Differences(database, self._tables, names)
         self._lineages = Lineages(database, names)
         self._names = names
         self._implied = ImpliedValues(database, self._tables)
         self._moments = Moments(database, self._tables, clock)
         self._finder = Finder(database, names, self._moments)
-        self._calibrations = Calibrations(database, names, self._finder)
+        self._calibrations = Calibrations(database, names, self._finder, self._moments)
         self._queries = Queries(database, self._tables, names)
 
     # -- what it is
@@ -154,10 +157,16 @@ class SqlCatalog:
         return uninterrupted(lambda: self._records.insert(element, records))
 
     def dimension_records(
-        self, element: str, data_id: Mapping[str, int | str], where: str | None, bind: Mapping[str, object]
+        self,
+        element: str,
+        data_id: Mapping[str, int | str],
+        where: str | None,
+        bind: Mapping[str, object],
+        *,
+        as_of: int | None = None,
     ) -> Iterator[dict[str, object]]:
         """Return records of a dimension or relation, ordered by key, read in pages."""
-        return self._record_queries.records(element, data_id, where, bind)
+        return self._record_queries.records(element, data_id, where, bind, self._past(as_of))
 
     def record_key(
         self, element: str, field: str, required: Mapping[str, DataIdValue], value: object
@@ -175,14 +184,38 @@ class SqlCatalog:
         data_id: Mapping[str, int | str],
         where: str | None,
         bind: Mapping[str, object],
+        *,
+        datasets: Sequence[str] = (),
+        collections: Sequence[str] | None = None,
+        as_of: int | None = None,
     ) -> list[DataId]:
         """Return data IDs over the dimensions that exist as dimension records, joined on shared keys.
 
         A dimension that another one's records carry as a key needs no records of its own. Relations are
         joined where all their dimensions are asked for and they have records; exposures and visits without
-        `visit_definition` records belong together by their numbers.
+        `visit_definition` records belong together by their numbers. What ``datasets`` tell needs no records.
         """
-        return self._data_ids.data_ids(dimensions, data_id, where, bind)
+        return self._data_ids.data_ids(
+            dimensions,
+            data_id,
+            where,
+            bind,
+            datasets=datasets,
+            collections=collections,
+            as_of=self._past(as_of),
+        )
+
+    def joined(self, query: DatasetQuery) -> Iterator[tuple[DatasetRef, ...]]:
+        """Return datasets of several types that belong together, lazily; the query is checked at once."""
+        return self._data_ids.joined(query)
+
+    def count_joined(self, query: DatasetQuery) -> int:
+        """Return how many there are."""
+        return self._data_ids.count_joined(query)
+
+    def _past(self, as_of: int | None) -> int | None:
+        """Return a moment that was checked."""
+        return None if as_of is None else self._moments.seq(as_of)
 
     # -- collections
     def register_collection(self, name: str, kind: CollectionKind) -> bool:
@@ -219,6 +252,12 @@ class SqlCatalog:
         """
         uninterrupted(lambda: self._associations.certify(name, refs, timespan))
 
+    def certify_each(
+        self, name: str, ids: Sequence[UUID], begin_ns: Sequence[int], end_ns: Sequence[int]
+    ) -> int:
+        """Add datasets to a CALIBRATION collection, each valid in its own timespan, all or none."""
+        return uninterrupted(lambda: self._associations.certify_each(name, ids, begin_ns, end_ns))
+
     def decertify(
         self, name: str, dataset_type: str, timespan: Timespan, data_ids: Sequence[DataId] | None = None
     ) -> None:
@@ -249,8 +288,8 @@ class SqlCatalog:
         return self._snapshots.all()
 
     def diff(self, before: int, after: int) -> Difference:
-        """Return which datasets there are at one moment and not at the other."""
-        return self._snapshots.diff(before, after)
+        """Return what there is at one moment and not at the other."""
+        return self._differences.diff(before, after)
 
     # -- intents
     def register_owner(self, owner: UUID, host: str, boot_id: str) -> None:
@@ -512,9 +551,11 @@ class SqlCatalog:
         data_ids: Sequence[DataId],
         timespans: Sequence[Timespan | None],
         collections: Sequence[str],
+        *,
+        as_of: int | None = None,
     ) -> tuple[list[UUID | None], list[int]]:
         """Return of each data ID, at its time, the match if there is one, and how many there are."""
-        return self._calibrations.find_each(dataset_type, data_ids, timespans, collections)
+        return self._calibrations.find_each(dataset_type, data_ids, timespans, collections, self._past(as_of))
 
     def searches_calibrations(self, collections: Sequence[str], as_of: int | None = None) -> bool:
         """Tell whether any of these collections, or any in their chains, is of calibrations."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -11,7 +12,7 @@ from quantumio.errors import ConflictError, ErrorKind, InvalidInputError
 from quantumio.model import DataId, DataIdValue, Timespan
 from quantumio.registry._clock import Clock
 from quantumio.registry._engine import Database
-from quantumio.registry._record_values import check_metadata, from_row, to_row
+from quantumio.registry._record_values import check_metadata, from_row, to_rows
 from quantumio.registry._schema import COVER_LEVEL
 from quantumio.registry._sky_cover import covered, fitting_level
 from quantumio.registry._universe_schema import RecordTable, Tables
@@ -38,7 +39,7 @@ class DimensionRecords:
             raise InvalidInputError(
                 f"records of {element} are given as {type(records).__name__}", hint="give a list of mappings"
             )
-        rows = [to_row(universe, table, number, record) for number, record in enumerate(records)]
+        rows = to_rows(universe, table, records)
         self._database.check_writable()
         if not rows:
             return 0
@@ -49,9 +50,13 @@ class DimensionRecords:
             if new and table.element.spatial:
                 _number(connection, table, new)
             # In parts: a session of PostgreSQL that is silent for seconds is ended.
+            insert = self._database.prepare(_insert_statement, table.table)
+            in_order = itemgetter(*insert.order)
+            for row in new:
+                row["added_seq"] = edit.seq
             for start in range(0, len(new), _BATCH):
-                part = [{**row, "added_seq": edit.seq} for row in new[start : start + _BATCH]]
-                connection.execute(sa.insert(table.table), part)
+                part = list(map(in_order, new[start : start + _BATCH]))
+                self._database.execute_many(connection, insert, part)
             if table.cover is not None:
                 _list_under(connection, table.cover, [(rows[at], cell) for at, cell in cells])
         return len(new)
@@ -82,10 +87,10 @@ class DimensionRecords:
         """Return the rows that are not there yet; refuse them all where one contradicts."""
         keys = [table.fields[key] for key in table.element.record_keys]
         there = self._there(connection, table, table.element.record_keys, rows)
-        known = {tuple(row[key] for key in keys): row for row in there}
+        key_of = _values_of(keys)
+        known = {key_of(row): row for row in there}
         new = []
-        for row in rows:
-            key = tuple(row[column] for column in keys)
+        for key, row in zip(map(key_of, rows), rows, strict=True):
             if (other := known.setdefault(key, row)) is row:
                 new.append(row)
             else:
@@ -100,12 +105,10 @@ class DimensionRecords:
         fields = (*table.element.requires, field)
         columns = [table.fields[key] for key in fields]
         given = [row for row in new if row[columns[-1]] is not None]
-        known = {
-            tuple(row[column] for column in columns): row
-            for row in self._there(connection, table, fields, given)
-        }
-        for row in given:
-            if (other := known.setdefault(tuple(row[column] for column in columns), row)) is not row:
+        key_of = _values_of(columns)
+        known = {key_of(row): row for row in self._there(connection, table, fields, given)}
+        for key, row in zip(map(key_of, given), given, strict=True):
+            if (other := known.setdefault(key, row)) is not row:
                 raise ConflictError(
                     f"{field} {row[columns[-1]]!r} of {table.element.name} ({_key_text(table, row)}) "
                     f"belongs to ({_key_text(table, other)})",
@@ -128,7 +131,7 @@ class DimensionRecords:
             .select_from(wanted.join(table.table, same))
             .where(table.table.c.removed_seq.is_(None))
         )
-        keys = dict.fromkeys(tuple(row[column] for column in types) for row in rows)
+        keys = dict.fromkeys(map(_values_of(list(types)), rows))
         value = self._database.rules.rows_value(keys, types)
         return list(connection.execute(statement, {"wanted": value}).mappings())  # type: ignore[arg-type]
 
@@ -173,6 +176,21 @@ def _list_under(
         connection.execute(sa.insert(cover), listed[start : start + _BATCH])
 
 
+def _values_of(columns: Sequence[str]) -> Callable[[Mapping[Any, Any]], tuple[Any, ...]]:
+    """Return what takes the values of columns, in order, from a row."""
+    if len(columns) > 1:
+        return itemgetter(*columns)
+    (column,) = columns
+    return lambda row: (row[column],)
+
+
+def _insert_statement(table: sa.Table) -> sa.Insert:
+    columns = [column for column in table.c if column.name != "removed_seq"]
+    return sa.insert(table).values(
+        {column: sa.bindparam(column.name, type_=column.type) for column in columns}
+    )
+
+
 def _key_statement(table: RecordTable, field: str) -> sa.Select[Any]:
     columns, fields = table.table.c, table.fields
     return sa.select(columns[fields[table.element.name]]).where(
@@ -196,6 +214,8 @@ def _key_text(table: RecordTable, row: Mapping[str, Any]) -> str:
 
 
 def _check_same(table: RecordTable, row: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    if all(value == other[column] for column, value in row.items() if column in other):
+        return
     given, there = from_row(table, row), from_row(table, other)
     for field, value in given.items():
         if there[field] != value:

@@ -12,6 +12,7 @@ name what was expected in the user's words and point at it, and nothing else in 
                    | [NOT] IN "(" item { "," item } ")" | [NOT] IN ":bind"
                    | [NOT] LIKE value | [NOT] GLOB value | IS [NOT] NULL )
            | ( value | shape ) [NOT] OVERLAPS area
+           | GLOB "(" value "," value ")"
     area   = value | shape | "(" end "," end ")"
     shape  = ( POINT | CIRCLE | BOX | POLYGON | REGION ) "(" value { "," value } ")"
     end    = value | NULL
@@ -243,6 +244,8 @@ class _Parser:
 
     def _test(self) -> Expression:
         self._count()
+        if self._token.text == "GLOB" and self._token.kind == "keyword":
+            return self._glob()
         shape = self._shape()
         if shape is not None:
             negated, token = self._accept("NOT"), self._token
@@ -250,6 +253,16 @@ class _Parser:
             overlap = Overlap(shape, self._area(), token.at)
             return Not(overlap) if negated else overlap
         return self._comparison(self._value())
+
+    def _glob(self) -> Expression:
+        """Return a pattern as the Rubin Data Butler writes it: of ``*``, ``?`` and the backslash alone."""
+        token = self._take()
+        self._expect("(")
+        value = self._value()
+        self._expect(",")
+        pattern = self._value()
+        self._expect(")")
+        return Pattern("GLOB()", value, pattern, token.at)
 
     def _area(self) -> Area:
         """Return what may overlap something."""

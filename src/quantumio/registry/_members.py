@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from operator import attrgetter, itemgetter
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from quantumio.registry._names import Names
 from quantumio.registry._schema import DATASET
 from quantumio.registry._universe_schema import GroupTables
 
-__all__ = ["Member", "Present", "members_of", "without_conflicts"]
+__all__ = ["Certification", "Member", "Present", "members_of", "without_conflicts", "without_overlaps"]
 
 _CHUNK = 500
 
@@ -27,7 +28,7 @@ class Member:
     id: UUID
     type_id: int
     values: tuple[DataIdValue, ...]
-    ref: DatasetRef
+    ref: DatasetRef | UUID
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -50,10 +51,14 @@ class Present:
 
 
 def members_of(
-    connection: sa.Connection, names: Names, refs: Sequence[DatasetRef], *, missing_is_fine: bool = False
+    connection: sa.Connection,
+    names: Names,
+    refs: Sequence[DatasetRef | UUID],
+    *,
+    missing_is_fine: bool = False,
 ) -> Iterator[tuple[GroupTables, list[Member]]]:
     """Yield what is committed of the refs, by dimension group; what the registry says of them holds."""
-    by_id = {ref.id: ref for ref in refs}
+    by_id = {ref.id if isinstance(ref, DatasetRef) else ref: ref for ref in refs}
     types = _types_of(connection, list(by_id))
     groups: dict[tuple[str, ...], tuple[GroupTables, list[UUID]]] = {}
     for id_, type_id in types.items():
@@ -61,7 +66,7 @@ def members_of(
         groups.setdefault(group.dimensions, (group, []))[1].append(id_)
     found = [(group, list(_rows_of(connection, group, ids, by_id))) for group, ids in groups.values()]
     there = {member.id for _, members in found for member in members}
-    if not missing_is_fine and (missing := [ref for ref in refs if ref.id not in there]):
+    if not missing_is_fine and (missing := [ref for id_, ref in by_id.items() if id_ not in there]):
         raise NotFoundError(
             f"{missing[0]} is not committed{f', nor are {len(missing) - 1} others' if missing[1:] else ''}",
             hint="commit it, and wait for the commit, before it goes into a collection",
@@ -79,7 +84,10 @@ def _types_of(connection: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, int]
 
 
 def _rows_of(
-    connection: sa.Connection, group: GroupTables, ids: Sequence[UUID], by_id: Mapping[UUID, DatasetRef]
+    connection: sa.Connection,
+    group: GroupTables,
+    ids: Sequence[UUID],
+    by_id: Mapping[UUID, DatasetRef | UUID],
 ) -> Iterator[Member]:
     table = group.dataset
     columns = [table.c[column] for column in group.columns.values()]
@@ -106,6 +114,59 @@ def without_conflicts(
             yield member
         elif known.id != member.id or not known.is_for(same_span):
             raise _conflict(name, member, known, same_span)
+
+
+@frozen(eq=False)
+class Certification:
+    """A dataset that is to be valid in a timespan, and the number of its row among those that were given."""
+
+    member: Member
+    begin_ns: int
+    end_ns: int
+    row: int
+
+
+def without_overlaps(
+    name: str, wanted: Iterable[Certification], there: Iterable[Present]
+) -> list[Certification]:
+    """Return the certifications that are new; refuse them all where two ranges of a data ID overlap.
+
+    The very same one again is no overlap.
+    """
+    by_key: dict[tuple[Any, ...], list[_Range]] = {}
+    for known in there:
+        by_key.setdefault(known.key, []).append((known.begin_ns, known.end_ns, -1, known.id, None))
+    for one in wanted:
+        ranges = by_key.setdefault(one.member.key, [])
+        ranges.append((one.begin_ns, one.end_ns, one.row, one.member.id, one))
+    new = []
+    for ranges in by_key.values():
+        ranges.sort(key=itemgetter(0, 1, 2))  # what is there comes before what is the same
+        last: _Range | None = None
+        for current in ranges:
+            begin, end, _, id_, certification = current
+            if last is not None and begin < last[1]:
+                if (begin, end, id_) != (last[0], last[1], last[3]):
+                    raise _overlap(name, *sorted((last, current), key=itemgetter(2)))
+                continue
+            last = current
+            if certification is not None:
+                new.append(certification)
+    return sorted(new, key=attrgetter("row"))
+
+
+_Range: TypeAlias = "tuple[int, int, int, UUID, Certification | None]"
+
+
+def _overlap(name: str, other: _Range, refused: _Range) -> ConflictError:
+    where = "is valid in" if other[2] < 0 else f"is to be valid (row {other[2]}) in"
+    what = "it" if other[3] == refused[3] else f"dataset {other[3]} of the same data ID"
+    return ConflictError(
+        f"row {refused[2]}: dataset {refused[3]} cannot be valid in {Timespan(refused[0], refused[1])} "
+        f"in {name!r}: {what} {where} {Timespan(other[0], other[1])}; nothing was changed",
+        hint="decertify that one first, or give another timespan",
+        kind=ErrorKind.VALIDITY_OVERLAP,
+    )
 
 
 def _conflict(name: str, member: Member, row: Present, span: Timespan | None) -> ConflictError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -51,7 +52,8 @@ class PageToken:
 def write_token(token: PageToken, query: DatasetQuery, rules: Rules) -> str:
     """Return the text of a token."""
     values = [
-        value if isinstance(value, (int, str)) else [rules.uuid_out(value).hex] for value in token.values
+        value if isinstance(value, (int, float, str)) else [rules.uuid_out(value).hex]
+        for value in token.values
     ]
     content = [_of(query), token.seq, token.left, token.source, values]
     return base64.urlsafe_b64encode(json.dumps(content, separators=(",", ":")).encode()).decode()
@@ -100,6 +102,9 @@ def _value(value: Any, column: sa.ColumnElement[Any], rules: Rules) -> Any:
                 return rules.uuid_in(UUID(hex=value[0]))
             except ValueError:
                 pass
+    elif isinstance(kind, sa.types.Float):
+        if isinstance(value, float) and not math.isnan(value):
+            return value
     elif isinstance(kind, sa.types.Integer):
         if isinstance(value, int) and not isinstance(value, bool) and -_INT64 <= value < _INT64:
             return value

@@ -19,9 +19,11 @@ _KEPT: Final = 64
 
 
 def there_at(
-    table: sa.FromClause, seq: int | sa.BindParameter[int], since: str = "added_seq"
+    table: sa.FromClause, seq: int | sa.BindParameter[int] | None, since: str = "added_seq"
 ) -> list[sa.ColumnElement[bool]]:
-    """Return conditions that a row was there after the edit or commit ``seq``."""
+    """Return conditions that a row was there after the edit or commit ``seq``; None: that it is there now."""
+    if seq is None:
+        return [table.c.removed_seq.is_(None)]
     return [table.c[since] <= seq, sa.or_(table.c.removed_seq.is_(None), table.c.removed_seq > seq)]
 
 

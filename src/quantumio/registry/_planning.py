@@ -10,23 +10,24 @@ from attrs import evolve, field, frozen
 
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import check_data_id_value
-from quantumio.ports import DatasetQuery
+from quantumio.ports import CollectionKind, DatasetQuery
 from quantumio.registry._arguments import check_bind, check_limit, check_names
+from quantumio.registry._dataset_fields import DATASET_FIELDS
 from quantumio.registry._dialect import BIG_INTEGER, TEXT
 from quantumio.registry._engine import Database
 from quantumio.registry._expression import parse
 from quantumio.registry._names import Names, NamesCache, TypeEntry
 from quantumio.registry._past_names import PastNames
+from quantumio.registry._record_join import DatasetRows
 from quantumio.registry._schema import CLOCK
 from quantumio.registry._sky_datasets import SkyDatasets
 from quantumio.registry._sky_search import SkySearch
-from quantumio.registry._sources import Moment, Source
+from quantumio.registry._sources import Moment, Source, dataset_rows, of_keys
 from quantumio.registry._tree import Expression
 from quantumio.registry._universe_schema import Tables
 
 __all__ = ["Plan", "Planner", "check_past"]
 
-_WORDS: Final = ("run", "version", "commit_seq", "dataset_type")
 _MOST_KEPT: Final = 256
 _AT: Final = sa.bindparam("at_seq", type_=BIG_INTEGER)
 
@@ -41,6 +42,8 @@ class Plan:
         The last commit or edit that is seen.
     sources
         In the order of their matches where ``order_by`` is empty; else their matches are to be merged.
+    order_by
+        Of the first keys of each source the words, and whether they descend.
     values
         Of parameters of all statements that are made of the sources.
     is_kept
@@ -97,7 +100,10 @@ class Planner:
             order_by = ()
         if where is None and all(query.data_id.keys() <= entry.group.columns.keys() for entry in types):
             # What follows depends on the values of the data ID no more: parameters stand for them.
-            shape = (names, query.dataset_types, collections, *data_id, find_first, query.versions, order_by)
+            shape = (
+                *(names, query.dataset_types, collections, *data_id, find_first, query.versions, order_by),
+                query.as_of is None,
+            )
             if shape not in self._kept:
                 if len(self._kept) >= _MOST_KEPT:
                     self._kept.clear()
@@ -105,10 +111,10 @@ class Planner:
                 moment = Moment(collections, find_first, _AT)
                 self._kept[shape] = self._sources(asked, (), types, moment, order_by)
             values = {"at_seq": seq, **{f"of_{name}": value for name, value in data_id.items()}}
-            return Plan(names, seq, self._kept[shape], order_by, query.limit, values, is_kept=True)
+            return Plan(names, seq, self._kept[shape], of_keys(order_by), query.limit, values, is_kept=True)
         moment = Moment(collections, find_first, seq)
         sources = self._sources(query, terms, types, moment, order_by)
-        return Plan(names, seq, sources, order_by, query.limit)
+        return Plan(names, seq, sources, of_keys(order_by), query.limit)
 
     def _sources(
         self,
@@ -140,21 +146,67 @@ class Planner:
             raise refused
         return tuple(sources)
 
+    def rows_of(
+        self,
+        dataset_types: Sequence[str],
+        collections: Sequence[str] | None,
+        as_of: int | None,
+        *,
+        calibrations: bool = True,
+    ) -> tuple[Names, tuple[DatasetRows, ...]]:
+        """Return for each dataset type the latest datasets that a search finds, and the names of the moment.
+
+        Parameters
+        ----------
+        dataset_types, collections
+            Names; of collections also globs, None is every run.
+        as_of
+            The moment; None is now.
+        calibrations
+            Whether CALIBRATION collections are searched, whenever their members are valid.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such dataset type or collection.
+        InvalidInputError
+            A dataset type is named twice, or they are no lists of names.
+        """
+        types = check_names(dataset_types, "dataset type", ErrorKind.DATASET_TYPE)
+        if twice := [name for number, name in enumerate(types) if name in types[:number]]:
+            raise InvalidInputError(
+                f"dataset type {twice[0]!r} is named twice", hint="name it once", kind=ErrorKind.DATASET_TYPE
+            )
+        if collections is not None:
+            collections = check_names(collections, "collection", ErrorKind.COLLECTION)
+        seq, names = self._at(as_of)
+        searched, in_order = names.search_like(collections)
+        if not calibrations:
+            searched = tuple(one for one in searched if one.kind is not CollectionKind.CALIBRATION)
+        moment = Moment(searched, in_order, seq)
+        rules = self._database.rules
+        return names, tuple(
+            dataset_rows(rules, names.type(name), moment, f"datasets_{number}")
+            for number, name in enumerate(types)
+        )
+
     def _checked(self, query: DatasetQuery) -> tuple[tuple[str, bool], ...]:
         """Check what does not depend on the registry, and return the order with its directions."""
         if query.versions not in ("latest", "all"):
             raise InvalidInputError(f"versions = {query.versions!r}", hint="use 'latest' or 'all'")
         order_by = tuple((word.removeprefix("-"), word.startswith("-")) for word in query.order_by)
         for word, _ in order_by:
-            if word not in _WORDS and word not in self._tables.universe.names:
+            # What a name with a point means, each dataset type says by itself.
+            if "." not in word and word not in (*DATASET_FIELDS, *self._tables.universe.names):
                 raise InvalidInputError(
-                    f"order_by {word!r} is neither a dimension nor one of {', '.join(_WORDS)}",
+                    f"order_by {word!r:.80} is neither a dimension nor one of {', '.join(DATASET_FIELDS)}",
                     hint=f"dimensions are {', '.join(self._tables.universe.names)}",
                     kind=ErrorKind.DIMENSION,
                 )
         return order_by
 
     def _at(self, as_of: int | None) -> tuple[int, Names]:
+        """Return the last commit or edit that is seen, and the names of then."""
         ((seq, edits),) = self._database.fetch(self._now, {})
         if as_of in (None, seq) and edits == (names := self._names.last).edits:
             return seq, names
@@ -202,7 +254,7 @@ def _with_lists(query: DatasetQuery) -> DatasetQuery:
         collections=None
         if query.collections is None
         else check_names(query.collections, "collection", ErrorKind.COLLECTION),
-        order_by=check_names(query.order_by, "dimension to order by", ErrorKind.DIMENSION),
+        order_by=check_names(query.order_by, "name to order by", ErrorKind.DIMENSION),
         limit=None if query.limit is None else check_limit(query.limit),
         bind=check_bind(query.bind),
     )

@@ -4,16 +4,94 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from quantumio.errors import ErrorKind, InvalidInputError, QuantumioError
 from quantumio.model import DimensionUniverse, Region, Timespan, check_data_id_value
 from quantumio.registry._universe_schema import RecordTable
 
-__all__ = ["check_metadata", "from_row", "to_row"]
+__all__ = ["check_metadata", "from_row", "to_row", "to_rows"]
 
 _INT64 = 1 << 63
+
+
+def to_rows(
+    universe: DimensionUniverse, table: RecordTable, records: Iterable[object]
+) -> list[dict[str, Any]]:
+    """Return the columns of records, checked.
+
+    They are checked column by column; where anything is not plain, one by one, which tells what is wrong.
+
+    Raises
+    ------
+    InvalidInputError
+        A field is unknown, missing or of the wrong type; names the record (from 0) and the field.
+    """
+    given = list(records)
+    try:
+        columns = _by_columns(universe, table, given)
+    except QuantumioError:
+        columns = None
+    if columns is None:
+        return [to_row(universe, table, number, record) for number, record in enumerate(given)]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _by_columns(
+    universe: DimensionUniverse, table: RecordTable, records: list[Any]
+) -> dict[str, list[Any]] | None:
+    """Return checked columns; None if the records are not plain."""
+    if not set(map(type, records)) <= {dict}:
+        return None
+    areas: dict[str, type] = {"timespan": Timespan} if table.element.temporal else {}
+    areas |= {"region": Region} if table.element.spatial else {}
+    named = set().union(*records)
+    if not named <= {*table.kinds, *areas}:
+        return None
+    nothing: list[Any] = [None] * len(records)
+    columns: dict[str, list[Any]] = {}
+    for field, kind in table.kinds.items():
+        values = [record.get(field) for record in records] if field in named else nothing
+        found = _plain(universe, table, field, kind, values)
+        if found is None:
+            return None
+        columns[table.fields[field]] = found
+    for field, type_ in areas.items():
+        values = [record.get(field) for record in records] if field in named else nothing
+        if not set(map(type, values)) <= {type_, type(None)}:
+            return None
+        if field == "timespan":
+            columns["begin_ns"] = [None if value is None else value.begin_ns for value in values]
+            columns["end_ns"] = [None if value is None else value.end_ns for value in values]
+        else:
+            columns["region"] = [None if value is None else str(value) for value in values]
+            columns["geometry"] = [None if value is None else value.encode() for value in values]
+    return columns
+
+
+def _plain(
+    universe: DimensionUniverse, table: RecordTable, field: str, kind: str, values: list[Any]
+) -> list[Any] | None:
+    """Return the values of a field as they are stored; None if any of them needs a closer look."""
+    types = set(map(type, values))
+    there = values
+    if type(None) in types:
+        if field in table.element.record_keys:
+            return None
+        there = [value for value in values if value is not None]
+        types.discard(type(None))
+    if not there or (kind == "bool" and types == {bool}):
+        return values
+    if kind == "int" and types == {int}:
+        return values if min(there) >= -_INT64 and max(there) < _INT64 else None
+    if kind == "float" and types == {float}:
+        return None if any(value != value for value in there) else values  # NaN alone is not itself
+    if kind == "str" and types == {str}:
+        for value in set(there):
+            _checked(universe, table, field, kind, value)
+        return values
+    return None
 
 
 def to_row(universe: DimensionUniverse, table: RecordTable, number: int, record: object) -> dict[str, Any]:

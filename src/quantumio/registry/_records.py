@@ -11,6 +11,7 @@ from quantumio.registry._arguments import check_bind
 from quantumio.registry._engine import Database
 from quantumio.registry._expression import parse
 from quantumio.registry._pages import OrderKey, Paged, pages
+from quantumio.registry._past_names import there_at
 from quantumio.registry._record_values import from_row
 from quantumio.registry._scope import Scope
 from quantumio.registry._sky_search import SkySearch
@@ -29,7 +30,12 @@ class RecordQueries:
         self._sky = sky
 
     def records(
-        self, element: str, data_id: Mapping[str, Any], where: str | None, bind: Mapping[str, object]
+        self,
+        element: str,
+        data_id: Mapping[str, Any],
+        where: str | None,
+        bind: Mapping[str, object],
+        as_of: int | None = None,
     ) -> Iterator[dict[str, object]]:
         """Return the records of a dimension or relation, ordered by key, page by page."""
         definition = self._tables.universe.element(element)
@@ -37,7 +43,9 @@ class RecordQueries:
         columns: dict[str, sa.ColumnElement[Any]] = {
             name: table.table.c[table.fields[name]] for name in (*definition.record_keys, *definition.implies)
         }
-        scope = Scope(self._tables, columns, records={element: table.table}, what=f"a record of {element}")
+        scope = Scope(
+            self._tables, columns, records={element: table.table}, what=f"a record of {element}", as_of=as_of
+        )
         conditions = data_id_condition(self._tables, scope, data_id)
         if where is not None:
             bind = check_bind(bind)
@@ -46,7 +54,7 @@ class RecordQueries:
         statement = (
             sa.select(*table.table.c)
             .select_from(scope.joined(table.table))
-            .where(table.table.c.removed_seq.is_(None), *conditions)
+            .where(*there_at(table.table, as_of), *conditions)
         )
         keys = [OrderKey(table.table.c[table.fields[key]]) for key in definition.record_keys]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
+from quantumio.registry._dataset_fields import DATASET_FIELDS, dataset_field
+from quantumio.registry._past_names import there_at
 from quantumio.registry._universe_schema import Tables
 
 __all__ = ["Scope", "Unknown"]
@@ -31,8 +34,12 @@ class Scope:
         Dimensions that the statement has, with their columns.
     records
         Record tables that the statement has joined already, by element.
+    datasets
+        Rows of datasets that the statement has, by dataset type.
     what
         What the statement is about, for messages.
+    as_of
+        The moment whose records are meant; None is now.
     """
 
     def __init__(
@@ -41,12 +48,16 @@ class Scope:
         columns: dict[str, sa.ColumnElement[Any]],
         *,
         records: dict[str, sa.FromClause] | None = None,
+        datasets: Mapping[str, sa.FromClause] | None = None,
         what: str,
+        as_of: int | sa.BindParameter[int] | None = None,
     ) -> None:
         self._tables = tables
         self._columns = dict(columns)
         self._records = dict(records or {})
+        self._datasets = dict(datasets or {})
         self._what = what
+        self._as_of = as_of
         self._aliases = 0
         self._joins: list[tuple[sa.FromClause, sa.ColumnElement[bool]]] = []
 
@@ -71,10 +82,7 @@ class Scope:
         first, *rest = name.split(".")
         element = self._tables.universe.get(first)
         if element is None:
-            known = ", ".join(self._reachable())
-            raise Unknown(
-                f"{first!r} is no dimension", f"{self._what} has {known}; their fields are dimension.field"
-            )
+            return self._of_dataset(first, rest)
         if not rest:
             if element.is_relation:
                 raise Unknown(
@@ -127,6 +135,27 @@ class Scope:
             raise Unknown(f"{self._what} has no {element}", f"it has {', '.join(self._reachable())}")
         return self._record(element)
 
+    def _of_dataset(self, first: str, rest: list[str]) -> tuple[sa.ColumnElement[Any], str]:
+        """Return a field of the dataset: by itself where there is but one, else of its dataset type."""
+        known, fields = ", ".join(self._reachable()), ", ".join(DATASET_FIELDS)
+        field = ".".join(rest) if first in self._datasets else ".".join((first, *rest))
+        if field in DATASET_FIELDS:
+            if first in self._datasets:
+                return dataset_field(field, self._datasets[first], first), DATASET_FIELDS[field]
+            if len(self._datasets) == 1:
+                ((dataset_type, rows),) = self._datasets.items()
+                return dataset_field(field, rows, dataset_type), DATASET_FIELDS[field]
+            if self._datasets:
+                which = " or ".join(f"{name}.{field}" for name in self._datasets)
+                raise Unknown(f"{field!r} may be of any of {', '.join(self._datasets)}", f"write {which}")
+            raise Unknown(f"{field!r} is a field of datasets, and {self._what} is none", f"it has {known}")
+        if first in self._datasets:
+            raise Unknown(f"a dataset has no field {field!r}", f"its fields are {fields}")
+        hint = f"{self._what} has {known}; their fields are dimension.field"
+        if not self._datasets:
+            raise Unknown(f"{first!r} is no dimension", hint)
+        raise Unknown(f"{first!r} is no dimension and no field of datasets", f"{hint}; of datasets: {fields}")
+
     def _field(self, name: str, path: list[str]) -> tuple[sa.ColumnElement[Any], str]:
         table = self._tables.record(name)
         if not self._has(table.element.record_keys):
@@ -155,5 +184,5 @@ class Scope:
             alias = table.table.alias(f"about_{self._aliases}")
             keys = [alias.c[table.fields[key]] == self.dimension(key) for key in table.element.record_keys]
             self._records[element] = alias
-            self._joins.append((alias, sa.and_(*keys, alias.c.removed_seq.is_(None))))
+            self._joins.append((alias, sa.and_(*keys, *there_at(alias, self._as_of))))
         return self._records[element]

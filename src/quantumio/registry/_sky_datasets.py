@@ -49,8 +49,16 @@ class SkyDatasets:
         if not keys or len(own) != 1 or len(other) != 1 or known & set(over):
             return query, And(tuple(terms)) if terms else None
         (element,), (others,) = own.values(), other.values()
-        counts = has_records(self._database, self._tables, over)
-        asked = Asked(self._tables, self._database.rules, counts, data_id, query.where or "", query.bind)
+        counts = has_records(self._database, self._tables, over, query.as_of)
+        asked = Asked(
+            self._tables,
+            self._database.rules,
+            counts,
+            data_id,
+            query.where or "",
+            query.bind,
+            as_of=query.as_of,
+        )
         part = asked.part(over, data_id, beyond)
         record = part.scope.record(others.name)
         statement = part.select([record.c.geometry]).where(record.c.geometry.is_not(None)).distinct()

@@ -14,7 +14,7 @@ from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import Dimension, DimensionUniverse
 from quantumio.registry._dialect import Rules
 from quantumio.registry._engine import Database
-from quantumio.registry._record_join import RecordJoin
+from quantumio.registry._record_join import DatasetRows, RecordJoin
 from quantumio.registry._scope import Scope
 from quantumio.registry._sky_search import SkySearch, pairs_of
 from quantumio.registry._sky_vectors import Ints
@@ -22,7 +22,7 @@ from quantumio.registry._tree import Expression, Name, NearPairs, names_of
 from quantumio.registry._universe_schema import Tables
 from quantumio.registry._where import Where, data_id_condition
 
-__all__ = ["Asked", "SkyJoin", "families"]
+__all__ = ["Asked", "Part", "SkyJoin", "families"]
 
 Values: TypeAlias = npt.NDArray[np.object_]
 
@@ -61,6 +61,8 @@ class Asked:
     data_id: Mapping[str, Any]
     where: str
     bind: Mapping[str, object]
+    datasets: Sequence[DatasetRows] = ()
+    as_of: int | None = None
 
     def part(self, names: tuple[str, ...], data_id: Mapping[str, Any], terms: Sequence[Expression]) -> Part:
         """Return the join over some dimensions, with conditions.
@@ -70,9 +72,16 @@ class Asked:
         InvalidInputError
             A dimension has no records, or a condition does not fit.
         """
-        joined = RecordJoin(self.tables, names, self.has_records)
-        what = f"a data ID over {', '.join(names)}"
-        scope = Scope(self.tables, joined.columns, records=joined.records, what=what)
+        datasets = [one for one in self.datasets if set(one.columns) <= set(names)]
+        joined = RecordJoin(self.tables, names, self.has_records, datasets, self.as_of)
+        scope = Scope(
+            self.tables,
+            joined.columns,
+            records=joined.records,
+            datasets={one.dataset_type: one.rows for one in datasets},
+            what=f"a data ID over {', '.join(names)}",
+            as_of=self.as_of,
+        )
         test = Where(self.where, self.bind, self.rules, scope)
         conditions = [*data_id_condition(self.tables, scope, data_id), *map(test.condition, terms)]
         return Part(joined.columns, scope, joined.source, [*joined.conditions, *conditions])
@@ -175,6 +184,7 @@ class SkyJoin:
         related = [
             element.record_keys for element in universe.values() if self._asked.has_records.get(element.name)
         ]
+        related += [tuple(one.columns) for one in self._asked.datasets]
         if any(only_one & set(keys) and only_other & set(keys) for keys in related):
             return None
         of_other = universe.required(name for name in over if only_other & set(universe.required([name])))
@@ -183,6 +193,9 @@ class SkyJoin:
         known_one, known_other = (self._known(names) for names in (of_one, of_other))
         if known_one & only_other or known_other & only_one:
             return None
+        for one in self._asked.datasets:
+            if not (set(one.columns) <= set(of_one) or set(one.columns) <= set(of_other)):
+                return None
         data_id = self._asked.data_id
         ids_one = {name: value for name, value in data_id.items() if name in known_one}
         ids_other = {name: value for name, value in data_id.items() if name not in known_one}
@@ -204,7 +217,13 @@ class SkyJoin:
         return {*names, *self._universe.implied(names)}
 
     def _keys(self, name: str) -> tuple[str, ...]:
-        return self._universe[name.partition(".")[0]].record_keys
+        """Return the dimensions that tell what a name asks for; that of a dataset may be of several."""
+        first = name.partition(".")[0]
+        if first in self._universe:
+            return self._universe[first].record_keys
+        known = self._asked.datasets
+        named = [one for one in known if first == one.dataset_type] or known
+        return tuple(key for one in named for key in one.columns)
 
     def _sides(self, one: _Plan, other: _Plan) -> tuple[_Side, _Side]:
         """Return both; of the second one only what may be near the first, if that is little."""

@@ -1,18 +1,15 @@
-"""Snapshots: moments that have a name, and what is different between two moments."""
+"""Snapshots: moments that have a name."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
 from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
-from quantumio.model import DatasetRef, check_run
-from quantumio.ports import Difference, SnapshotRecord
+from quantumio.model import check_run
+from quantumio.ports import SnapshotRecord
 from quantumio.registry._arguments import check_name, check_number, is_text
 from quantumio.registry._clock import Clock
 from quantumio.registry._engine import Database
-from quantumio.registry._known_rows import rows_where
-from quantumio.registry._names import NamesCache
-from quantumio.registry._removals import groups_of
 from quantumio.registry._schema import SNAPSHOT
 
 __all__ = ["Snapshots"]
@@ -21,11 +18,10 @@ _LIVE = SNAPSHOT.c.removed_seq.is_(None)
 
 
 class Snapshots:
-    """Names moments, and compares them."""
+    """Names moments."""
 
-    def __init__(self, database: Database, names: NamesCache, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
-        self._names = names
         self._clock = clock
 
     def create(self, name: str, seq: int | None, note: str) -> SnapshotRecord:
@@ -75,30 +71,3 @@ class Snapshots:
         rows = self._database.read(lambda connection: connection.execute(statement).all())
         made = (SnapshotRecord(name=n, seq=s, note=note, created_ns=ns) for n, s, note, ns in rows)
         return sorted(made, key=lambda one: one.name)  # PostgreSQL may have another order of texts
-
-    def diff(self, before: int, after: int) -> Difference:
-        """Return which datasets there are at one moment and not at the other."""
-        before, after = check_number(before, "moment"), check_number(after, "moment")
-
-        def read(connection: sa.Connection) -> Difference:
-            names = self._names.load(connection)
-            added: list[DatasetRef] = []
-            removed: list[DatasetRef] = []
-            for group in groups_of(names):
-                at_before, at_after = (_is_there(group.dataset, seq) for seq in (before, after))
-                found = ((added, ~at_before, at_after), (removed, at_before, ~at_after))
-                for refs, *conditions in found:
-                    rows = rows_where(connection, names, group, sa.and_(*conditions))
-                    refs.extend(row.ref for row in rows)
-            return Difference(before=before, after=after, added=_in_order(added), removed=_in_order(removed))
-
-        return self._database.read(read)
-
-
-def _is_there(table: sa.Table, seq: int) -> sa.ColumnElement[bool]:
-    removed = sa.func.coalesce(table.c.removed_seq, sa.literal_column(str((1 << 63) - 1)))
-    return sa.and_(table.c.commit_seq <= seq, removed > seq)
-
-
-def _in_order(refs: list[DatasetRef]) -> tuple[DatasetRef, ...]:
-    return tuple(sorted(refs, key=lambda ref: (ref.dataset_type.name, ref.run, ref.id)))

@@ -11,22 +11,31 @@ from attrs import frozen
 
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.ports import CollectionKind, DatasetQuery
-from quantumio.registry._dialect import BIG_INTEGER, TEXT, Rules, bound, raw
+from quantumio.registry._dataset_fields import DATASET_FIELDS, dataset_field, names_fields
+from quantumio.registry._dialect import BIG_INTEGER, REAL, TEXT, Rules, bound, raw
 from quantumio.registry._names import Collection, TypeEntry
 from quantumio.registry._pages import OrderKey, ordered
-from quantumio.registry._schema import COLLECTION, TXN
+from quantumio.registry._record_join import DatasetRows
+from quantumio.registry._schema import TXN
 from quantumio.registry._scope import Scope, Unknown
-from quantumio.registry._tree import Expression
+from quantumio.registry._tree import Expression, names_of
 from quantumio.registry._universe_schema import Tables
 from quantumio.registry._where import Where, data_id_condition
 
-__all__ = ["Moment", "Source"]
+__all__ = ["Moment", "Source", "dataset_rows", "of_keys"]
 
 _UUIDS = ("id", "txid")
 _HEAD = ("id", "run_id", "type_id", "v", "txid", "commit_seq")
 _LEAST_INTEGER = -(1 << 63)
 _MOST_APART = 32
 _T = TypeVar("_T")
+_NO, _YES = sa.literal(0, BIG_INTEGER), sa.literal(1, BIG_INTEGER)
+_WHERE_NONE: Mapping[str, sa.ColumnElement[Any]] = {
+    "int": _NO,
+    "time": _NO,
+    "float": sa.literal(0.0, REAL),
+    "str": sa.literal("", TEXT),
+}
 
 
 @frozen(eq=False)
@@ -104,13 +113,22 @@ class Source:
         # key: then conditions may depend on the key alone. In any other order they are all found first.
         words = [None if descending else group.columns.get(word) for word, descending in order_by]
         by_key = words == list(group.key[: len(words)])
+        by_key = by_key and not (expression and names_fields(names_of(expression), entry.type.name))
         self._key = group.key or ("run_id",)
         own = {name: value for name, value in query.data_id.items() if name in group.columns}
         implied = {name: value for name, value in query.data_id.items() if name not in own}
-        self._rows, self._conditions, rank = _Rows(rules, entry, moment, query.versions, own).made(by_key)
+        self._rows, self._conditions, rank = _Rows(rules, entry, moment, query.versions, own).made(
+            by_key=by_key
+        )
         self._finds_latest = query.versions == "latest" and self._rows is group.dataset
         columns: dict[str, Any] = {name: self._rows.c[column] for name, column in group.columns.items()}
-        self._scope = Scope(tables, columns, what=f"a data ID of {entry.type.name}")
+        self._scope = Scope(
+            tables,
+            columns,
+            datasets={entry.type.name: self._rows},
+            what=f"a data ID of {entry.type.name}",
+            as_of=None if query.as_of is None else moment.seq,
+        )
         self._conditions += data_id_condition(tables, self._scope, implied)
         if expression is not None:
             where = Where(query.where or "", query.bind, rules, self._scope)
@@ -121,7 +139,7 @@ class Source:
         if not self._finds_latest:  # otherwise a key has one row
             tail += [*([] if rank is None else [rank]), self._rows.c.v, raw(self._rows.c.id)]
         self.keys = [
-            *(OrderKey(self._order(word), descending) for word, descending in order_by),
+            *(OrderKey(key, descending) for word, descending in order_by for key in self._order(word)),
             *map(OrderKey, tail),
         ]
 
@@ -192,20 +210,33 @@ class Source:
         )
         return ordered(statement, keys)
 
-    def _order(self, word: str) -> sa.ColumnElement[Any]:
+    def _order(self, word: str) -> list[sa.ColumnElement[Any]]:
         """Return what to order by for a word of ``order_by``; never NULL."""
-        rows = self._rows
-        match word:
-            case "version":
-                return rows.c.v
-            case "commit_seq":
-                return rows.c.commit_seq
-            case "dataset_type":
-                return sa.literal(self._entry.type.name, TEXT)
-            case "run":
-                return sa.select(COLLECTION.c.name).where(COLLECTION.c.id == rows.c.run_id).scalar_subquery()
-            case _:
-                return self._dimension(word)
+        name = self._entry.type.name
+        if "." in word:
+            return self._field(word)
+        if word in DATASET_FIELDS and word not in self._entry.group.columns:
+            column = dataset_field(word, self._rows, name)
+            return [
+                sa.func.coalesce(column, sa.literal("", TEXT), type_=TEXT) if word == "status" else column
+            ]
+        return [self._dimension(word)]
+
+    def _field(self, word: str) -> list[sa.ColumnElement[Any]]:
+        """Return two keys: whether there is a value, those without one first, and the value."""
+        try:
+            column, kind = self._scope.column(word)
+        except Unknown as unknown:
+            raise InvalidInputError(
+                f"order_by: {unknown.message}", hint=unknown.hint, kind=ErrorKind.DIMENSION
+            ) from None
+        if kind == "bool":
+            column, kind = sa.case((column, _YES), (sa.not_(column), _NO)), "int"
+        none = _WHERE_NONE[kind]
+        return [
+            sa.case((column.is_(None), _NO), else_=_YES),
+            sa.func.coalesce(column, none, type_=none.type),
+        ]
 
     def _dimension(self, word: str) -> sa.ColumnElement[Any]:
         try:
@@ -218,6 +249,59 @@ class Source:
             return column
         least: Any = "" if column.type is TEXT else _LEAST_INTEGER
         return sa.func.coalesce(column, sa.literal(least, column.type), type_=column.type)
+
+
+def dataset_rows(rules: Rules, entry: TypeEntry, moment: Moment, name: str) -> DatasetRows:
+    """Return the latest datasets of a type that a search finds, as a subquery of this name."""
+    rows, conditions = (
+        _by_look_ups(entry, moment, name) or _Rows(rules, entry, moment, "latest", {}).made(by_key=False)[:2]
+    )
+    columns = (*_HEAD, *entry.group.columns.values())
+    found = sa.select(*(rows.c[column] for column in columns)).where(*conditions).subquery(name)
+    by_dimension = {dimension: found.c[column] for dimension, column in entry.group.columns.items()}
+    return DatasetRows(entry.type, found, by_dimension)
+
+
+def _by_look_ups(
+    entry: TypeEntry, moment: Moment, name: str
+) -> tuple[sa.FromClause, list[sa.ColumnElement[bool]]] | None:
+    """Return the latest datasets in a few runs, with conditions that a look-up of the key tells of each row.
+
+    Nothing is grouped: where rows are joined by their keys the database finds each by its primary key.
+    """
+    runs = [(one.id, rank) for rank, one in enumerate(moment.collections) if one.kind is CollectionKind.RUN]
+    if not 0 < len(runs) == len(moment.collections) <= _MOST_APART:
+        return None
+    group = entry.group
+    rows, newer, earlier = (group.dataset.alias(f"{name}_{what}") for what in ("row", "newer", "earlier"))
+    ids = [sa.literal(number, BIG_INTEGER) for number, _ in runs]
+    seq, type_id = sa.literal(moment.seq, BIG_INTEGER), sa.literal(entry.id, BIG_INTEGER)
+
+    def there(table: sa.FromClause) -> list[sa.ColumnElement[bool]]:
+        is_live = sa.or_(table.c.removed_seq.is_(None), table.c.removed_seq > seq)
+        return [table.c.type_id == type_id, table.c.commit_seq <= seq, is_live]
+
+    def none(table: sa.FromClause, *conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+        same = [table.c[column] == rows.c[column] for column in group.key]
+        other: sa.Select[Any] = sa.select(sa.literal_column("1")).select_from(table)
+        return ~sa.exists(other.where(*conditions, *same, *there(table)).correlate(rows))
+
+    def rank_of(table: sa.FromClause) -> sa.ColumnElement[int]:
+        return sa.case(*((table.c.run_id == sa.literal(number, BIG_INTEGER), rank) for number, rank in runs))
+
+    conditions = [
+        rows.c.run_id.in_(ids),
+        *there(rows),
+        none(newer, newer.c.run_id == rows.c.run_id, newer.c.v > rows.c.v),
+    ]
+    if moment.find_first and len(runs) > 1:
+        conditions.append(none(earlier, earlier.c.run_id.in_(ids), rank_of(earlier) < rank_of(rows)))
+    return rows, conditions
+
+
+def of_keys(order_by: Sequence[tuple[str, bool]]) -> tuple[tuple[str, bool], ...]:
+    """Return of the keys of a source that the words of an order make the words, with whether they descend."""
+    return tuple(word for word in order_by for _ in range(2 if "." in word[0] else 1))
 
 
 class _Rows:
@@ -234,7 +318,7 @@ class _Rows:
         self._data_id = data_id
 
     def made(
-        self, by_key: bool
+        self, *, by_key: bool
     ) -> tuple[sa.FromClause, list[sa.ColumnElement[bool]], sa.ColumnElement[Any] | None]:
         """Return rows, conditions on them, and the column that ranks their collections (None: all in one).
 

@@ -95,7 +95,7 @@ class Membership:
 
 @frozen
 class Pattern:
-    """``value LIKE pattern`` or ``value GLOB pattern``."""
+    """``value LIKE pattern``, ``value GLOB pattern``, or (its operator is ``GLOB()``) a call of GLOB."""
 
     operator: str
     value: Value

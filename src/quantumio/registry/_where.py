@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -13,6 +15,7 @@ from quantumio.model import Region, Timespan, check_data_id_value, tai_ns
 from quantumio.registry._dialect import BIG_INTEGER, FLAG, REAL, TEXT, Rules
 from quantumio.registry._expression import bound, expression_error
 from quantumio.registry._scope import Scope, Unknown
+from quantumio.registry._time import moment_ns
 from quantumio.registry._tree import (
     And,
     Area,
@@ -147,6 +150,12 @@ class Where:
                 return Time(tai_ns(value))
             except QuantumioError as error:
                 raise self._error(bind.at, f":{bind.name}: {error.message}", error.hint) from error
+        if isinstance(value, datetime):
+            if value.tzinfo is None:
+                raise self._error(
+                    bind.at, f":{bind.name} = {value!r} has no time zone", "give one: tzinfo=UTC"
+                )
+            return Time(moment_ns(value.astimezone(UTC).replace(tzinfo=None).isoformat()))
         if isinstance(value, (Region, Timespan)):
             raise self._error(
                 bind.at,
@@ -309,11 +318,9 @@ class Where:
             raise self._error(
                 test.pattern.at, f"{test.operator} takes a pattern", "write it as 'text', or bind one"
             )
-        return (
-            self._rules.like(column, pattern)
-            if test.operator == "LIKE"
-            else self._rules.glob(column, pattern)
-        )
+        if test.operator == "LIKE":
+            return self._rules.like(column, pattern)
+        return self._rules.glob(column, pattern if test.operator == "GLOB" else _without_sets(pattern))
 
 
 def _where_known(
@@ -323,6 +330,16 @@ def _where_known(
     if not negated:
         return test  # which they do not pass
     return sa.case((sa.and_(*(column.is_not(None) for column in needed)), test), else_=None)
+
+
+def _without_sets(pattern: str) -> str:
+    """Return a glob whose backslashes take a sign as it is, as one that has sets in their place."""
+
+    def as_it_is(found: re.Match[str]) -> str:
+        character = found[1] or "["
+        return character if character == "\\" else f"[{character}]"
+
+    return re.sub(r"\\([][*?\\])|\[", as_it_is, pattern)
 
 
 def _encodes(text: str) -> bool:

@@ -97,7 +97,7 @@ def test_moments_are_compared(quantumio, made):
     assert ([ref["id"] for ref in document["removed"]], document["added"]) == ([made[1]], [])
     quantumio("snapshot", "last")
     done = quantumio("diff", "0", "last")
-    assert done.lines[-1] == "1 added, 0 removed."
+    assert done.lines[-1] == "1 added, 0 removed; 0 joined, 0 left a collection; 0 chains changed."
     assert quantumio("diff", "never", fails=True).exit_code == 3
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quantumio.errors import ErrorKind, InvalidInputError
-from quantumio.model import Timespan, tai_ns
+from quantumio.model import Timespan, tai_ns, tai_ns_each
 
 
 def masked_time() -> Time:
@@ -146,3 +146,32 @@ def test_numbers_beyond_64_bits_are_refused():
         Timespan(LOWEST - 1, 0)
     with pytest.raises(InvalidInputError):
         Timespan(0, HIGHEST + 1)
+
+
+def test_many_times_are_told_as_one_by_one() -> None:
+    times = Time(["2025-06-24T01:02:03.123456789", "1999-12-31T23:59:59", "1999-01-01"], scale="utc")
+    assert tai_ns_each(times, 3, 7) == [tai_ns(time) for time in times]
+    assert tai_ns_each(list(times), 3, 7) == [tai_ns(time) for time in times]
+    assert tai_ns_each(times[0], 2, 7) == [tai_ns(times[0])] * 2
+    assert tai_ns_each(None, 2, 7) == [7, 7]
+    assert tai_ns_each([None, times[1]], 2, 7) == [7, tai_ns(times[1])]
+    assert tai_ns_each([], 0, 7) == []
+    masked = Time(np.ma.array([60000.25, 60001.0], mask=[False, True]), format="mjd", scale="tai")
+    assert tai_ns_each(masked, 2, 7) == [tai_ns(Time(60000.25, format="mjd", scale="tai")), 7]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        5,
+        Time(["2025-06-24"]),
+        Time([["2025-06-24"], ["2025-06-25"]]),
+        ["2025-06-24", None],
+        Time([1e6, 1e6], format="mjd", scale="tai"),
+        [None],
+    ],
+)
+def test_times_that_are_none_are_refused(wrong: object) -> None:
+    with pytest.raises(InvalidInputError) as error:
+        tai_ns_each(wrong, 2, 7)
+    assert error.value.hint

@@ -339,3 +339,55 @@ def test_dimensions_of_a_newer_quantumio_are_refused() -> None:
     with pytest.raises(StateError, match="upgrade quantumio") as error:
         universe_from_wire('{"version": 99, "elements": []}')
     assert error.value.kind is ErrorKind.NEWER_SCHEMA
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seq_num", 1 << 63),
+        ("seq_num", True),
+        ("seq_num", 1.0),
+        ("exposure_time_s", float("nan")),
+        ("exposure_time_s", "1"),
+        ("target_name", "a\0b"),
+        ("target_name", "\ud800"),
+        ("target_name", b"x"),
+        ("physical_filter", ""),
+        ("visit", None),
+        ("colour", "red"),
+        ("timespan", 5),
+        ("region", "CIRCLE 1 2"),
+    ],
+)
+def test_wrong_record_among_many_is_named(catalog: SqlCatalog, field: str, value: object) -> None:
+    many: list[dict[str, Any]] = [
+        {"instrument": "ST8", "visit": number, "seq_num": number, "exposure_time_s": 1.0}
+        for number in range(50)
+    ]
+    many[37][field] = value
+    with pytest.raises(InvalidInputError, match="record 37 of visit") as error:
+        catalog.insert_dimension("visit", many)
+    assert field in error.value.message or error.value.kind is not ErrorKind.DIMENSION
+    assert records(catalog, "visit") == []
+
+
+def test_values_of_many_records_are_taken_as_those_of_one(catalog: SqlCatalog) -> None:
+    odd = {
+        "instrument": np.str_("ST8"),
+        "visit": np.int64(7),
+        "seq_num": np.int32(3),
+        "exposure_time_s": 30,
+        "timespan": Timespan(1, 2),
+        "region": Region.make("CIRCLE 1 2 3"),
+        "target_name": "",
+    }
+    many: list[dict[str, Any]] = [odd | {"visit": number} for number in range(10)]
+    plain = [one | {"instrument": "ST8", "seq_num": 3, "exposure_time_s": 30.0} for one in many]
+    assert catalog.insert_dimension("visit", [plain[0], odd]) == 2
+    assert catalog.insert_dimension("visit", many) == 8  # not plain: one by one
+    assert catalog.insert_dimension("visit", plain) == 0
+    found = records(catalog, "visit")
+    assert len(found) == 10
+    assert {tuple(sorted((name, str(one[name])) for name in odd if name != "visit")) for one in found} == {
+        tuple(sorted((name, str(plain[0][name])) for name in odd if name != "visit"))
+    }

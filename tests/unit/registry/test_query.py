@@ -441,7 +441,7 @@ def test_order_by_and_limit(catalog: SqlCatalog, commit: Commit) -> None:
     assert found("-detector", "run", types=()) == [(1, 5), (1, 1), (1, 0), (2, 0), (3, 0)]
     assert found("run", "visit", types=("*exp",), limit=1) == [(1, 0)]
     assert found("-dataset_type", types=("calexp", "raw"), limit=2) == [(1, 5), (1, 0)]
-    for wrong in ("colour", "", "-", "visit.exposure_time_s", "txid"):
+    for wrong in ("colour", "", "-", "visit.exposure_s", "txid"):
         with pytest.raises(InvalidInputError, match="order_by"):
             found(wrong)
     for options in ({"limit": -1}, {"limit": 1.5}, {"versions": "newest"}):
