@@ -1,4 +1,7 @@
-"""Write the figures of README.md and docs: run the demo and the benchmarks, and put in what they print."""
+"""Write the figures of README.md and docs: run the demo and the benchmarks, and put in what they print.
+
+All of them, or those that the arguments name.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,13 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "images" / "quick-look.png"
 COLOURS = 48
+REGISTRY = ("benchmarks/bench_registry.py", "--clock", "cpu")
+BENCHMARKS = {
+    "put": ("benchmarks/bench_put.py",),
+    "throughput": ("benchmarks/bench_throughput.py",),
+    "registry": (*REGISTRY, "--rounds", "3"),
+    "registry growth": (*REGISTRY, "--grow", "1000000"),
+}
 
 
 def run(*command: str) -> str:
@@ -62,17 +72,20 @@ def write_demo() -> None:
 
 
 def write_benchmark(name: str) -> None:
-    """Put what ``bench_<name>.py`` prints between the markers of its name."""
-    script = f"benchmarks/bench_{name}.py"
-    printed = run(script)
+    """Put what a benchmark prints between the markers of its name."""
+    load, _, _ = os.getloadavg()
+    printed = run(*BENCHMARKS[name])
     between(
         ROOT / "docs" / "reference" / "measured.md",
         name,
-        f"Measured on {machine()}, by `python {script}`:\n\n```text\n{printed}\n```\n\n",
+        f"Measured on {machine()}, load {load:.1f} when it began, by\n"
+        f"`python {' '.join(BENCHMARKS[name])}`:\n\n```text\n{printed}\n```\n\n",
     )
 
 
 if __name__ == "__main__":
-    write_demo()
-    for benchmark in ("put", "throughput", "registry"):
-        write_benchmark(benchmark)
+    for figures in sys.argv[1:] or ("demo", *BENCHMARKS):
+        if figures == "demo":
+            write_demo()
+        else:
+            write_benchmark(figures)

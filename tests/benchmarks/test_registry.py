@@ -1,6 +1,6 @@
 """The benchmark of the registry runs; how fast anything was is held to nothing here."""
 
-from benchmarks.bench_registry import measure, show
+from benchmarks.bench_registry import grow, measure, show, show_growth
 
 
 def test_every_figure_is_measured(tmp_path, capsys):
@@ -9,11 +9,27 @@ def test_every_figure_is_measured(tmp_path, capsys):
     assert {what: set(sides) for what, sides in figures["seconds"].items()} == {
         "insert, s per row": {"quantumio", "bare"},
         "find one by its data ID": {"quantumio"},
-        "1000 of ten visits": {"quantumio"},
-        "all as a table": {"quantumio"},
+        "1,000 of ten visits, refs": {"quantumio"},
+        "1,000 of ten visits, table": {"quantumio"},
+        "25 of a detector, refs": {"quantumio"},
+        "25 of a detector, table": {"quantumio"},
+        "all, refs": {"quantumio"},
+        "all, table of identities": {"quantumio"},
+        "all, table of all columns": {"quantumio"},
+        "3,780 overlaps on the sky": {"quantumio"},
+        "a calibration for a visit": {"quantumio"},
+        "2,000 calibrations": {"quantumio"},
     }
     assert all(taken > 0 for sides in figures["seconds"].values() for taken in sides.values())
     assert figures["beside"]["commits"] >= 1
     assert min(figures["beside"].values()) > 0
     show(figures)
     assert "Not compared with the Rubin Data Butler" in capsys.readouterr().out
+
+
+def test_growth_is_measured_at_each_size(tmp_path, capsys):
+    told = grow(2_000, tmp_path)
+    assert list(told) == [2_000]
+    assert min(told[2_000].values()) > 0
+    show_growth(told)
+    assert "2,000" in capsys.readouterr().out

@@ -37,8 +37,11 @@ __all__ = ["FileTable", "IngestProgress", "IngestReport", "ingest_table", "is_fi
 _FIRST_CHUNK: Final = 1_000
 _LEAST_CHUNK: Final = 50
 _MOST_CHUNK: Final = 20_000
-_CHUNK_S: Final = 0.05
-"""How long a chunk is to keep other writers out."""
+_CHUNK_S: Final = 0.1
+"""How long a chunk is to keep other writers out: half of what it may, for a disk that is slow all at once."""
+
+_LEAST_WRITING_S: Final = 0.025
+"""How long it may write rows even where COMMIT alone takes as long: smaller chunks would not help then."""
 
 _CHUNK_OF_FILES: Final = 100
 """Files that are brought to their places before they are committed together: always as many, so that two who
@@ -246,7 +249,7 @@ def _run(ingest: _Ingest, progress: Callable[[IngestProgress], object] | None) -
         part = rows.part(done, min(done + size, total))
         if in_place:
             chunk = catalog.ingest(part, ingest.dataset_type.name, ingest.run, ingest.token, done)
-            size = _next_size(len(part), chunk.held_s)
+            size = _next_size(len(part), chunk)
         else:
             chunk = _bring(ingest, part, done)
         done, made = chunk.end, made + chunk.committed
@@ -264,9 +267,12 @@ def _run(ingest: _Ingest, progress: Callable[[IngestProgress], object] | None) -
     )
 
 
-def _next_size(count: int, held_s: float) -> int:
-    """Return how many rows are to be in a chunk after one of so many, which took so long."""
-    factor = min(1.25, max(0.25, _CHUNK_S / max(held_s, 1e-6)))  # smaller at once, greater slowly
+def _next_size(count: int, chunk: IngestedChunk) -> int:
+    """Return how many rows are to be in a chunk after one of so many."""
+    if not chunk.committed:
+        return count
+    writing_s = max(_LEAST_WRITING_S, _CHUNK_S - (chunk.held_s - chunk.written_s))
+    factor = min(1.5, max(0.25, writing_s / max(chunk.written_s, 1e-6)))  # smaller at once, greater slowly
     return min(_MOST_CHUNK, max(_LEAST_CHUNK, int(count * factor)))
 
 
@@ -331,4 +337,4 @@ def _bring(ingest: _Ingest, part: IngestRows, done: int) -> IngestedChunk:
         ingest_key(ingest.token, end),
     )
     bring_in(repository, transaction, items, ingest.resolution, ingest.transfer)
-    return IngestedChunk(end=end, committed=len(part), held_s=0.0)
+    return IngestedChunk(end=end, committed=len(part), held_s=0.0, written_s=0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import evolve, frozen
 
@@ -14,12 +14,13 @@ from quantumio.butler._repository import Repository
 from quantumio.butler._session import Session, as_names, check_count, is_glob, seq_of
 from quantumio.butler._threads import in_thread, reading_in_thread
 from quantumio.errors import ErrorKind, InvalidInputError
-from quantumio.model import DatasetRef, StoredDataset
+from quantumio.model import DatasetRef
 from quantumio.ports import DatasetQuery
 
 __all__ = ["AsyncQuery", "Page", "Query", "parse_order", "utc"]
 
 _PAGE = 500
+_T = TypeVar("_T")
 
 
 class Query:
@@ -33,14 +34,16 @@ class Query:
         self._as_of = as_of
         self._query = query
 
-    def _stored(self) -> Iterator[tuple[Repository, StoredDataset]]:
+    def _found(self, read: Callable[[Repository, DatasetQuery], Iterator[_T]]) -> Iterator[_T]:
+        """Yield what is read of the matches in each repository, up to the limit."""
         left = self._query.limit
         for repository, narrowed in self._narrowed():
-            query = narrowed if left is None else evolve(narrowed, limit=left)
-            for stored in repository.catalog.query(query):
-                yield repository, stored
-                if left is not None:
-                    left -= 1
+            if left is None:
+                yield from read(repository, narrowed)
+                continue
+            for found in read(repository, evolve(narrowed, limit=left)):
+                yield found
+                left -= 1
             if left == 0:
                 return
 
@@ -57,8 +60,7 @@ class Query:
 
     def __iter__(self) -> Iterator[DatasetRef]:
         self._session.check_open()
-        for _, stored in self._stored():
-            yield stored.ref
+        yield from self._found(lambda repository, query: repository.catalog.refs(query))
 
     def count(self) -> int:
         """Return the number of matches, without fetching them."""
@@ -69,8 +71,12 @@ class Query:
     def get_all(self, *, as_: str | None = None, readonly: bool = False) -> Iterator[object]:
         """Yield the datasets themselves, one at a time, in the form ``as_``."""
         request = ReadRequest.make(as_, None, None, readonly=readonly)
-        for repository, stored in self._stored():
-            yield read_stored(repository, stored, request)
+
+        def read(repository: Repository, query: DatasetQuery) -> Iterator[object]:
+            for stored in repository.catalog.query(query):
+                yield read_stored(repository, stored, request)
+
+        yield from self._found(read)
 
     def exists(self) -> bool:
         """Tell whether there is a match, without fetching it."""
@@ -103,8 +109,8 @@ class Query:
         found: list[DatasetRef] = []
         for index in range(number, len(narrowed)):
             repository, query = narrowed[index]
-            stored, following = repository.catalog.page(query, size - len(found), inner or None)
-            found += [one.ref for one in stored]
+            refs, following = repository.catalog.page(query, size - len(found), inner or None)
+            found += refs
             if following is not None:
                 return Page(tuple(found), f"{index}.{following}")
             inner = ""

@@ -81,9 +81,10 @@ class DirectDestination:
         seen: set[str] = set()
         for number, path in enumerate(paths):
             directory, _, name = path.rpartition("/")
-            is_plain = name not in ("", ".", "..") and "\0" not in name and not is_url(path)
-            if is_plain and directory in seen:
+            is_name = name not in ("", ".", "..") and "\0" not in name
+            if is_name and directory in seen:  # of no URL
                 continue
+            is_plain = is_name and not is_url(path)
             try:
                 self._local(f"{directory}/" if is_plain else path)
             except InvalidInputError as error:

@@ -223,26 +223,23 @@ def _refuse_duplicate(message: str) -> NoReturn:
 
 def _formats(table: pa.Table, paths: pa.ChunkedArray, expected: IngestColumns) -> list[str]:
     """Return the format of each row: its own, that of all, or what the ending of its name says."""
-    known = expected.formats
-    own: Sequence[str | None] = [expected.format_name] * table.num_rows
-    if "format" in table.column_names:
-        import pyarrow as pa
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-        column = table.column("format")
-        if not pa.types.is_null(column.type):
-            given = _texts("format", column, nullable=True).to_pylist()
-            own = [mine if one is None else one for one, mine in zip(given, own, strict=True)]
-    formats: list[str] = []
-    endings = sorted(expected.endings, key=len, reverse=True)
-    for row, (name, path) in enumerate(zip(own, paths.to_pylist(), strict=True)):
-        found = name
-        if name is None:
-            found = next((expected.endings[one] for one in endings if path.lower().endswith(one)), None)
-        if found is None or found not in known:
-            what = f"the ending of {path!r:.200} says no format" if name is None else f"format = {name!r:.80}"
-            _refuse(f"row {row}: {what}", f"give one of {', '.join(known)}", ErrorKind.ARGUMENT)
-        formats.append(found)
-    return formats
+    own = pa.nulls(table.num_rows, pa.string())
+    if "format" in table.column_names and not pa.types.is_null(table.column("format").type):
+        own = _texts("format", table.column("format"), nullable=True).cast(pa.string())
+    if expected.format_name is not None:
+        own = pc.fill_null(own, expected.format_name)
+    found, lower = own, pc.utf8_lower(paths) if own.null_count else paths
+    for ending in sorted(expected.endings, key=len, reverse=True) if own.null_count else ():
+        found = pc.coalesce(found, pc.if_else(pc.ends_with(lower, ending), expected.endings[ending], None))
+    known = pc.is_in(found, value_set=pa.array(expected.formats, pa.string()))
+    if (row := _first(pc.invert(known))) is not None:
+        name, path = own[row].as_py(), paths[row].as_py()
+        what = f"the ending of {path!r:.200} says no format" if name is None else f"format = {name!r:.80}"
+        _refuse(f"row {row}: {what}", f"give one of {', '.join(expected.formats)}", ErrorKind.ARGUMENT)
+    return found.to_pylist()  # type: ignore[no-any-return]
 
 
 def _digests(table: pa.Table) -> list[str]:

@@ -576,6 +576,15 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
             ``kind="expression"``: the message points at the character.
         """
 
+    def refs(self, query: DatasetQuery) -> Iterator[DatasetRef]:
+        """Yield the refs of matches as `query` does, without reading what is known of their bytes.
+
+        Raises
+        ------
+        InvalidInputError
+            ``kind="expression"``: the message points at the character.
+        """
+
     def count(self, query: DatasetQuery) -> int:
         """Return the number of matches, without fetching them."""
 
@@ -614,8 +623,8 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
 
     def page(
         self, query: DatasetQuery, size: int, after: str | None = None
-    ) -> tuple[list[StoredDataset], str | None]:
-        """Return one page of the matches, and the token of the next one; None where it is the last.
+    ) -> tuple[list[DatasetRef], str | None]:
+        """Return the refs of one page, and the token of the next one; None where it is the last.
 
         All pages show the moment of the first, whatever is committed or removed meanwhile.
 

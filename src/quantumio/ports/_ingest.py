@@ -65,10 +65,12 @@ class IngestedChunk:
         How many rows of the ingest are datasets now.
     committed
         How many of them this chunk made: none where somebody else was ahead with the same ingest.
-    held_s
-        How long it kept other writers out, in seconds.
+    held_s, written_s
+        How long it kept other writers out, in seconds, and how long before its COMMIT: what grows with its
+        rows.
     """
 
     end: int
     committed: int
     held_s: float
+    written_s: float

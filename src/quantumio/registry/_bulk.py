@@ -38,8 +38,8 @@ class _Ahead(Exception):
 class BulkIngest:
     """Makes chunks of files datasets, and knows how far an ingest is.
 
-    Nearly all data IDs are new, and the primary key says so while they are written: only where one is not
-    are the latest versions asked for.
+    Nearly all data IDs and files are new, and the keys say so while they are written: only where one is not
+    are the latest versions asked for, and the files that are there already.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class BulkIngest:
     def ingest(self, rows: IngestRows, dataset_type: str, run: str, token: str, start: int) -> IngestedChunk:
         """Make the chunk after the first ``start`` rows of an ingest datasets."""
         try:
-            return self._attempt(rows, dataset_type, run, token, start, versions_known=True)
+            return self._attempt(rows, dataset_type, run, token, start, all_new=True)
         except DestinationError as error:
             if not isinstance(error.__cause__, sa.exc.IntegrityError):
                 raise
-        return self._attempt(rows, dataset_type, run, token, start, versions_known=False)
+        return self._attempt(rows, dataset_type, run, token, start, all_new=False)
 
     def _attempt(
         self,
@@ -75,7 +75,7 @@ class BulkIngest:
         token: str,
         start: int,
         *,
-        versions_known: bool,
+        all_new: bool,
     ) -> IngestedChunk:
         prefix, count, uuid_in = _prefix(token), len(rows), self._database.rules.uuid_in
         ids = [uuid_in(environment.uuid7()) for _ in range(count)]
@@ -91,7 +91,7 @@ class BulkIngest:
                 entry = names.type(dataset_type)
                 run_id = check_kind(names.collection(run), CollectionKind.RUN).id
                 versions: Any = repeat(1)
-                if not versions_known:
+                if not all_new:
                     versions = self._versions(connection, names, entry, run, rows)
                 key, now = ingest_key(token, start + count), edit.decided_ns
                 self._database.execute_many(
@@ -126,10 +126,18 @@ class BulkIngest:
                     strict=False,  # what is the same in all rows has no end
                 )
                 self._database.execute_many(connection, group, list(datasets))
-                self._artifacts.write_direct(connection, txid, ids, rows)
+                self._artifacts.write_direct(connection, txid, ids, rows, new=all_new)
+                written = environment.monotonic()
         except _Ahead as ahead:
-            return IngestedChunk(end=ahead.end, committed=0, held_s=environment.monotonic() - begun)
-        return IngestedChunk(end=start + count, committed=count, held_s=environment.monotonic() - begun)
+            return IngestedChunk(
+                end=ahead.end, committed=0, held_s=environment.monotonic() - begun, written_s=0.0
+            )
+        return IngestedChunk(
+            end=start + count,
+            committed=count,
+            held_s=environment.monotonic() - begun,
+            written_s=written - begun,
+        )
 
     def _versions(
         self, connection: sa.Connection, names: Any, entry: TypeEntry, run: str, rows: IngestRows

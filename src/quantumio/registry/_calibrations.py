@@ -99,7 +99,8 @@ class Calibrations:
         if as_of is not None:
             values["as_of"] = as_of
         for id_, begin, end, *key in self._database.fetch(statement, values):
-            ranges = found.setdefault(tuple(key), _Ranges())
+            if (ranges := found.get(tuple(key))) is None:
+                ranges = found[tuple(key)] = _Ranges()
             ranges.begins.append(begin)
             ranges.ends.append(end)
             ranges.ids.append(id_)

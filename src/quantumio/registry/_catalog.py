@@ -589,9 +589,13 @@ class SqlCatalog:
         """Tell whether there is a match."""
         return self._queries.exists(query)
 
+    def refs(self, query: DatasetQuery) -> Iterator[DatasetRef]:
+        """Yield the refs of matches lazily, as `query` does; the query is checked at once."""
+        return self._queries.refs(query)
+
     def page(
         self, query: DatasetQuery, size: int, after: str | None = None
-    ) -> tuple[list[StoredDataset], str | None]:
+    ) -> tuple[list[DatasetRef], str | None]:
         """Return so many matches behind those of a page before, and the token of the next page."""
         return self._queries.page(query, size, after)
 

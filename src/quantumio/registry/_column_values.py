@@ -9,20 +9,15 @@ from uuid import UUID
 import numpy as np
 
 from quantumio.model import DimensionUniverse
+from quantumio.registry._artifact_values import artifact_columns
 from quantumio.registry._names import Names, TypeEntry
 from quantumio.registry._observed import OBSERVED, observed_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ARTIFACT_VALUES", "columns_of", "schema_of"]
+__all__ = ["columns_of", "schema_of"]
 
-ARTIFACT_VALUES: Final = {
-    "size": "artifact.nbytes",
-    "digest": "artifact.digest",
-    "destinations": "artifact.store",
-    "status": "artifact.state",
-}
 _DASHES: Final = ((0, 8, 0), (8, 12, 9), (12, 16, 14), (16, 20, 19), (20, 32, 24))
 
 
@@ -45,6 +40,7 @@ def schema_of(universe: DimensionUniverse, names: Sequence[str]) -> pa.Schema:
 def columns_of(
     names: Names,
     entry: TypeEntry,
+    run: str | None,
     values: Mapping[str, Sequence[Any]],
     size: int,
     columns: Sequence[str],
@@ -55,8 +51,11 @@ def columns_of(
 
     Parameters
     ----------
+    run
+        Of all of them; None where they are of several.
     values
-        Of the rows by what they are: the head, dimensions, artifacts and what was observed.
+        Of the rows by what they are: ``row.`` and its column, dimensions, ``artifacts``,
+        ``decided_at``, and what was observed.
     size
         How many rows there are.
     label
@@ -64,27 +63,27 @@ def columns_of(
     """
     import pyarrow as pa
 
+    of_artifacts = artifact_columns(values["artifacts"]) if "artifacts" in values else {}
+
     def column(name: str) -> pa.Array:
         kind = schema.field(name).type
         match name:
             case "dataset_type":
                 return pa.repeat(pa.scalar(entry.type.name), size)
+            case "run" if "row.run_id" not in values:
+                return pa.repeat(pa.scalar(run, kind), size)
             case "run":
-                ids, index = np.unique(np.array(values["run_id"], np.int64), return_inverse=True)
+                ids, index = np.unique(np.array(values["row.run_id"], np.int64), return_inverse=True)
                 runs = pa.array([names.collections_by_id[number].name for number in ids.tolist()], kind)
                 return runs.take(pa.array(index))
             case "version":
-                return pa.array(values["v"], kind)
+                return pa.array(values["row.v"], kind)
             case "id":
-                return _uuids(values["id"], "")
+                return _uuids(values["row.id"], "")
             case "access_url":
-                return _uuids(values["id"], f"butler://{label}/")
-            case "size":
-                return pa.array(values[ARTIFACT_VALUES[name]], kind).fill_null(0)
-            case "digest" | "destinations":
-                return pa.array(values[ARTIFACT_VALUES[name]], kind).fill_null("")
-            case "status":
-                return pa.array(values[ARTIFACT_VALUES[name]], kind)
+                return _uuids(values["row.id"], f"butler://{label}/")
+            case _ if name in of_artifacts:
+                return of_artifacts[name]
             case "committed":
                 return pa.array(values["decided_at"], pa.timestamp("ns", "UTC")).cast(kind, safe=False)
             case _ if name in OBSERVED:
@@ -97,14 +96,14 @@ def columns_of(
     return [column(name) for name in columns]
 
 
-def _uuids(values: Sequence[Any] | bytes, prefix: str) -> pa.Array:
-    """Return UUIDs as texts: one behind the other, or 16 bytes each, or the driver's own."""
+def _uuids(values: Sequence[Any] | str, prefix: str) -> pa.Array:
+    """Return UUIDs as texts: of their digits one behind the other, of 16 bytes each, or the driver's own."""
     import pyarrow as pa
 
     before = np.frombuffer(prefix.encode(), np.uint8)
-    if not isinstance(values, bytes):
-        values = b"".join([_bytes(value) for value in values])
-    digits = np.frombuffer(values.hex().encode(), np.uint8).reshape(-1, 32)
+    if not isinstance(values, str):
+        values = b"".join([_bytes(value) for value in values]).hex()
+    digits = np.frombuffer(values.encode(), np.uint8).reshape(-1, 32)
     size = len(digits)
     text = np.full((size, len(before) + 36), ord("-"), np.uint8)
     text[:, : len(before)] = before

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby, islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,14 +14,15 @@ import sqlalchemy as sa
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.ports import DATASET_COLUMNS, DatasetQuery
 from quantumio.registry._arguments import check_names
-from quantumio.registry._column_values import ARTIFACT_VALUES, columns_of, schema_of
-from quantumio.registry._dataset_fields import STATES
+from quantumio.registry._artifact_values import ARTIFACT_VALUES, OneEach, artifacts_text
+from quantumio.registry._column_values import columns_of, schema_of
+from quantumio.registry._dialect import TEXT, Rules
 from quantumio.registry._engine import Database
 from quantumio.registry._observed import OBSERVED, observed_columns
-from quantumio.registry._pages import OrderKey, gathered_pages, ordered, pages
+from quantumio.registry._pages import OrderKey, Paged, gathered_pages, ordered, pages
 from quantumio.registry._planning import Plan, Planner
 from quantumio.registry._query_order import order_of
-from quantumio.registry._schema import ARTIFACT, TXN
+from quantumio.registry._schema import TXN
 from quantumio.registry._sources import Source
 from quantumio.registry._universe_schema import Tables
 
@@ -29,91 +31,119 @@ if TYPE_CHECKING:
 
 __all__ = ["ColumnReader"]
 
-_ARTIFACT: Final = (
-    sa.case((ARTIFACT.c.state == "pending", 0), else_=ARTIFACT.c.nbytes),
-    ARTIFACT.c.digest,
-    ARTIFACT.c.store,
-    ARTIFACT.c.state,
-)
 _FIRST_PAGE: Final = 4096
 _LARGEST_PAGE: Final = 65_536
 _MERGED: Final = 16_384
+_COMMIT: Final = {"seq": "int"}
 
 
 class _Reading:
-    """How the columns of one source are read: rows of ``names``, with the keys of the source behind them."""
+    """How the columns of one source are read.
 
-    def __init__(self, tables: Tables, plan: Plan, source: Source, wanted: Sequence[str]) -> None:
+    Names of what the row of a dataset itself says, but for dimensions, begin with ``row.``.
+    """
+
+    def __init__(
+        self, tables: Tables, rules: Rules, plan: Plan, source: Source, wanted: Sequence[str]
+    ) -> None:
         self.source = source
-        self.names: list[str] = []
+        self._rules = rules
         asked = set(wanted)
-        self._has_artifacts = bool(asked & ARTIFACT_VALUES.keys())
-        self._has_times = "committed" in asked
-        needs_id = self._has_artifacts or bool(asked & {"id", "access_url"})
+        self.has_artifacts = bool(asked & ARTIFACT_VALUES)
+        needs_id = self.has_artifacts or bool(asked & {"id", "access_url"})
         self._head = [
             *(["id"] if needs_id else []),
-            *(["run_id"] if "run" in asked else []),
+            *(["run_id"] if "run" in asked and source.run is None else []),
             "v",
-            *(["txid"] if self._has_times else []),
+            *(["commit_seq"] if "committed" in asked else []),
         ]
-        self._group = source.entry.group
-        self._observed = observed_columns(tables, self._group, plan.seq, asked)
-        self._keys = len(source.keys)
-        own = [*self._head, *self._group.columns]
-        self.names = [
-            *own,
-            *(["decided_at"] if self._has_times else []),
-            *(ARTIFACT_VALUES.values() if self._has_artifacts else []),
+        group = source.entry.group
+        self._observed = observed_columns(tables, group, plan.at, asked)
+        self._dimensions = [name for name in group.columns if name in asked or self._observed.names]
+        self._names = [
+            *(f"row.{name}" for name in self._head),
+            *self._dimensions,
+            *(["artifacts"] if self.has_artifacts else []),
             *self._observed.names,
         ]
+        self._one_each = OneEach(rules)
+        self._has_one_each = True
+        self._statement, self._places = source.select(self._head, self._dimensions)
 
     @property
-    def is_plain(self) -> bool:
-        """Whether its rows are told by no other table, and no text would round a number of their keys."""
-        if any(isinstance(key.column.type, sa.types.Float) for key in self.source.keys):
-            return False
-        return not (self._has_times or self._has_artifacts or self._observed.names)
+    def is_gathered(self) -> bool:
+        """Whether a page can come as one row: no value is NULL, or a number that a text would round."""
+        floats = (isinstance(key.column.type, sa.types.Float) for key in self.source.keys)
+        return not self._observed.names and not any(floats)
 
-    def statement(self) -> sa.Select[Any]:
-        return self.source.statement(self._head)
+    @cached_property
+    def paged(self) -> Paged:
+        """Rows with the keys of the source behind what its own row says, and what others say behind these."""
+        return Paged(self._statement, self.source.keys, shown=self._shown)
 
-    def page(self, page: sa.Select[Any]) -> sa.Select[Any]:
-        """Return a page of the statement, its keys added, with what other tables say of its rows."""
-        if not (self._has_times or self._has_artifacts or self._observed.names):
-            return page
-        found = page.subquery("page")
-        columns = list(found.c)
-        own, keys = columns[: -self._keys], columns[-self._keys :]
-        joined: sa.FromClause = found
-        extra: list[Any] = []
-        if self._has_times:
-            joined = joined.outerjoin(TXN, TXN.c.txid == own[self._head.index("txid")])
-            extra.append(TXN.c.decided_at)
-        if self._has_artifacts:
-            joined = joined.outerjoin(ARTIFACT, ARTIFACT.c.dataset_id == own[self._head.index("id")])
-            extra += _ARTIFACT
-        dimensions = dict(zip(self._group.columns, own[len(self._head) :], strict=True))
+    @cached_property
+    def gathered(self) -> Paged:
+        """A row for each page: how many rows it has, and the values of each column."""
+        return Paged(self._statement, self.source.keys, self._places, self._gathered)
+
+    @cached_property
+    def _joined(self) -> Paged:
+        """The same for pages whose datasets have one artifact each, all at one place."""
+        return Paged(self._statement, self.source.keys, self._places, self._with_artifact)
+
+    def read(
+        self, fetch: Callable[[sa.Select[Any], Mapping[str, Any]], list[Any]], values: Mapping[str, Any]
+    ) -> tuple[int, list[Any]]:
+        """Return how many rows a page has that comes as one row, and the values of its columns."""
+        types = self.gathered.types
+        if self.has_artifacts:
+            if self._has_one_each:
+                (row,) = fetch(self._joined.statement(values), values)
+                if (page := self._one_each.columns(row, types)) is not None:
+                    return page
+                self._has_one_each = False  # so it will be with other pages
+            types = [*types, TEXT]
+        ((number, *gathered),) = fetch(self.gathered.statement(values), values)
+        spread = self._rules.spread
+        return number, [spread(value, kind) for value, kind in zip(gathered, types, strict=True) if number]
+
+    def _shown(self, page: sa.Select[Any]) -> sa.Select[Any]:
+        """Return a page of the statement, its keys added, with what other tables say of its rows behind."""
+        found = list(page.subquery("page").c)
+        size, keys = len(self._head) + len(self._dimensions), len(self.source.keys)
+        joined: sa.FromClause = found[0].table
+        dimensions = dict(zip(self._dimensions, found[len(self._head) : size], strict=True))
         for table, condition in self._observed.joins(dimensions):
             joined = joined.outerjoin(table, condition)
-        extra += self._observed.columns
-        order = [OrderKey(column, key.descending) for column, key in zip(keys, self.source.keys, strict=True)]
-        statement = ordered(sa.select(*own, *extra, *keys).select_from(joined), order)
-        return statement.order_by(ARTIFACT.c.position) if self._has_artifacts else statement
+        order = [
+            OrderKey(column, key.descending)
+            for column, key in zip(found[-keys:], self.source.keys, strict=True)
+        ]
+        further = [*self._told(found), *self._observed.columns]
+        return ordered(sa.select(*found, *further).select_from(joined), order)
 
-    def whole(self, rows: list[Any]) -> list[Any]:
-        """Return one row for each dataset, whose artifacts are in rows one behind the other."""
-        if not self._has_artifacts or len({row[0] for row in rows}) == len(rows):
-            return rows
-        begin = self.names.index(next(iter(ARTIFACT_VALUES.values())))
-        out = []
-        for _, same in groupby(rows, key=lambda row: row[0]):
-            parts = list(same)
-            first = parts[0]
-            size = next((part[begin] for part in parts if part[begin + 3] != "pending"), 0)
-            stores = ",".join(part[begin + 2] for part in parts if part[begin + 2] is not None)
-            state = min((part[begin + 3] for part in parts), key=STATES.index) if stores else None
-            out.append((*first[:begin], size, first[begin + 1], stores, state, *first[begin + 4 :]))
-        return out
+    def _gathered(self, page: sa.Select[Any]) -> sa.Select[Any]:
+        found = list(page.subquery("page").c)
+        columns = [*found, *self._told(found)]
+        return sa.select(sa.func.count(), *map(self._rules.gathered, columns))
+
+    def _with_artifact(self, page: sa.Select[Any]) -> sa.Select[Any]:
+        found = list(page.subquery("page").c)
+        order = [
+            OrderKey(found[place], key.descending)
+            for place, key in zip(self.gathered.of_keys, self.source.keys, strict=True)
+        ]
+        joined = self._one_each.joined(found)
+        return self._one_each.gathered(self._rules.in_page_order(joined, lambda one: ordered(one, order)))
+
+    def _told(self, found: Sequence[sa.ColumnElement[Any]]) -> list[sa.ColumnElement[Any]]:
+        return [artifacts_text(self._rules, found[0])] if self.has_artifacts else []
+
+    def values(self, columns: Iterable[Any], keys: int) -> dict[str, Any]:
+        """Return columns of a page by their names; so many keys are between the own ones and further ones."""
+        columns = list(columns)
+        own = len(self._head) + len(self._dimensions)
+        return dict(zip(self._names, [*columns[:own], *columns[own + keys :]], strict=True))
 
 
 class ColumnReader:
@@ -123,6 +153,7 @@ class ColumnReader:
         self._database = database
         self._tables = tables
         self._planner = planner
+        self._decided = database.prepare(_decided_statement, database.rules)
 
     def batches(
         self, query: DatasetQuery, columns: Sequence[str] | None, label: str
@@ -161,15 +192,21 @@ class ColumnReader:
 
         schema = schema_of(self._tables.universe, names)
 
-        def made(reading: _Reading, size: int, columns: Iterable[Any]) -> pa.RecordBatch:
-            values = dict(zip(reading.names, columns, strict=False))
-            arrays = columns_of(plan.names, reading.source.entry, values, size, names, schema, label)
+        def made(reading: _Reading, size: int, values: dict[str, Any]) -> pa.RecordBatch:
+            if "row.commit_seq" in values:
+                values["decided_at"] = self._times(values["row.commit_seq"])
+            source = reading.source
+            arrays = columns_of(plan.names, source.entry, source.run, values, size, names, schema, label)
             return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
         def batch(reading: _Reading, rows: Sequence[Any]) -> pa.RecordBatch:
-            return made(reading, len(rows), zip(*rows, strict=True))
+            return made(reading, len(rows), reading.values(zip(*rows, strict=True), len(reading.source.keys)))
 
-        readings = [_Reading(self._tables, plan, source, names) for source in plan.sources]
+        rules = self._database.rules
+        readings = [
+            source.once(names, partial(_Reading, self._tables, rules, plan, source, names))
+            for source in plan.sources
+        ]
         came = False
         if plan.order_by and len(readings) > 1:
             streams = [self._numbered(plan, number, one) for number, one in enumerate(readings)]
@@ -182,48 +219,56 @@ class ColumnReader:
             for reading in readings:
                 if left == 0:
                     break
-                for size, columns in self._pages(reading, left):
+                for size, values in self._pages(plan, reading, left):
                     came = True
-                    yield made(reading, size, columns)
+                    yield made(reading, size, values)
                     left = None if left is None else left - size
         if not came:
             yield pa.RecordBatch.from_pylist([], schema=schema)
 
-    def _pages(self, reading: _Reading, limit: int | None) -> Iterator[tuple[int, Iterable[Any]]]:
-        """Yield how many rows come, and their columns."""
-        if reading.is_plain:
-            rules, keys = self._database.rules, reading.source.keys
+    def _times(self, commits: Any) -> pa.Array:
+        """Return when each of these commits was decided, ns; null where nobody knows."""
+        import pyarrow as pa
 
-            def fetch(statement: sa.Select[Any]) -> Sequence[Any]:
-                return self._database.read(lambda connection: connection.execute(statement).one())
+        numbers, index = np.unique(np.asarray(commits, np.int64), return_inverse=True)
+        wanted = self._database.rules.rows_value([[number] for number in numbers.tolist()], _COMMIT)
+        decided = dict(self._database.fetch(self._decided, {"commits": wanted}))
+        times = pa.array([decided.get(number) for number in numbers.tolist()], pa.int64())
+        return times.take(pa.array(index))
 
-            yield from gathered_pages(
-                reading.statement(), keys, limit, rules, fetch, _FIRST_PAGE, _LARGEST_PAGE
-            )
+    def _pages(
+        self, plan: Plan, reading: _Reading, limit: int | None
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield how many rows come, and their columns by name."""
+        if reading.is_gathered:
+            paged, rules = reading.gathered, self._database.rules
+            read = partial(reading.read, partial(self._fetch, plan))
+            for size, columns in gathered_pages(paged, limit, rules, read, _FIRST_PAGE, _LARGEST_PAGE):
+                yield size, reading.values(columns, paged.added)
             return
-        for rows in self._rows(reading, limit):
-            yield len(rows), zip(*rows, strict=True)
+        for rows in self._rows(plan, reading, limit):
+            yield len(rows), reading.values(zip(*rows, strict=True), len(reading.source.keys))
 
     def _numbered(
         self, plan: Plan, number: int, reading: _Reading
     ) -> Iterator[tuple[tuple[Any, ...], int, Any]]:
         """Yield rows with their place in the order, and the number of their source."""
-        begin = -len(reading.source.keys)
-        for rows in self._rows(reading, plan.limit):
+        begin = reading.paged.own
+        for rows in self._rows(plan, reading, plan.limit):
             for row in rows:
                 yield order_of(row[begin:], plan.order_by), number, row
 
-    def _rows(self, reading: _Reading, limit: int | None) -> Iterator[list[Any]]:
-        def fetch(page: sa.Select[Any]) -> list[Any]:
-            statement = reading.page(page)
+    def _rows(self, plan: Plan, reading: _Reading, limit: int | None) -> Iterator[list[Any]]:
+        fetch = partial(self._fetch, plan)
+        return pages(reading.paged, limit, fetch, _FIRST_PAGE, _LARGEST_PAGE)
 
-            def rows(connection: sa.Connection) -> list[Any]:
-                # The driver's own rows: SQLAlchemy's cost more than all the rest.
-                return list(connection.execute(statement).cursor.fetchall())
+    def _fetch(self, plan: Plan, statement: sa.Select[Any], values: Mapping[str, Any]) -> list[Any]:
+        return self._database.rows(statement, {**plan.values, **values}, is_kept=plan.is_kept)
 
-            return reading.whole(self._database.read(rows))
 
-        return pages(reading.statement(), reading.source.keys, limit, fetch, _FIRST_PAGE, _LARGEST_PAGE)
+def _decided_statement(rules: Rules) -> sa.Select[Any]:
+    commits = rules.rows("commits", _COMMIT)
+    return sa.select(TXN.c.commit_seq, TXN.c.decided_at).join(commits, commits.c.seq == TXN.c.commit_seq)
 
 
 def _interleaved(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import repeat
 from typing import Any, Final
 from uuid import UUID
@@ -59,6 +59,8 @@ _ARTIFACT_COLUMNS: Final = (
     "state",
 )
 _ARTIFACT_KEYS: Final = ("dataset_id", "store")
+_NEW_OBJECT_COLUMNS: Final = ("id", "path", "txid", "sha256", "nbytes")
+_NEW_ARTIFACT_COLUMNS: Final = ("dataset_id", "object_id", "format", "digest", "nbytes")
 _OF_MEMBERS: Final = "-"
 """Stands for the digest of a pack: its members have theirs."""
 
@@ -102,6 +104,8 @@ class ArtifactWriter:
             update: in_order(database.prepare(_insert_artifact, database.rules, update), with_object)
             for update in (False, True)
         }
+        self._new_object = in_order(database.prepare(_insert_new_object), _NEW_OBJECT_COLUMNS)
+        self._new_artifact = in_order(database.prepare(_insert_new_artifact), _NEW_ARTIFACT_COLUMNS)
 
     def rows(
         self, dataset_id: Any, txid: Any, position: int, artifact: Artifact
@@ -155,13 +159,31 @@ class ArtifactWriter:
         )
 
     def write_direct(
-        self, connection: sa.Connection, txid: Any, dataset_ids: Sequence[Any], rows: IngestRows
+        self, connection: sa.Connection, txid: Any, dataset_ids: Sequence[Any], rows: IngestRows, *, new: bool
     ) -> None:
-        """Write the artifacts of files that stay where they are."""
-        direct, none, held_by = repeat(DIRECT), repeat(None), repeat(txid)
+        """Write the artifacts of files that stay where they are.
+
+        Parameters
+        ----------
+        new
+            Whether none of the files is an object yet, which is quicker; the database refuses those that are.
+        """
+        # what is the same in all rows has no end, so that lengths differ
+        held_by = repeat(txid)
+        if new:
+            object_ids = self._database.rules.new_ids(connection, OBJECT.c.id, len(rows))
+            objects = zip(object_ids, rows.paths, held_by, rows.digests, rows.sizes, strict=False)
+            artifacts = zip(
+                *(dataset_ids, object_ids, rows.formats, rows.digests, rows.sizes),
+                strict=False,
+            )
+            self._database.execute_many(connection, self._new_object, list(objects))
+            self._database.execute_many(connection, self._new_artifact, list(artifacts))
+            return
+        direct, none = repeat(DIRECT), repeat(None)
         objects = zip(
             *(direct, rows.paths, held_by, held_by, rows.digests, rows.sizes, none),
-            strict=False,  # what is the same in all rows has no end
+            strict=False,
         )
         self._database.execute_many(connection, self._object, list(objects))
         artifacts = zip(
@@ -194,6 +216,23 @@ def _insert_object(rules: Rules) -> sa.Insert:
         set_={name: insert.excluded[name] for name in _OBJECT_COLUMNS[3:]},
         where=OBJECT.c.sha256 == sa.literal_column("''"),
     )
+
+
+def _insert_new_object() -> sa.Insert:
+    """Return an INSERT of a whole file that stays where it is, of the first generation."""
+    return _insert_with(OBJECT, _NEW_OBJECT_COLUMNS, {"store": DIRECT, "gen": 0})
+
+
+def _insert_new_artifact() -> sa.Insert:
+    same: dict[str, str | int] = {"store": DIRECT, "position": 0, "state": str(ArtifactState.OK)}
+    return _insert_with(ARTIFACT, _NEW_ARTIFACT_COLUMNS, same)
+
+
+def _insert_with(table: sa.Table, columns: tuple[str, ...], same: Mapping[str, str | int]) -> sa.Insert:
+    """Return an INSERT of columns, and of constants of ours that are the same in all rows."""
+    values: dict[str, Any] = {name: sa.bindparam(name) for name in columns}
+    constants: dict[str, Any] = {name: sa.literal_column(repr(value)) for name, value in same.items()}
+    return sa.insert(table).values({**values, **constants})
 
 
 def _insert_artifact(rules: Rules, update: bool) -> sa.Insert:

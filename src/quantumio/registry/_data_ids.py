@@ -19,7 +19,7 @@ from quantumio.registry._dialect import Rules, raw
 from quantumio.registry._engine import Database
 from quantumio.registry._expression import parse
 from quantumio.registry._names import Names, is_glob
-from quantumio.registry._pages import OrderKey, pages
+from quantumio.registry._pages import OrderKey, Paged, pages
 from quantumio.registry._planning import Planner
 from quantumio.registry._record_join import DatasetRows, has_records
 from quantumio.registry._sky_join import Asked, Part, SkyJoin, families
@@ -87,7 +87,7 @@ class DataIdQueries:
 
         return (
             join.refs(row, self._database.rules)
-            for page in pages(statement, keys, query.limit, partial(_all, self._database))
+            for page in pages(Paged(statement, keys), query.limit, partial(_all, self._database))
             for row in page
         )
 
@@ -191,8 +191,8 @@ class _Join:
         return DatasetRef(id_, of.type, data_id, self.names.collections_by_id[run_id].name, version)
 
 
-def _all(database: Database, statement: sa.Select[Any]) -> list[Any]:
-    return database.read(lambda connection: list(connection.execute(statement)))
+def _all(database: Database, statement: sa.Select[Any], values: Mapping[str, Any] | None = None) -> list[Any]:
+    return database.read(lambda connection: list(connection.execute(statement, values)))
 
 
 def _by_data_ids(database: Database, join: _Join) -> Iterator[tuple[DatasetRef, ...]]:

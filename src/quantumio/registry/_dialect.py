@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
-from uuid import UUID
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
+from uuid import UUID, SafeUUID
 
-import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.operators import custom_op
 
 __all__ = [
     "BIG_INTEGER",
@@ -25,6 +25,7 @@ __all__ = [
     "PostgresqlRules",
     "Rules",
     "SqliteRules",
+    "bound",
     "identifier",
     "raw",
     "rules_for",
@@ -65,6 +66,8 @@ VALUE_TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
 STRICT: Mapping[str, Any] = {"sqlite_strict": True}
 
 _SCHEMA = "SELECT version_num FROM alembic_version"
+_slots: Final[Any] = UUID
+_set_int, _set_is_safe = _slots.int.__set__, _slots.is_safe.__set__
 _NAME_BYTES = 63  # PostgreSQL cuts longer names
 _LIKE_SPECIAL = re.compile(r"([\\%_])")
 
@@ -72,6 +75,11 @@ _LIKE_SPECIAL = re.compile(r"([\\%_])")
 def raw(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     """Return a column whose values are left as the driver gives and takes them."""
     return sa.type_coerce(column, sa.types.NullType())
+
+
+def bound(value: Any, kind: sa.types.TypeEngine[Any]) -> sa.ColumnElement[Any]:
+    """Return a value as a parameter, if it is none yet."""
+    return value if isinstance(value, sa.ColumnElement) else sa.literal(value, kind)
 
 
 def identifier(prefix: str, name: str) -> str:
@@ -131,7 +139,21 @@ class Rules(Protocol):
         """
 
     def spread(self, value: Any, kind: sa.types.TypeEngine[Any]) -> Any:
-        """Return the values that were gathered: an array of integers, a list of texts, or bytes of UUIDs."""
+        """Return the values that were gathered: an Arrow array of integers or texts, or digits of UUIDs."""
+
+    def filtered(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """Return a column to compare with a value that no index is asked for."""
+
+    def joined(self, column: sa.ColumnElement[str], separator: str) -> sa.ColumnElement[str]:
+        """Return the texts of a column, in any order, as one; NULL where there is none."""
+
+    def in_page_order(
+        self, statement: sa.Select[Any], ordered: Callable[[sa.Select[Any]], sa.Select[Any]]
+    ) -> Sequence[sa.ColumnElement[Any]]:
+        """Return the columns of a statement to gather, which joins others to an ordered page, in its order.
+
+        ``ordered`` orders the statement so.
+        """
 
     def now(self) -> sa.ColumnElement[int]:
         """Return the time by the database's own clock, ns since 1970-01-01 UTC, as SQL.
@@ -141,6 +163,9 @@ class Rules(Protocol):
 
     def insert(self, table: sa.Table) -> Any:
         """Return an INSERT that knows ``ON CONFLICT``."""
+
+    def new_ids(self, connection: sa.Connection, column: sa.Column[Any], count: int) -> Sequence[int]:
+        """Return so many numbers for new rows of a key that counts by itself, in a write transaction."""
 
     def rows(self, name: str, types: Mapping[str, str], value: str | None = None) -> sa.Subquery:
         """Return a table made of the one parameter ``name``, filled by `rows_value` (here, or when it runs).
@@ -162,11 +187,16 @@ class Rules(Protocol):
 
 
 def _spread(value: Any, kind: sa.types.TypeEngine[Any]) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     if isinstance(kind, sa.types.NullType):
-        return bytes.fromhex(value)
+        return value.lower()
     if isinstance(kind, sa.types.Integer):
-        return np.fromstring(value, dtype=np.int64, sep=",")
-    return value.split("\0") if isinstance(value, str) else value
+        return pc.split_pattern(pa.array([value]), ",").flatten().cast(pa.int64())
+    if isinstance(value, str):
+        return pc.split_pattern(pa.array([value]), "\0").flatten()
+    return pa.array(value, pa.string())
 
 
 def _only(row: tuple[Any] | None) -> str:
@@ -212,7 +242,11 @@ class SqliteRules:
         return value.bytes
 
     def uuid_out(self, value: Any) -> UUID:
-        return UUID(bytes=value)
+        # What UUID(bytes=value) does but for its checks, which take longer than all else of a ref.
+        made = object.__new__(UUID)
+        _set_int(made, int.from_bytes(value))
+        _set_is_safe(made, SafeUUID.unknown)
+        return made
 
     def greatest(self, one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
         return sa.func.max(one, other, type_=BIG_INTEGER)
@@ -238,12 +272,33 @@ class SqliteRules:
     def spread(self, value: Any, kind: sa.types.TypeEngine[Any]) -> Any:
         return _spread(value, kind)
 
+    def filtered(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        # Where a part of a key is constant but not the parts before it, SQLite does not see that rows come in
+        # the order of the key, and sorts all of them for each page.
+        return sa.UnaryExpression(column, operator=custom_op("+"), type_=column.type)
+
+    def joined(self, column: sa.ColumnElement[str], separator: str) -> sa.ColumnElement[str]:
+        return sa.func.group_concat(column, separator, type_=TEXT)
+
+    def in_page_order(
+        self, statement: sa.Select[Any], ordered: Callable[[sa.Select[Any]], sa.Select[Any]]
+    ) -> Sequence[sa.ColumnElement[Any]]:
+        del (
+            ordered
+        )  # SQLite joins row by row, so that the order is that of the page; it would sort them again
+        return list(statement.subquery("joined").c)
+
     def now(self) -> sa.ColumnElement[int]:
         # to the millisecond; unixepoch('subsec') is not known to every SQLite that Python brings
         return _once("CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000000")
 
     def insert(self, table: sa.Table) -> Any:
         return sqlite.insert(table)
+
+    def new_ids(self, connection: sa.Connection, column: sa.Column[Any], count: int) -> Sequence[int]:
+        # as SQLite itself counts; nobody else writes meanwhile
+        last = connection.execute(sa.select(sa.func.max(column))).scalar() or 0
+        return range(last + 1, last + 1 + count)
 
     def rows(self, name: str, types: Mapping[str, str], value: str | None = None) -> sa.Subquery:
         each = sa.func.json_each(_parameter(name, value)).table_valued("value", name=f"{name}_json")
@@ -327,12 +382,28 @@ class PostgresqlRules:
     def spread(self, value: Any, kind: sa.types.TypeEngine[Any]) -> Any:
         return _spread(value, kind)
 
+    def filtered(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return column
+
+    def joined(self, column: sa.ColumnElement[str], separator: str) -> sa.ColumnElement[str]:
+        return sa.func.string_agg(column, separator, type_=TEXT)
+
+    def in_page_order(
+        self, statement: sa.Select[Any], ordered: Callable[[sa.Select[Any]], sa.Select[Any]]
+    ) -> Sequence[sa.ColumnElement[Any]]:
+        return list(ordered(statement).subquery("joined").c)
+
     def now(self) -> sa.ColumnElement[int]:
         # clock_timestamp, not now(): that stands still within a transaction, which may have waited for a lock
         return _once("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT) * 1000")
 
     def insert(self, table: sa.Table) -> Any:
         return postgresql.insert(table)
+
+    def new_ids(self, connection: sa.Connection, column: sa.Column[Any], count: int) -> Sequence[int]:
+        sequence = sa.func.pg_get_serial_sequence(column.table.name, column.name)
+        each = sa.func.generate_series(1, count).table_valued("number", name="numbers")
+        return connection.execute(sa.select(sa.func.nextval(sequence)).select_from(each)).scalars().all()
 
     def rows(self, name: str, types: Mapping[str, str], value: str | None = None) -> sa.Subquery:
         json_value = sa.cast(_parameter(name, value), postgresql.JSONB)

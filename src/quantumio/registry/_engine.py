@@ -47,6 +47,10 @@ _CLOSING_S = 5.0
 """How long the last checkpoint waits for its turn, at most: it can be left out."""
 
 
+def _itself(statement: sa.Executable) -> sa.Executable:
+    return statement
+
+
 @define
 class _Pools:
     reader: sa.Engine
@@ -279,6 +283,21 @@ class Database:
     def execute_many(connection: sa.Connection, statement: Prepared, rows: Sequence[tuple[Any, ...]]) -> int:
         """Run a prepared statement for rows whose values are in its order already; return how many it hit."""
         return connection.exec_driver_sql(statement.sql, list(rows)).rowcount if rows else 0
+
+    def rows(self, statement: sa.Select[Any], values: Mapping[str, Any], *, is_kept: bool) -> list[Any]:
+        """Run one statement as a transaction of its own; return rows as the driver gives them.
+
+        Parameters
+        ----------
+        statement, values
+            What to run, and values of its parameters, as the driver takes them.
+        is_kept
+            Whether the very same statement is run again and again: then it is compiled once.
+        """
+        if is_kept:
+            return self.fetch(self.prepare(_itself, statement), values)
+        # SQLAlchemy's own rows cost more than all the rest
+        return self.read(lambda connection: list(connection.execute(statement, values).cursor.fetchall()))
 
     def snapshot(self, work: Callable[[Fetch], _T]) -> _T:
         """Run prepared statements that all see the same moment."""

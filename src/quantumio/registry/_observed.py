@@ -32,7 +32,7 @@ class ObservedColumns:
         self.columns: list[sa.ColumnElement[Any]] = []
         self._records: list[tuple[RecordTable, sa.FromClause, list[sa.ColumnElement[bool]]]] = []
 
-    def join(self, record: RecordTable, seq: int) -> sa.FromClause:
+    def join(self, record: RecordTable, seq: int | sa.BindParameter[int]) -> sa.FromClause:
         """Return a record table that is joined, as it was at a moment."""
         alias = record.table.alias(f"observed_{len(self._records)}")
         self._records.append((record, alias, there_at(alias, seq)))
@@ -59,7 +59,9 @@ class ObservedColumns:
         ]
 
 
-def observed_columns(tables: Tables, group: GroupTables, seq: int, asked: set[str]) -> ObservedColumns:
+def observed_columns(
+    tables: Tables, group: GroupTables, seq: int | sa.BindParameter[int], asked: set[str]
+) -> ObservedColumns:
     """Return what is to be read for the ObsCore columns that are asked for."""
     found = ObservedColumns()
     there = [

@@ -18,7 +18,9 @@ __all__ = ["PastNames", "there_at"]
 _KEPT: Final = 64
 
 
-def there_at(table: sa.FromClause, seq: int | None, since: str = "added_seq") -> list[sa.ColumnElement[bool]]:
+def there_at(
+    table: sa.FromClause, seq: int | sa.BindParameter[int] | None, since: str = "added_seq"
+) -> list[sa.ColumnElement[bool]]:
     """Return conditions that a row was there after the edit or commit ``seq``; None: that it is there now."""
     if seq is None:
         return [table.c.removed_seq.is_(None)]

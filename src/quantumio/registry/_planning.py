@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import sqlalchemy as sa
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import check_data_id_value
 from quantumio.ports import CollectionKind, DatasetQuery
 from quantumio.registry._arguments import check_bind, check_limit, check_names
 from quantumio.registry._dataset_fields import DATASET_FIELDS
+from quantumio.registry._dialect import BIG_INTEGER, TEXT
 from quantumio.registry._engine import Database
 from quantumio.registry._expression import parse
-from quantumio.registry._names import Names, NamesCache
+from quantumio.registry._names import Names, NamesCache, TypeEntry
 from quantumio.registry._past_names import PastNames
 from quantumio.registry._record_join import DatasetRows
 from quantumio.registry._schema import CLOCK
 from quantumio.registry._sky_datasets import SkyDatasets
 from quantumio.registry._sky_search import SkySearch
 from quantumio.registry._sources import Moment, Source, dataset_rows, of_keys
+from quantumio.registry._tree import Expression
 from quantumio.registry._universe_schema import Tables
 
 __all__ = ["Plan", "Planner", "check_past"]
+
+_MOST_KEPT: Final = 256
+_AT: Final = sa.bindparam("at_seq", type_=BIG_INTEGER)
 
 
 @frozen(eq=False)
@@ -39,6 +44,10 @@ class Plan:
         In the order of their matches where ``order_by`` is empty; else their matches are to be merged.
     order_by
         Of the first keys of each source the words, and whether they descend.
+    values
+        Of parameters of all statements that are made of the sources.
+    is_kept
+        Whether the same sources come again with the next query that differs in its values alone.
     """
 
     names: Names
@@ -46,6 +55,13 @@ class Plan:
     sources: tuple[Source, ...]
     order_by: tuple[tuple[str, bool], ...]
     limit: int | None
+    values: Mapping[str, Any] = field(factory=dict)
+    is_kept: bool = False
+
+    @property
+    def at(self) -> int | sa.BindParameter[int]:
+        """The last commit or edit that is seen, for statements that are made of the sources."""
+        return _AT if self.is_kept else self.seq
 
 
 class Planner:
@@ -59,6 +75,7 @@ class Planner:
         self._sky = SkySearch(database, tables)
         self._sky_datasets = SkyDatasets(database, tables, self._sky)
         self._now = database.prepare(_now)
+        self._kept: dict[tuple[Any, ...], tuple[Source, ...]] = {}
 
     def plan(self, query: DatasetQuery, *, in_order: bool = True) -> Plan:
         """Return the plan of a query; its matches in any order where ``in_order`` is False.
@@ -77,14 +94,41 @@ class Planner:
         terms = () if where is None else self._sky.resolve(parse(where), where, query.bind)
         seq, names = self._at(query.as_of)
         collections, searched_in_order = names.search_like(query.collections)
-        moment = Moment(collections, searched_in_order and query.find_first, seq)
+        find_first = searched_in_order and query.find_first
+        types = names.types_like(query.dataset_types)
+        if not in_order:
+            order_by = ()
+        if where is None and all(query.data_id.keys() <= entry.group.columns.keys() for entry in types):
+            # What follows depends on the values of the data ID no more: parameters stand for them.
+            shape = (
+                *(names, query.dataset_types, collections, *data_id, find_first, query.versions, order_by),
+                query.as_of is None,
+            )
+            if shape not in self._kept:
+                if len(self._kept) >= _MOST_KEPT:
+                    self._kept.clear()
+                asked = evolve(query, data_id={name: _parameter(name, data_id[name]) for name in data_id})
+                moment = Moment(collections, find_first, _AT)
+                self._kept[shape] = self._sources(asked, (), types, moment, order_by)
+            values = {"at_seq": seq, **{f"of_{name}": value for name, value in data_id.items()}}
+            return Plan(names, seq, self._kept[shape], of_keys(order_by), query.limit, values, is_kept=True)
+        moment = Moment(collections, find_first, seq)
+        sources = self._sources(query, terms, types, moment, order_by)
+        return Plan(names, seq, sources, of_keys(order_by), query.limit)
+
+    def _sources(
+        self,
+        query: DatasetQuery,
+        terms: Sequence[Expression],
+        types: Sequence[TypeEntry],
+        moment: Moment,
+        order_by: tuple[tuple[str, bool], ...],
+    ) -> tuple[Source, ...]:
         sources: list[Source] = []
         refused: InvalidInputError | None = None
         # An order runs across collections; without one they come one after the other.
-        if not in_order:
-            order_by = ()
         moments = [moment] if order_by else moment.apart()
-        for entry in names.types_like(query.dataset_types):
+        for entry in types:
             try:
                 narrow, expression = self._sky_datasets.narrowed(query, terms, entry.type.dimensions)
                 found = [
@@ -100,7 +144,7 @@ class Planner:
                 sources += found
         if refused is not None and not sources:
             raise refused
-        return Plan(names, seq, tuple(sources), of_keys(order_by), query.limit)
+        return tuple(sources)
 
     def rows_of(
         self,
@@ -175,6 +219,10 @@ class Planner:
             self._names.learn(names)
             return seq, names
         return as_of, self._past.load(connection, check_past(as_of, seq))
+
+
+def _parameter(name: str, value: int | str) -> Any:
+    return sa.bindparam(f"of_{name}", type_=TEXT if isinstance(value, str) else BIG_INTEGER)
 
 
 def _now() -> sa.Select[Any]:

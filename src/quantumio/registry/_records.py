@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from quantumio.registry._arguments import check_bind
 from quantumio.registry._engine import Database
 from quantumio.registry._expression import parse
-from quantumio.registry._pages import OrderKey, pages
+from quantumio.registry._pages import OrderKey, Paged, pages
 from quantumio.registry._past_names import there_at
 from quantumio.registry._record_values import from_row
 from quantumio.registry._scope import Scope
@@ -58,12 +58,12 @@ class RecordQueries:
         )
         keys = [OrderKey(table.table.c[table.fields[key]]) for key in definition.record_keys]
 
-        def fetch(page: sa.Select[Any]) -> list[Any]:
-            return self._database.read(lambda connection: list(connection.execute(page)))
+        def fetch(page: sa.Select[Any], values: Mapping[str, Any]) -> list[Any]:
+            return self._database.read(lambda connection: list(connection.execute(page, values)))
 
         names = [column.name for column in table.table.c]
         return (
             from_row(table, dict(zip(names, row, strict=False)))
-            for page in pages(statement, keys, None, fetch)
+            for page in pages(Paged(statement, keys), None, fetch)
             for row in page
         )

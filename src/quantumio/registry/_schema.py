@@ -236,7 +236,10 @@ ARTIFACT = sa.Table(
     new_column("nbytes", BIG_INTEGER),
     new_column("load_id", BINARY_UUID, nullable=True),
     new_column("state", TEXT),
-    sa.CheckConstraint("state IN ('ok','pending','missing','corrupt')", name="artifact_state"),
+    # one after the other: SQLite makes a table of an IN list, for each row anew
+    sa.CheckConstraint(
+        "state = 'ok' OR state = 'pending' OR state = 'missing' OR state = 'corrupt'", name="artifact_state"
+    ),
     sa.CheckConstraint("(object_id IS NULL) <> (table_name IS NULL)", name="artifact_place"),
     sqlite_with_rowid=False,
     **STRICT,

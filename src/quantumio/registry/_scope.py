@@ -50,7 +50,7 @@ class Scope:
         records: dict[str, sa.FromClause] | None = None,
         datasets: Mapping[str, sa.FromClause] | None = None,
         what: str,
-        as_of: int | None = None,
+        as_of: int | sa.BindParameter[int] | None = None,
     ) -> None:
         self._tables = tables
         self._columns = dict(columns)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import takewhile
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -11,7 +12,7 @@ from attrs import frozen
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.ports import CollectionKind, DatasetQuery
 from quantumio.registry._dataset_fields import DATASET_FIELDS, dataset_field, names_fields
-from quantumio.registry._dialect import BIG_INTEGER, REAL, TEXT, Rules, raw
+from quantumio.registry._dialect import BIG_INTEGER, REAL, TEXT, Rules, bound, raw
 from quantumio.registry._names import Collection, TypeEntry
 from quantumio.registry._pages import OrderKey, ordered
 from quantumio.registry._record_join import DatasetRows
@@ -27,6 +28,7 @@ _UUIDS = ("id", "txid")
 _HEAD = ("id", "run_id", "type_id", "v", "txid", "commit_seq")
 _LEAST_INTEGER = -(1 << 63)
 _MOST_APART = 32
+_T = TypeVar("_T")
 _NO, _YES = sa.literal(0, BIG_INTEGER), sa.literal(1, BIG_INTEGER)
 _WHERE_NONE: Mapping[str, sa.ColumnElement[Any]] = {
     "int": _NO,
@@ -47,15 +49,21 @@ class Moment:
     find_first
         Whether the first collection that has a data ID decides.
     seq
-        The last commit that is seen.
+        The last commit that is seen, or the parameter that says so.
     earlier
         Collections before these: with ``find_first`` what they have is not looked for here.
     """
 
     collections: tuple[Collection, ...]
     find_first: bool
-    seq: int
+    seq: int | sa.BindParameter[int]
     earlier: tuple[Collection, ...] = ()
+
+    @property
+    def only_run(self) -> str | None:
+        """The run that is looked into, if that is all."""
+        (first, *others) = self.collections or (None,)
+        return first.name if first and not others and first.kind is CollectionKind.RUN else None
 
     def apart(self) -> list[Moment]:
         """Return one for each collection, where their matches are the matches of all of them together.
@@ -78,6 +86,8 @@ class Source:
     ----------
     keys
         What orders the matches, and tells them apart: the words first.
+    run
+        Whose datasets the matches are; None where there are several.
 
     Raises
     ------
@@ -97,6 +107,7 @@ class Source:
     ) -> None:
         self._rules = rules
         self._entry = entry
+        self.run = moment.only_run
         group = entry.group
         # In the order of the key the latest versions are found page by page, each page in a range of the
         # key: then conditions may depend on the key alone. In any other order they are all found first.
@@ -132,6 +143,15 @@ class Source:
             *map(OrderKey, tail),
         ]
 
+        self._made: dict[Any, Any] = {}
+
+    def once(self, key: object, make: Callable[[], _T]) -> _T:
+        """Return what was made of this source under a key, now or when it was last planned."""
+        if key not in self._made:
+            self._made[key] = make()
+        made: _T = self._made[key]
+        return made
+
     @property
     def entry(self) -> TypeEntry:
         """The dataset type."""
@@ -139,9 +159,24 @@ class Source:
 
     def statement(self, head: Sequence[str] = _HEAD) -> sa.Select[Any]:
         """Return the statement: head and dimensions; UUIDs as the driver gives them."""
-        rows, group = self._rows, self._entry.group
-        columns = [raw(rows.c[name]) if name in _UUIDS else rows.c[name] for name in head]
-        return self._selected([*columns, *(rows.c[column] for column in group.columns.values())])
+        return self._selected(self._columns(head, self._entry.group.columns))
+
+    def select(
+        self, head: Sequence[str], dimensions: Sequence[str]
+    ) -> tuple[sa.Select[Any], list[int | None]]:
+        """Return the statement of some columns, and which of them each key is (None: none of them)."""
+        columns = self._columns(head, dimensions)
+        places = [
+            next((place for place, one in enumerate(columns) if one is key.column), None) for key in self.keys
+        ]
+        return self._selected(columns), places
+
+    def _columns(self, head: Sequence[str], dimensions: Iterable[str]) -> list[sa.ColumnElement[Any]]:
+        columns, names = self._rows.c, self._entry.group.columns
+        return [
+            *(raw(columns[name]) if name in _UUIDS else columns[name] for name in head),
+            *(columns[names[name]] for name in dimensions),
+        ]
 
     def number(self) -> sa.Select[Any]:
         """Return the statement that counts the matches."""
@@ -163,15 +198,14 @@ class Source:
         return selected.select_from(self._scope.joined(self._rows)).where(*self._conditions)
 
     def with_times(self, page: sa.Select[Any]) -> sa.Select[Any]:
-        """Return a page of the statement, its keys added, with the times of commits behind the heads."""
+        """Return a page of the statement, its keys added, with the times of commits behind them."""
         found = page.subquery("page")
         columns = list(found.c)
-        size = len(_HEAD)
         keys = [
             OrderKey(column, key.descending)
             for column, key in zip(columns[-len(self.keys) :], self.keys, strict=True)
         ]
-        statement = sa.select(*columns[:size], TXN.c.decided_at, *columns[size:]).select_from(
+        statement = sa.select(*columns, TXN.c.decided_at).select_from(
             found.outerjoin(TXN, TXN.c.txid == columns[_HEAD.index("txid")])
         )
         return ordered(statement, keys)
@@ -359,7 +393,7 @@ class _Rows:
             if ids := [entry.id for entry in self._moment.earlier if entry.kind is kind]:
                 other = table.alias(f"earlier_{kind.lower()}")
                 there: sa.Select[Any] = sa.select(sa.literal_column("1")).where(
-                    other.c[collection].in_(ids),
+                    other.c[collection].in_([sa.literal(number, BIG_INTEGER) for number in ids]),
                     other.c.type_id == self._type_id,
                     *(other.c[column] == rows.c[column] for column in self._group.columns.values()),
                     *self._at(other, other.c[since]),
@@ -381,12 +415,14 @@ class _Rows:
         return self._rules.latest(columns, key, table.c.v)
 
     def _at(self, table: sa.FromClause, since: sa.ColumnElement[Any]) -> list[sa.ColumnElement[bool]]:
-        seq = sa.literal(self._moment.seq, BIG_INTEGER)
+        seq = bound(self._moment.seq, BIG_INTEGER)
         return [since <= seq, sa.or_(table.c.removed_seq.is_(None), table.c.removed_seq > seq)]
 
     def _equal(self, table: sa.FromClause) -> list[sa.ColumnElement[bool]]:
+        given = {self._group.columns[name]: value for name, value in self._data_id.items()}
+        first = tuple(takewhile(given.__contains__, self._group.key))
         return [
-            table.c[self._group.columns[name]]
-            == sa.literal(value, TEXT if isinstance(value, str) else BIG_INTEGER)
-            for name, value in self._data_id.items()
+            (table.c[column] if column in first else self._rules.filtered(table.c[column]))
+            == bound(value, TEXT if isinstance(value, str) else BIG_INTEGER)
+            for column, value in given.items()
         ]

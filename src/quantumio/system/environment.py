@@ -33,6 +33,7 @@ _last_uuid_value = 0
 _random_bits: list[int] = []
 """Random parts of UUIDs that are still to be made: one system call for many. A fork begins anew."""
 _RANDOM_BITS = 74
+_RANDOM_BYTES = 10
 _RANDOM_BITS_AT_ONCE = 64
 _STEP_MASK = (1 << 48) - 1
 os.register_at_fork(after_in_child=_random_bits.clear)
@@ -98,6 +99,14 @@ def variable(name: str) -> str | None:
     return os.environ.get(name) or None
 
 
+def _some_random_bits() -> list[int]:
+    block = secrets.token_bytes(_RANDOM_BITS_AT_ONCE * _RANDOM_BYTES)
+    return [
+        int.from_bytes(block[start : start + _RANDOM_BYTES]) >> 8 * _RANDOM_BYTES - _RANDOM_BITS
+        for start in range(0, len(block), _RANDOM_BYTES)
+    ]
+
+
 def uuid7() -> uuid.UUID:
     """Make a time-ordered UUID (RFC 9562, version 7), strictly increasing within the process.
 
@@ -108,8 +117,8 @@ def uuid7() -> uuid.UUID:
     try:
         random_bits = _random_bits.pop()
     except IndexError:
-        _random_bits.extend(secrets.randbits(_RANDOM_BITS) for _ in range(_RANDOM_BITS_AT_ONCE))
-        random_bits = secrets.randbits(_RANDOM_BITS)
+        random_bits, *others = _some_random_bits()
+        _random_bits.extend(others)
     # 122 payload bits without version and variant, kept as one integer so that "greater" is one comparison
     value = (time.time_ns() // 1_000_000 << _RANDOM_BITS) | random_bits
     with _uuid_lock:

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from attrs import evolve
 
 from quantumio.errors import ConflictError, DestinationError, ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import DIRECT, Artifact, Committed, DataId
@@ -189,3 +190,27 @@ def test_database_that_fails_is_not_asked_twice(ready, monkeypatch):
     with pytest.raises(DestinationError, match="disk is full"):
         ready.ingest(rows([1]), "calexp", RUN, "t", 0)
     assert asked == [1]
+
+
+def test_file_of_several_datasets_is_one_object(ready):
+    first = evolve(rows([1, 2]), paths=["/data/both.fits", "/data/both.fits"])
+    ready.ingest(first, "calexp", RUN, "t", 0)
+    ready.ingest(evolve(rows([3]), paths=["/data/both.fits"]), "calexp", RUN, "s", 0)
+    paths = [found(ready, number).artifacts[0].path for number in (1, 2, 3)]
+    assert paths == ["/data/both.fits"] * 3
+
+
+def test_objects_of_contexts_and_of_ingests_have_different_numbers(ready):
+    """Ingests take numbers in bulk; those that the database gives to others go on behind them."""
+    for number in range(3):
+        ready.ingest(rows([2 * number]), "calexp", RUN, f"t{number}", 0)
+        ready.flip([make_transaction(CALEXP, [visit(2 * number + 1)])])
+    assert [found(ready, number).ref.version for number in range(6)] == [1] * 6
+    assert found(ready, 4).artifacts[0].path == "/data/4.fits"
+    assert found(ready, 5).artifacts[0].path != found(ready, 3).artifacts[0].path
+
+
+def test_chunk_tells_how_long_it_wrote(ready):
+    chunk = ready.ingest(rows(range(3)), "calexp", RUN, "t", 0)
+    assert 0 < chunk.written_s < chunk.held_s
+    assert ready.ingest(rows(range(3)), "calexp", RUN, "t", 0).written_s == 0

@@ -27,7 +27,7 @@ def all_pages(catalog: SqlCatalog, query: DatasetQuery, size: int) -> list[Any]:
     token = None
     while True:
         page, token = catalog.page(query, size, token)
-        found += [stored.ref for stored in page]
+        found += page
         assert len(page) <= size
         if token is None:
             return found
@@ -76,10 +76,10 @@ def test_pages_show_the_moment_of_the_first(catalog: SqlCatalog, commit: Commit)
         commit(CALEXP, [visit(0, 9), visit(99)], run="u/aa")
         commit(FLAT, [{"instrument": "ST8", "physical_filter": "R", "detector": 0}], run="u/0")
         catalog.set_chain("u/chain", ["u/b"])
-        found = [stored.ref for stored in page]
+        found = list(page)
         while token is not None:
             page, token = catalog.page(query, 5, token)
-            found += [stored.ref for stored in page]
+            found += page
         assert found == expected
 
 

@@ -80,7 +80,7 @@ def test_identifiers_increase_when_the_clock_goes_back(steps):
 
 
 def test_random_part_may_overflow_into_the_clock(clock, monkeypatch):
-    monkeypatch.setattr(environment.secrets, "randbits", lambda bits: (1 << bits) - 1)
+    monkeypatch.setattr(environment.secrets, "token_bytes", lambda size: b"\xff" * size)
     monkeypatch.setattr(environment, "_random_bits", [])
     one, other = environment.uuid7(), environment.uuid7()
     assert one < other

@@ -189,7 +189,11 @@ def upgrade() -> None:
         sa.Column("state", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("dataset_id", "store"),
         sa.CheckConstraint("(object_id IS NULL) <> (table_name IS NULL)", name="artifact_place"),
-        sa.CheckConstraint("state IN ('ok','pending','missing','corrupt')", name="artifact_state"),
+        # one after the other: SQLite makes a table of an IN list, for each row anew
+        sa.CheckConstraint(
+            "state = 'ok' OR state = 'pending' OR state = 'missing' OR state = 'corrupt'",
+            name="artifact_state",
+        ),
         sqlite_with_rowid=False,
         sqlite_strict=True,
     )
