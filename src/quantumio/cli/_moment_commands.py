@@ -111,7 +111,7 @@ def diff(call: Call, answer: TableAnswer, before: str, after: str | None) -> Non
             f"{len(found.left)} left a collection; {len(found.chains)} chains changed."
         )
 
-    changes = [(word, None, ref) for word, ref in datasets]
+    changes = [(word, "", ref) for word, ref in datasets]
     changes += [(word, one.collection, one.ref) for word, one in members]
     columns = ref_columns(universe, (ref for *_, ref in changes))
     answer.write(
