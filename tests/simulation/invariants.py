@@ -209,8 +209,13 @@ class Watch:
         places = [self.root / "journal" / f"{name}.{state}" for state in ("ready", "conflict")]
         return any((place / "manifest.json").exists() for place in places)
 
+    def of_key(self, put):
+        """Return the visits that an attempt under its key has committed."""
+        return {row[2] for row in self.rows.values() if put.key is not None and row[7] == put.key}
+
     def won_by_key(self, put):
-        return put.key is not None and any(row[7] == put.key for row in self.rows.values())
+        """Whether another attempt under its key has committed all that it has put."""
+        return put.key is not None and put.visits <= self.of_key(put)
 
     # -- when all is quiet
     def is_quiet(self):
@@ -228,9 +233,10 @@ class Watch:
         self.look(everything=True)
         self.look_at_promises()
         for put in self.puts.values():
-            is_done = put.promised is None or put.may_conflict or self.is_visible(put) or self.won_by_key(put)
+            may_lose = put.promised is None or put.may_conflict or self.of_key(put)
             self.hold(
-                is_done, f"I6: {put.label} was {put.promised}, nothing is against it, and it is not visible"
+                may_lose or self.is_visible(put),
+                f"I6: {put.label} was {put.promised}, nothing is against it, and it is not visible",
             )
         for txid, epoch, owner, host in self.ask(PREPARING):
             label = self.puts[txid].label if txid in self.puts else txid.hex()

@@ -135,7 +135,10 @@ class Night:
         except CommitConflictError as error:
             put.refused = True
             self.simulation.note(f"{label} {error.kind}")
-            self.watch.hold(put.may_conflict, f"O1: {label} asked for nothing, and is in conflict: {error}")
+            lacks_some = error.kind == "other_outputs" and not self.watch.won_by_key(put)
+            self.watch.hold(
+                put.may_conflict or lacks_some, f"O1: {label} asked for nothing, and is in conflict: {error}"
+            )
         except CommitFailedError as error:
             put.refused = True
             self.simulation.note(f"{label} {error.kind}")

@@ -99,17 +99,16 @@ def diff(call: Call, answer: TableAnswer, before: str, after: str | None) -> Non
     def show() -> None:
         rows = ((word, *ref_cells(ref)) for word, ref in datasets)
         print_table(("change", *REF_HEADINGS), rows, right=("version",), fold=("data ID", "run"))
+        print_text(f"{len(found.added)} added, {len(found.removed)} removed.")
         if members:
             headings = ("change", "collection", *REF_HEADINGS, "valid (TAI)")
             cells = ((word, one.collection, *ref_cells(one.ref), _valid(one)) for word, one in members)
             print_table(headings, cells, right=("version",), fold=("collection", "data ID", "run"))
+            print_text(f"{len(found.joined)} joined, {len(found.left)} left a collection.")
         if found.chains:
             chains = ((one.name, _searches(one.before), _searches(one.after)) for one in found.chains)
             print_table(("chain", "before", "after"), chains, fold=("before", "after"))
-        print_text(
-            f"{len(found.added)} added, {len(found.removed)} removed; {len(found.joined)} joined, "
-            f"{len(found.left)} left a collection; {len(found.chains)} chains changed."
-        )
+            print_text(f"{len(found.chains)} chains changed.")
 
     changes = [(word, "", ref) for word, ref in datasets]
     changes += [(word, one.collection, one.ref) for word, one in members]
@@ -198,8 +197,8 @@ def retention(
     columns = ref_columns(universe, (ref for _, ref in refs))
 
     def show() -> None:  # without those that nothing happens to
-        rows = (ref_cells(ref) for ref in done.refs)
-        print_table(REF_HEADINGS, rows, right=("version",), fold=("data ID", "run"))
+        rows = (("delete", *ref_cells(ref)) for ref in done.refs)
+        print_table(("what", *REF_HEADINGS), rows, right=("version",), fold=("data ID", "run"))
         print_text(f"{verb} {len(done.refs)} ({format_bytes(done.nbytes)}); spared {len(done.spared)}.")
 
     answer.write(

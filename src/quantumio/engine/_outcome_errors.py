@@ -9,6 +9,7 @@ from quantumio.errors import (
     CommitFailedError,
     CommitParkedError,
     CommitUnknownError,
+    ErrorKind,
     QuantumioError,
 )
 from quantumio.model import (
@@ -30,7 +31,9 @@ def outcome_error(outcome: CommitOutcome | None, txid: UUID, moment: Moment) -> 
             return CommitConflictError(
                 outcome.message,
                 outcome=outcome,
-                hint="read the latest version, decide, and commit again",
+                hint="take another key, or put what the earlier attempt has put"
+                if outcome.kind is ErrorKind.OTHER_OUTPUTS
+                else "read the latest version, decide, and commit again",
                 kind=outcome.kind,
             )
         case CommitFailed():

@@ -96,8 +96,16 @@ def test_moments_are_compared(quantumio, made):
     document = quantumio("diff", str(one["moment"]), "--json").document
     assert ([ref["id"] for ref in document["removed"]], document["added"]) == ([made[1]], [])
     quantumio("snapshot", "last")
-    done = quantumio("diff", "0", "last")
-    assert done.lines[-1] == "1 added, 0 removed; 0 joined, 0 left a collection; 0 chains changed."
+    assert quantumio("diff", "0", "last").lines[-1] == "1 added, 0 removed."
+    quantumio("associate", "tag", made[0])
+    quantumio("chain", "best", "tag")
+    lines = quantumio("diff", "last").lines
+    assert "0 added, 0 removed." in lines
+    assert "1 joined, 0 left a collection." in lines
+    assert lines[-1] == "1 chains changed."
+    csv = quantumio("diff", "last", "--format", "csv").lines
+    assert csv[0].startswith("change,collection,")
+    assert csv[1].startswith("joined,tag,")
     assert quantumio("diff", "never", fails=True).exit_code == 3
 
 
