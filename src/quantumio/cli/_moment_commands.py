@@ -77,9 +77,10 @@ def _created(one: SnapshotRecord) -> datetime:
 @click.argument("after", required=False)
 @on_repository_with_table
 def diff(call: Call, answer: TableAnswer, before: str, after: str | None) -> None:
-    """Tell what is there at one moment only: datasets, members of collections, chains.
+    """Tell what is there at one moment only.
 
-    BEFORE and AFTER are names of snapshots, or numbers of commits; without AFTER it is now.
+    That is datasets, members of collections, and what chains search. BEFORE and AFTER are names of
+    snapshots, or numbers of commits; without AFTER it is now.
     """
     with call.open(readonly=True) as butler:
         found = butler.diff(_moment(before), None if after is None else _moment(after))
