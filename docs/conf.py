@@ -90,8 +90,8 @@ PLACES = ("quantumio", "quantumio.butler", "quantumio.engine", "quantumio.model"
 
 # Made by methods of others, never by their constructors, whose parameters are nobody's business.
 NOT_CONSTRUCTED = {
-    "AsyncDataContext", "AsyncDeferredDataset", "AsyncQuery", "AsyncReceipt", "AsyncTicket", "DataContext",
-    "DeferredDataset", "Query", "QuantumContext", "AsyncQuantumContext", "Receipt", "Ticket",
+    "AsyncDataContext", "AsyncDeferredDataset", "AsyncJoin", "AsyncQuery", "AsyncReceipt", "AsyncTicket",
+    "DataContext", "DeferredDataset", "Join", "Query", "QuantumContext", "AsyncQuantumContext", "Receipt", "Ticket",
 }  # fmt: skip
 
 
