@@ -150,3 +150,20 @@ def test_output_whose_put_is_interrupted_is_taken_whole_or_not_at_all(place, num
 
 def test_every_change_that_a_put_makes_is_interrupted():
     assert len(CHANGES) == 4
+
+
+class Interrupting(int):
+    """A number that cannot be added to before Ctrl-C comes."""
+
+    def __add__(self, other):
+        raise KeyboardInterrupt
+
+
+def test_output_that_was_taken_when_ctrl_c_came_is_committed(place):
+    ctx = place.butler.context()
+    ctx._context.output_bytes = Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        ctx.put({"n": 1}, "stats", visit=1)
+    ctx.commit()
+    assert place.butler.get("stats", visit=1) == {"n": 1}
+    place.assert_idle_and_empty()
