@@ -133,6 +133,17 @@ def test_the_same_call_goes_on_and_does_nothing_once_all_is_there(butler, images
     assert_all_there(butler)
 
 
+@pytest.mark.parametrize("transfer", ["direct", "copy"])
+def test_what_was_deleted_is_not_brought_back_by_the_same_call(butler, images, transfer):
+    butler.ingest(pa.table(images), "image", transfer=transfer)
+    butler.delete(butler.find("image", visit=0, detector=0), dry_run=False)
+    report = butler.ingest(pa.table(images), "image", transfer=transfer)
+    assert (report.resumed, report.chunks) == (COUNT, 0)
+    assert butler.query("image", collections="u/a", versions="all").count() == COUNT - 1
+    butler.ingest(pa.table(images), "image", transfer=transfer, token="again")
+    assert butler.find("image", visit=0, detector=0).version == 2
+
+
 def test_another_token_makes_another_version(butler, images):
     butler.ingest(pa.table(images), "image", transfer="direct")
     report = butler.ingest(pa.table(images), "image", transfer="direct", token="reprocessed")
@@ -244,6 +255,38 @@ def test_file_in_a_store_of_the_repository_is_refused(butler, images, tmp_path):
 def test_files_whose_size_is_told_are_not_looked_at(butler, images):
     table = with_uri(pa.table({**images, "size": [10] * COUNT}), "/nowhere/2.npy")
     assert butler.ingest(table, "image", transfer="direct").rows == COUNT
+
+
+def test_file_is_moved_once(open_with, images):
+    butler = open_with()
+    images["uri"][5] = images["uri"][2]
+    with pytest.raises(InvalidInputError, match=r"rows 2 and 5 are both of .*2\.npy"):
+        butler.ingest(pa.table(images), "image", transfer="move")
+    assert all(Path(path).exists() for path in images["uri"])
+    assert butler.ingest(pa.table(images), "image", transfer="copy").rows == COUNT
+
+
+def test_files_that_came_after_somebody_else_has_moved_those_of_the_table_stay(
+    open_with, images, tmp_path, monkeypatch
+):
+    """Two run the same ingest; the slower one finds other files, and the chunks of the faster one."""
+    butler, bring = open_with(), _bulk_ingest._bring
+    left = [None]
+
+    def after_somebody_else(*arguments):
+        if left:
+            left.pop()
+            with Butler(tmp_path / "repo", run="u/a", instrument="ST8") as other:
+                assert other.ingest(pa.table(images), "image", transfer="move").resumed == 0
+            for number, path in enumerate(images["uri"]):
+                np.save(path, -np.ones(number + 1))  # as large as the one before
+        return bring(*arguments)
+
+    monkeypatch.setattr(_bulk_ingest, "_bring", after_somebody_else)
+    butler.ingest(pa.table(images), "image", transfer="move")
+    assert_all_there(butler)
+    for number, path in enumerate(images["uri"]):
+        assert np.load(path).tolist() == [-1.0] * (number + 1)
 
 
 def test_move_to_memory_alone_is_refused(open_with, images):

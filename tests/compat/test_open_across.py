@@ -2,6 +2,7 @@
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,9 @@ from quantumio.registry._failures import registry_error
 from quantumio.registry._migrations import REVISIONS
 from quantumio.registry._schema import CLOCK, OUTBOX, OWNER
 from quantumio.system import environment
+from tests.compat.conftest import placed
 from tests.compat.contents import TYPES, transaction
+from tests.compat.older import KEPT
 from tests.unit.registry.conftest import Place
 
 NEWER = "9999"
@@ -345,6 +348,39 @@ def test_statements_of_earlier_versions_fail_as_if_it_could_pass(filled: Place) 
     assert kinds == dict.fromkeys(kinds, ErrorKind.REGISTRY)  # else they would give up, and keep nothing
     assert all(told[what] for what in ("every write that is in order", "names are read", "prepare")), told
     assert _rows(filled) == before
+
+
+@pytest.fixture
+def kept_on_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    with placed(request, tmp_path, KEPT[-1], "postgresql") as place:
+        yield place
+
+
+def test_users_with_few_rights_are_stopped_whatever_schemas_who_upgrades_looks_into(
+    kept_on_server: Place,
+) -> None:
+    place, role = kept_on_server, f"few_{uuid.uuid4().hex}"
+    engine = sa.create_engine(place.url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE {role}")
+        rights = "SELECT, INSERT, UPDATE, DELETE"
+        connection.exec_driver_sql(f"GRANT {rights} ON ALL TABLES IN SCHEMA public TO {role}")
+        connection.exec_driver_sql("CREATE SCHEMA mine")
+    searching = sa.make_url(place.url).update_query_dict({"options": "-csearch_path=mine,public"})
+    upgrade(searching.render_as_string(hide_password=False), lock_path=place.lock_path)
+    kinds = {}
+    for what, statement in _statements_of_earlier_versions("postgresql").items():
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"SET ROLE {role}")
+            with pytest.raises(sa.exc.SQLAlchemyError) as error:
+                connection.execute(statement).all()
+        kinds[what] = registry_error(error.value, "writing", place.url).kind
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"DROP OWNED BY {role}")
+        connection.exec_driver_sql(f"DROP ROLE {role}")
+    engine.dispose()
+    assert kinds == dict.fromkeys(kinds, ErrorKind.REGISTRY)
+    place.open().close()
 
 
 # ---------------------------------------------------------------------------- the upgrade itself

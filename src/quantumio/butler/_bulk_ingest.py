@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeGuard
 
 from attrs import evolve, frozen
@@ -168,6 +168,8 @@ def ingest_table(
     )
     rows = evolve(rows, paths=[path if path[0] == "/" else absolute(path) for path in rows.paths])
     check_transfer(transfer, rows.paths)
+    if transfer == "move":
+        _check_moved_once(rows.paths)
     resolution = resolution_of(session, repository, dataset_type, run, transfer)
     token = _token(dataset_type, run, transfer, rows, token)
     ingest = _Ingest(
@@ -180,6 +182,24 @@ def ingest_table(
         token=token,
     )
     return _run(ingest, progress)
+
+
+def _check_moved_once(paths: Sequence[str]) -> None:
+    """Refuse a table in which a file is to be moved twice: the second time it would not be there.
+
+    Raises
+    ------
+    InvalidInputError
+        Names both rows.
+    """
+    seen: dict[str, int] = {}
+    for number, path in enumerate(paths):
+        if (first := seen.setdefault(path, number)) != number:
+            raise InvalidInputError(
+                f"rows {first} and {number} are both of {path}, which can be moved only once",
+                hint="use transfer='copy' or 'link', or leave one out",
+                kind=ErrorKind.ARGUMENT,
+            )
 
 
 def _constants(

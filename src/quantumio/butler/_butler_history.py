@@ -154,6 +154,11 @@ class History(ButlerBase):
             check_count(keep_last, "keep_last", 0)
         if not isinstance(younger_than, timedelta | None):
             raise InvalidInputError(f"younger_than={younger_than!r:.80}", hint="give a datetime.timedelta")
+        if younger_than is not None and younger_than < timedelta(0):
+            raise InvalidInputError(
+                f"younger_than={younger_than} is before now: nothing would be kept",
+                hint="give how long ago it may have been committed, as a positive timedelta",
+            )
         path = as_collections(collections, globs=True)
         if path is None:
             raise InvalidInputError("no run was named", hint="give collections=", kind=ErrorKind.COLLECTION)

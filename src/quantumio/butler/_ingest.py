@@ -127,7 +127,8 @@ def bring_in(
         refs = _commit(repository, transaction)
     if transaction.follow_ups:
         repository.runtime.follow_soon(transaction.txid)
-    if transfer == "move":
+    is_ours = [ref.id for ref in refs] == [output.ref.id for output in transaction.outputs]
+    if transfer == "move" and is_ours:  # else somebody else has moved them, and these may be other files
         _remove_sources(repository, transaction, items)
     return refs
 

@@ -336,12 +336,13 @@ class Context:
             with self._lock:
                 self._check_open()
                 replaced = self._check_new(key, replace)
+                self._persistent = None  # before: an interrupt in between leaves none that is not true
                 self._outputs[key] = output
-                self._persistent = None
                 self.output_count += replaced is None
                 self.output_bytes += output.snapshot_bytes
         except BaseException:
-            self._runtime.discard([output])
+            if self._outputs.get(key) is not output:  # else an interrupt came too late: it is taken
+                self._runtime.discard([output])
             raise
         output.progress.reach(Moment.ACCEPTED)
         if replaced is not None:

@@ -36,7 +36,7 @@ from quantumio.ports._history import (
     MemberRecord,
     SnapshotRecord,
 )
-from quantumio.ports._ingest import IngestedChunk, IngestRows, ingest_key
+from quantumio.ports._ingest import IngestedChunk, IngestRows, ingest_key, is_ingest_key
 from quantumio.ports._kinds import is_exporting, is_managed, is_table
 
 __all__ = [
@@ -81,6 +81,7 @@ __all__ = [
     "Workspaces",
     "ingest_key",
     "is_exporting",
+    "is_ingest_key",
     "is_managed",
     "is_table",
 ]

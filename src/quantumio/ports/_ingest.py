@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Final
 
 from attrs import evolve, frozen
 
 from quantumio.model import DataIdValue
 
-__all__ = ["IngestRows", "IngestedChunk", "ingest_key"]
+__all__ = ["IngestRows", "IngestedChunk", "ingest_key", "is_ingest_key"]
+
+_CHUNK_KEY: Final = re.compile(r"ingest/[^/]+/[0-9]{16}")
 
 
 def ingest_key(token: str, end: int | None = None) -> str:
     """Return the key of the chunk with which so many rows of an ingest are datasets; None: how all begin."""
     return f"ingest/{token}/" if end is None else f"ingest/{token}/{end:016}"  # in the order of numbers
+
+
+def is_ingest_key(key: str) -> bool:
+    """Whether a key is that of a chunk of an ingest."""
+    return _CHUNK_KEY.fullmatch(key) is not None
 
 
 @frozen(kw_only=True, eq=False)

@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from quantumio.errors import ConflictError, ErrorKind, NotFoundError
 from quantumio.model import DIRECT
-from quantumio.ports import Deletion
+from quantumio.ports import Deletion, is_ingest_key
 from quantumio.registry._arguments import check_number, check_uuid
 from quantumio.registry._clock import Clock
 from quantumio.registry._engine import Database
@@ -148,9 +148,16 @@ class Deletions:
         )
 
     def _release(self, connection: sa.Connection, txids: set[UUID], edit: Edit) -> None:
-        """Let keys be used again, and note transactions of which nothing is left."""
+        """Let keys be used again, and note transactions of which nothing is left.
+
+        Not those of chunks of an ingest: how far it is must stay known, or the same call would make all of a
+        chunk anew.
+        """
         names = self._names.load(connection)
-        for part in parts_of(txids):
+        for some in parts_of(txids):
+            keys = sa.select(TXN.c.txid, TXN.c.key).where(TXN.c.txid.in_(some), TXN.c.key.is_not(None))
+            chunks = {txid for txid, key in connection.execute(keys) if is_ingest_key(key)}
+            part = [txid for txid in some if txid not in chunks]
             connection.execute(sa.update(TXN).where(TXN.c.txid.in_(part)).values(key=None))
             left = {
                 row.txid for row in known_rows(connection, names, "txid", part) if row.removed_seq is None

@@ -198,6 +198,7 @@ def test_snapshot_of_the_past_keeps_what_gc_has_not_removed_yet(night):
         {"keep_last": -1},
         {"keep_last": 1.5},
         {"younger_than": 30},
+        {"younger_than": timedelta(days=-1)},
         {"keep_last": 1, "collections": None},
     ],
 )

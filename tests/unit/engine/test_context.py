@@ -1,7 +1,9 @@
 """A context takes what it can hold, moves nothing that is on its way, and ends once."""
 
+import inspect
 import sys
 import types
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint
 
 import numpy as np
@@ -11,6 +13,7 @@ from astropy.table import QTable
 from quantumio.butler._context import DataContext
 from quantumio.destinations import _kinds, database
 from quantumio.engine import PlanScope
+from quantumio.engine._context import Context
 from quantumio.errors import DestinationError, ErrorKind, FormatError
 from quantumio.model import CommitFailed, CommitParked, Committed
 from tests.unit.engine.conftest import Gate
@@ -98,3 +101,69 @@ def test_outcome_is_told_once(place):
     assert isinstance(outcome, CommitFailed)
     ctx._context.decide(CommitParked(txid=ctx.txid, reason="too late"))
     assert ctx.ticket.outcome is outcome
+
+
+TAKING = inspect.getsourcelines(Context._take)
+CHANGES = [
+    TAKING[1] + number
+    for number, line in enumerate(TAKING[0])
+    if line.strip().startswith(("self._outputs[", "self._persistent =", "self.output_"))
+]
+
+
+@contextmanager
+def interrupt_before(line):
+    """Raise what Ctrl-C does when a line of `Context._take` is reached."""
+
+    def trace(frame, event, _):
+        if frame.f_code is not Context._take.__code__:
+            return None
+        if event == "line" and frame.f_lineno == line:
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize("number", range(len(CHANGES)))
+def test_output_whose_put_is_interrupted_is_taken_whole_or_not_at_all(place, number, replace):
+    ctx = place.butler.context()
+    first = ctx.put({"n": 1}, "stats", visit=1)
+    context = ctx._context
+    assert [one.ref.id for one in context.persistent_outputs] == [first.ref.id]  # remembered from now on
+    visit = 1 if replace else 2
+    with interrupt_before(CHANGES[number]), pytest.raises(KeyboardInterrupt):
+        ctx.put({"n": 2}, "stats", visit=visit, replace=replace)
+    assert context.persistent_outputs == context.outputs
+    assert not any(output.is_released for output in context.outputs)
+    taken = {output.ref.data_id["visit"]: output.read()["n"] for output in context.outputs}
+    ctx.commit()
+    assert {visit: place.butler.get("stats", visit=visit)["n"] for visit in taken} == taken
+    assert place.butler.query("stats").count() == len(taken)
+
+
+def test_every_change_that_a_put_makes_is_interrupted():
+    assert len(CHANGES) == 4
+
+
+class Interrupting(int):
+    """A number that cannot be added to before Ctrl-C comes."""
+
+    def __add__(self, other):
+        raise KeyboardInterrupt
+
+
+def test_output_that_was_taken_when_ctrl_c_came_is_committed(place):
+    ctx = place.butler.context()
+    ctx._context.output_bytes = Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        ctx.put({"n": 1}, "stats", visit=1)
+    ctx.commit()
+    assert place.butler.get("stats", visit=1) == {"n": 1}
+    place.assert_idle_and_empty()

@@ -214,3 +214,21 @@ def test_chunk_tells_how_long_it_wrote(ready):
     chunk = ready.ingest(rows(range(3)), "calexp", RUN, "t", 0)
     assert 0 < chunk.written_s < chunk.held_s
     assert ready.ingest(rows(range(3)), "calexp", RUN, "t", 0).written_s == 0
+
+
+@pytest.mark.parametrize("deleted", [[4], [0], range(3, 5), range(5)])
+def test_what_was_deleted_is_not_brought_back_nor_the_rest_of_its_chunk_made_anew(ready, deleted):
+    ready.ingest(rows(range(3)), "calexp", RUN, "t", 0)
+    ready.ingest(rows(range(3, 5)), "calexp", RUN, "t", 3)
+    ready.delete([found(ready, number).ref.id for number in deleted], dry_run=False)
+    assert ready.ingested(RUN, "t") == 5
+    again = ready.ingest(rows(range(3, 5)), "calexp", RUN, "t", 3)
+    assert (again.end, again.committed) == (5, 0)
+    assert ready.count(DatasetQuery(versions="all")) == 5 - len(deleted)
+
+
+def test_key_of_a_context_that_looks_like_an_ingest_is_released(ready):
+    (outcome,) = ready.flip([make_transaction(CALEXP, [visit(1)], key="ingest/visit/1")])
+    ready.delete([outcome.refs[0].id], dry_run=False)
+    (again,) = ready.flip([make_transaction(CALEXP, [visit(1)], key="ingest/visit/1")])
+    assert not again.reused
