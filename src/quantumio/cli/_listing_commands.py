@@ -53,17 +53,17 @@ def ls() -> None:
         "quantumio collections 'u/ada/*' --counts",
     ),
 )
-@click.argument("pattern", default="*", metavar="[GLOB]")
+@click.argument("pattern", required=False, metavar="[GLOB]")
 @click.option("--counts", is_flag=True, help="Count the datasets that each has or finds.")
 @on_repository_with_table
-def collections(call: Call, answer: TableAnswer, pattern: str, counts: bool) -> None:
+def collections(call: Call, answer: TableAnswer, pattern: str | None, counts: bool) -> None:
     """List collections: runs, tags, chains and calibrations.
 
     On a terminal what a chain searches stands beneath it, in order. Datasets are counted in their latest
     versions: of a chain those that it finds.
     """
     with call.open(readonly=True) as butler:
-        found = butler.collections(pattern)
+        found = butler.collections(pattern or "*")
         every = butler.collections()
         numbers = {one.name: butler.query(collections=[one.name]).count() for one in found} if counts else {}
     documents = [collection_document(one) for one in found]
