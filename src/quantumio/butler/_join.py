@@ -66,7 +66,8 @@ class Join:
         known: dict[UUID, DatasetRef] = {}
         wanted = {id_ for _, id_, _ in found if id_ is not None}
         for repository in self._session.knowing(name):
-            known |= {id_: one.ref for id_, one in repository.catalog.stored(wanted - known.keys()).items()}
+            left, seq = wanted - known.keys(), seq_of(repository, self._as_of)
+            known |= {id_: one.ref for id_, one in repository.catalog.stored(left, as_of=seq).items()}
         for data_id, _, number in found:
             if number > 1:
                 raise ConflictError(
@@ -74,7 +75,8 @@ class Join:
                     hint=f"look at Butler.find({name!r}, ...), and decertify all but one",
                     kind=ErrorKind.AMBIGUOUS_CALIBRATION,
                 )
-        return [None if id_ is None else known[id_] for _, id_, _ in found]
+        # One that was deleted between the look-ups is none.
+        return [None if id_ is None else known.get(id_) for _, id_, _ in found]
 
     def count(self) -> int:
         """Return how many tuples there are, without fetching them."""

@@ -184,9 +184,15 @@ def check_target(path: str, *, overwrite: bool) -> None:
         The file exists.
     InvalidInputError
         A directory, a device or a pipe has the name.
+    DestinationError
+        Nobody can tell, e.g. where the name is too long.
     """
     target = Path(path)
-    if path == STANDARD_STREAM or not files.exists(target):
+    try:
+        is_there = path != STANDARD_STREAM and files.exists(target)
+    except OSError as error:
+        raise _not_written(path, error) from error
+    if not is_there:
         return
     if files.status(files.real_path(target)) is None:
         raise InvalidInputError(f"{path} is no file", hint="name a file, or - for standard output")
@@ -228,13 +234,17 @@ def write_file(path: str, chunks: Iterable[Buffer], *, overwrite: bool = False) 
             f"the file {path} exists", hint="choose another name, or say --overwrite"
         ) from None
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise DestinationError(
-            f"{path} cannot be written: {error.strerror}",
-            hint="free some space" if full else "check the path and its permissions",
-            kind=ErrorKind.DISK_FULL if full else ErrorKind.PERMISSION,
-        ) from error
+        raise _not_written(path, error) from error
     return size
+
+
+def _not_written(path: str, error: OSError) -> DestinationError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return DestinationError(
+        f"{path} cannot be written: {error.strerror}",
+        hint="free some space" if full else "check the path and its permissions",
+        kind=ErrorKind.DISK_FULL if full else ErrorKind.PERMISSION,
+    )
 
 
 def _format_of(formats: InstalledFormats, path: str, storage_class: str) -> Format:

@@ -87,7 +87,8 @@ def _parse(text: str, ending: str) -> list[dict[str, object]]:
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         return [dict(row) for row in reader]
     if ending == ".jsonl":
-        return _as_rows([json.loads(line) for line in text.splitlines() if line.strip()])
+        # no splitlines: a text may hold U+2028, which JSON need not escape
+        return _as_rows([json.loads(line) for line in text.split("\n") if line.strip()])
     if ending == ".json":
         return _as_rows(json.loads(text))
     import yaml
@@ -133,11 +134,16 @@ def _value(name: str, text: str, kind: str) -> object:
 
 
 def _with_timespan(row: Mapping[str, object], where: str) -> dict[str, object]:
-    """Convert the texts of a timespan: a pair, or the fields ``timespan_begin`` and ``timespan_end``."""
+    """Convert the texts of a timespan: a pair, or the fields ``timespan_begin`` and ``timespan_end``.
+
+    Where neither field has a value there is no timespan; one without bounds is a pair of nulls.
+    """
     record = dict(row)
     pair = record.pop(_TIMESPAN, None)
     if _BEGIN in record or _END in record:
         pair = [record.pop(_BEGIN, None), record.pop(_END, None)]
+        if pair == [None, None]:
+            return record  # a table has both columns, whether this record has a timespan or not
     if pair is None:
         return record
     if not isinstance(pair, (list, tuple)) or len(pair) != 2:

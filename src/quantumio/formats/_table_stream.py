@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import isfinite
@@ -18,6 +17,7 @@ __all__ = ["TABLE_FORMATS", "batch_rows", "table_batches", "table_chunks"]
 
 _END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 """Mark at the end of an Arrow IPC stream."""
+_CSV_END: Final = "\r\n"
 _PART: Final = 4096
 """Rows that are Python objects at the same time."""
 
@@ -83,15 +83,26 @@ def _plain(column: pa.Array) -> list[Any]:
 
 
 def _csv(batches: _Batches) -> Iterator[bytes]:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    lines = _Lines()
+    writer = csv.writer(lines)
     for number, batch in enumerate(_parts(batches)):
         if not number:
             writer.writerow(batch.schema.names)
         writer.writerows(batch_rows(batch))
-        yield text.getvalue().encode()
-        text.seek(0)
-        text.truncate()
+        yield "".join(lines).encode()
+        lines.clear()
+
+
+class _Lines(list[str]):
+    """Takes the lines of a CSV writer.
+
+    The writer puts quotes around what its own line ends are made of: they must be CR and LF, so that a CR in
+    a text ends no line for whoever reads it.
+    """
+
+    def write(self, line: str) -> None:
+        """Take a line, to end with LF."""
+        self.append(f"{line.removesuffix(_CSV_END)}\n")
 
 
 def _json_lines(batches: _Batches) -> Iterator[bytes]:

@@ -527,8 +527,11 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
             Several calibrations are valid (``kind="ambiguous_calibration"``); names them.
         """
 
-    def stored(self, ids: Iterable[UUID]) -> dict[UUID, StoredDataset]:
-        """Return committed datasets by id; unknown ids are left out."""
+    def stored(self, ids: Iterable[UUID], *, as_of: int | None = None) -> dict[UUID, StoredDataset]:
+        """Return committed datasets by id; unknown ids are left out.
+
+        With ``as_of`` those that there were after this commit or edit.
+        """
 
     def versions(
         self, dataset_type: DatasetType, data_id: DataId, run: str, *, as_of: int | None = None

@@ -521,9 +521,9 @@ class SqlCatalog:
         """
         return self._finder.find(dataset_type, data_id, collections, version, timespan, as_of)
 
-    def stored(self, ids: Iterable[UUID]) -> dict[UUID, StoredDataset]:
+    def stored(self, ids: Iterable[UUID], *, as_of: int | None = None) -> dict[UUID, StoredDataset]:
         """Return committed datasets by id, in the order of the ids; unknown ones are left out."""
-        return self._finder.stored(ids)
+        return self._finder.stored(ids, as_of)
 
     def versions(
         self, dataset_type: DatasetType, data_id: DataId, run: str, *, as_of: int | None = None

@@ -14,7 +14,7 @@ from attrs import frozen
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import DataId, DatasetRef
 from quantumio.ports import DatasetQuery
-from quantumio.registry._arguments import check_bind, check_names
+from quantumio.registry._arguments import check_bind, check_limit, check_names
 from quantumio.registry._dialect import Rules, raw
 from quantumio.registry._engine import Database
 from quantumio.registry._expression import parse
@@ -104,6 +104,8 @@ class DataIdQueries:
     def _joined(self, query: DatasetQuery) -> _Join:
         if not query.dataset_types:
             raise InvalidInputError("no dataset types were named", hint="give their names")
+        if query.limit is not None:
+            check_limit(query.limit)
         names, rows = self._planner.rows_of(
             query.dataset_types, query.collections, query.as_of, calibrations=False
         )

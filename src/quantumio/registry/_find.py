@@ -173,8 +173,8 @@ class Finder:
         return found[0]
 
     # -- by id
-    def stored(self, ids: Iterable[UUID]) -> dict[UUID, StoredDataset]:
-        """Return committed datasets by id; unknown ids are left out."""
+    def stored(self, ids: Iterable[UUID], as_of: int | None = None) -> dict[UUID, StoredDataset]:
+        """Return committed datasets by id; unknown ids are left out; of an earlier moment with ``as_of``."""
         wanted = list(dict.fromkeys(ids))
         if not wanted:
             return {}
@@ -185,7 +185,7 @@ class Finder:
         for id_ in wanted:
             if id_ in type_ids:
                 groups.setdefault(names.types_by_id[type_ids[id_]].group.dimensions, []).append(id_)
-        found = self._database.snapshot(lambda fetch: self._fetch_groups(names, groups, fetch))
+        found = self._database.snapshot(lambda fetch: self._fetch_groups(names, groups, fetch, as_of))
         runs = {row[2] for row in found}
         if not runs <= names.collections_by_id.keys():
             names = self._cache.current()
@@ -197,25 +197,36 @@ class Finder:
         return names if names.types_by_id.keys() >= set(type_ids) else self._cache.current()
 
     def _fetch_groups(
-        self, names: Names, groups: Mapping[tuple[str, ...], list[UUID]], fetch: Fetch
+        self,
+        names: Names,
+        groups: Mapping[tuple[str, ...], list[UUID]],
+        fetch: Fetch,
+        as_of: int | None,
     ) -> list[Any]:
         found: list[Any] = []
         by_dimensions = {entry.group.dimensions: entry.group for entry in names.types.values()}
         for dimensions, ids in groups.items():
-            found += self._by_ids(ids, fetch, rows_statement, by_dimensions[dimensions])
+            found += self._by_ids(ids, fetch, rows_statement, by_dimensions[dimensions], as_of=as_of)
         return found
 
     def _by_ids(
-        self, ids: Sequence[UUID], fetch: Fetch, make: Callable[..., sa.Select[Any]], *group: GroupTables
+        self,
+        ids: Sequence[UUID],
+        fetch: Fetch,
+        make: Callable[..., sa.Select[Any]],
+        *group: GroupTables,
+        as_of: int | None = None,
     ) -> list[Any]:
         rows: list[Any] = []
+        past: tuple[bool, ...] = () if as_of is None else (True,)
         uuid_in = self._database.rules.uuid_in
         for start in range(0, len(ids), _CHUNKS[-1]):
             part = ids[start : start + _CHUNKS[-1]]
             size = next(size for size in _CHUNKS if size >= len(part))
-            statement = self._database.prepare(make, *group, size)
+            statement = self._database.prepare(make, *group, size, *past)
             padded = [*part, *[part[-1]] * (size - len(part))]
-            rows += fetch(statement, {f"id_{index}": uuid_in(id_) for index, id_ in enumerate(padded)})
+            values: dict[str, Any] = {f"id_{index}": uuid_in(id_) for index, id_ in enumerate(padded)}
+            rows += fetch(statement, {**values, "as_of": as_of})
         return rows
 
     # -- versions

@@ -147,10 +147,10 @@ def type_statement(size: int) -> sa.Select[Any]:
     return sa.select(DATASET.c.id, DATASET.c.type_id).where(_in_ids(DATASET.c.id, size))
 
 
-def rows_statement(group: GroupTables, size: int) -> sa.Select[Any]:
+def rows_statement(group: GroupTables, size: int, past: bool = False) -> sa.Select[Any]:
     columns, joined = _with_artifacts(group.dataset, group)
     return (
         sa.select(*columns)
         .select_from(joined)
-        .where(_in_ids(group.dataset.c.id, size), group.dataset.c.removed_seq.is_(None))
+        .where(_in_ids(group.dataset.c.id, size), *_there(group.dataset, "commit_seq", past))
     )

@@ -96,24 +96,25 @@ class Planner:
         collections, searched_in_order = names.search_like(query.collections)
         find_first = searched_in_order and query.find_first
         types = names.types_like(query.dataset_types)
-        if not in_order:
-            order_by = ()
         if where is None and all(query.data_id.keys() <= entry.group.columns.keys() for entry in types):
             # What follows depends on the values of the data ID no more: parameters stand for them.
             shape = (
-                *(names, query.dataset_types, collections, *data_id, find_first, query.versions, order_by),
-                query.as_of is None,
+                *(tuple(types), query.dataset_types, collections),
+                *(*data_id, find_first, query.versions, order_by),
+                *(query.as_of is None, in_order),
             )
-            if shape not in self._kept:
-                if len(self._kept) >= _MOST_KEPT:
-                    self._kept.clear()
+            kept = self._kept.get(shape)
+            if kept is None:
                 asked = evolve(query, data_id={name: _parameter(name, data_id[name]) for name in data_id})
                 moment = Moment(collections, find_first, _AT)
-                self._kept[shape] = self._sources(asked, (), types, moment, order_by)
+                kept = self._sources(asked, (), types, moment, order_by, in_order=in_order)
+                if len(self._kept) >= _MOST_KEPT:
+                    self._kept.clear()
+                self._kept[shape] = kept
             values = {"at_seq": seq, **{f"of_{name}": value for name, value in data_id.items()}}
-            return Plan(names, seq, self._kept[shape], of_keys(order_by), query.limit, values, is_kept=True)
+            return Plan(names, seq, kept, of_keys(order_by), query.limit, values, is_kept=True)
         moment = Moment(collections, find_first, seq)
-        sources = self._sources(query, terms, types, moment, order_by)
+        sources = self._sources(query, terms, types, moment, order_by, in_order=in_order)
         return Plan(names, seq, sources, of_keys(order_by), query.limit)
 
     def _sources(
@@ -123,18 +124,17 @@ class Planner:
         types: Sequence[TypeEntry],
         moment: Moment,
         order_by: tuple[tuple[str, bool], ...],
+        *,
+        in_order: bool,
     ) -> tuple[Source, ...]:
         sources: list[Source] = []
         refused: InvalidInputError | None = None
-        # An order runs across collections; without one they come one after the other.
-        moments = [moment] if order_by else moment.apart()
         for entry in types:
             try:
                 narrow, expression = self._sky_datasets.narrowed(query, terms, entry.type.dimensions)
-                found = [
-                    Source(self._tables, self._database.rules, narrow, expression, entry, one, order_by)
-                    for one in moments
-                ]
+                found = self._of_type(narrow, expression, entry, moment, order_by)
+                if order_by and not in_order:  # in this order it could come: so its matches count
+                    found = self._of_type(narrow, expression, entry, moment, ())
             except InvalidInputError as error:
                 # A dataset type that only a glob names, and that has no such dimension, has no match.
                 if entry.type.name in query.dataset_types:
@@ -145,6 +145,19 @@ class Planner:
         if refused is not None and not sources:
             raise refused
         return tuple(sources)
+
+    def _of_type(
+        self,
+        query: DatasetQuery,
+        expression: Expression | None,
+        entry: TypeEntry,
+        moment: Moment,
+        order_by: tuple[tuple[str, bool], ...],
+    ) -> list[Source]:
+        # An order runs across collections; without one they come one after the other.
+        moments = [moment] if order_by else moment.apart()
+        rules = self._database.rules
+        return [Source(self._tables, rules, query, expression, entry, one, order_by) for one in moments]
 
     def rows_of(
         self,

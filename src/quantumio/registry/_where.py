@@ -144,7 +144,8 @@ class Where:
 
     def _checked(self, bind: Bind, given: object) -> Any:
         """Return a bound value in the type that it has in the language."""
-        value = given.item() if type(given).__module__ == "numpy" and hasattr(given, "item") else given
+        is_numpy = type(given).__module__ == "numpy" and getattr(given, "size", 0) == 1
+        value: Any = given.item() if is_numpy and hasattr(given, "item") else given
         if hasattr(value, "tai"):
             try:
                 return Time(tai_ns(value))

@@ -124,6 +124,20 @@ def test_joins_and_look_ups_look_back(night):
     assert [one["exposure"] for one in now_ids] == [2, 3]
 
 
+def test_calibrations_that_were_deleted_since_are_there_then(night):
+    """Their refs are those of the moment."""
+    join = ["raw"], ["flat"]
+    then = night.snapshot("then").seq
+    night.remove_snapshot("then")
+    before = list(night.query_joined(join[0], calibrations=join[1], collections=["raws", "calib"]))
+    night.delete(night.query("flat", collections="gen"), unlink=True, dry_run=False)
+    now = night.query_joined(join[0], calibrations=join[1], collections=["raws", "calib"])
+    assert [flat for _, flat in now] == [None, None, None]
+    back = night.query_joined(join[0], calibrations=join[1], collections=["raws", "calib"], as_of=then)
+    assert list(back) == before
+    assert [flat is None for _, flat in back] == [False, True, False]
+
+
 def test_run_that_is_not_there_yet_has_nothing(make_root, open_butler):
     butler = open_butler(make_root(), run="new")
     butler.insert_dimension("exposure", [{"instrument": "ST8", "exposure": 1}])

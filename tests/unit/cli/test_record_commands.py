@@ -31,6 +31,31 @@ def test_what_is_listed_can_be_inserted_elsewhere_to_the_last_digit(command, qua
     again = command("ls", "records", "visit", "--format", "csv", "-r", other).stdout
     assert again == quantumio("ls", "records", "visit", "--format", "csv").stdout
     assert "2025-06-24T03:16:00.123456789/tai" in again
+    listed = command("ls", "records", "visit", "--json", "-r", other).document
+    assert listed == quantumio("ls", "records", "visit", "--json").document
+    assert [one["timespan"] is None for one in listed["records"]] == [False, False, True]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "json"])
+def test_texts_that_look_like_the_ends_of_lines_can_be_inserted_elsewhere(
+    command, quantumio, tmp_path, ending
+):
+    """Python takes U+2028 and U+0085 for the end of a line, and CSV a carriage return."""
+    path, other = tmp_path / f"visits.{ending}", tmp_path / "other"
+    names = ["a\rb", "c\r\nd", "e\nf", "g\u2028h", "i\x85j", "\x0b\x0c\x1c", 'k"\r"l']
+    records = [
+        {"instrument": "ST8", "visit": number, "target_name": name} for number, name in enumerate(names)
+    ]
+    given = tmp_path / "given.json"
+    given.write_text(json.dumps(records))
+    quantumio("insert-dimension", "visit", given)
+    quantumio("ls", "records", "visit", "-o", path)
+    if ending == "json":
+        path.write_text(json.dumps(json.loads(path.read_text())["records"]))
+    command("create", other)
+    command("insert-dimension", "visit", path, "-r", other)
+    again = command("ls", "records", "visit", "--json", "-r", other).document["records"]
+    assert [one["target_name"] for one in again] == names
 
 
 @pytest.mark.usefixtures("visits")

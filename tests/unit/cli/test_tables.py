@@ -133,6 +133,12 @@ def test_what_cannot_be_written_is_refused(quantumio, arguments, named):
     assert named in done.stderr
 
 
+def test_a_name_that_is_too_long_is_no_bug(quantumio):
+    for more in ([], ["--overwrite"]):
+        done = quantumio("query", "-o", f"{'x' * 300}.csv", *more, "--json", fails=True)
+        assert (done.exit_code, done.error["kind"]) == (6, "permission")
+
+
 @pytest.mark.usefixtures("night")
 def test_columns_are_those_of_the_reference_table(quantumio):
     arguments = ("query", "stats", "visit=33", "--columns", "s_region,visit,committed,size")

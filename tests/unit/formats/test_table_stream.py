@@ -55,11 +55,12 @@ def test_table_without_rows_keeps_its_columns(name):
 
 
 def test_texts_stay_what_they_are():
-    given = column_batch({"text": ("str", HOSTILE)})
+    texts = [*HOSTILE, "c\rr", "cr\r\nlf", "ends\r", "\r\n", "u\u2028\x85"]
+    given = column_batch({"text": ("str", texts)})
     rows = list(csv.reader(io.StringIO(written([given], "csv").decode(), newline="")))
-    assert [row[0] if row else "" for row in rows[1:]] == [text or "" for text in HOSTILE]
+    assert [row[0] if row else "" for row in rows[1:]] == [text or "" for text in texts]
     lines = written([given], "jsonl").decode().split("\n")[:-1]
-    assert [json.loads(line)["text"] for line in lines] == HOSTILE
+    assert [json.loads(line)["text"] for line in lines] == texts
 
 
 def test_votable_is_xml_whatever_texts_hold():

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
+import numpy as np
 import pytest
 from astropy.time import Time
 
@@ -131,6 +132,8 @@ def test_fields_may_name_their_dataset_type(catalog: SqlCatalog, stored: dict[st
         ("committed > :t", {"t": "2025-06-24"}, 13, "committed is a time, this is a text"),
         ("committed > :t", {"t": datetime(2025, 6, 24)}, 13, "has no time zone"),
         ("run = 5", {}, 7, "run is a text, this is an integer"),
+        ("size > :x", {"x": np.array([1, 2])}, 8, "is no value"),
+        ("size IN (1, :x)", {"x": np.array([[1, 2]])}, 13, "is no value"),
         ("runs = 'u/a'", {}, 1, "'runs' is no dimension and no field of datasets"),
         ("size.bytes = 5", {}, 1, "'size' is no dimension and no field of datasets"),
         ("calexp.colour = 5", {}, 1, "a dataset has no field 'colour'"),

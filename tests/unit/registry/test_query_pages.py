@@ -156,3 +156,19 @@ def test_exists_tells_whether_there_is_a_match(catalog: SqlCatalog, commit: Comm
         query = DatasetQuery(**({"dataset_types": ("calexp",)} | options))  # type: ignore[arg-type]
         assert catalog.any(query) is expected
         assert (catalog.count(query) > 0) is expected
+
+
+def test_what_an_order_leaves_out_does_not_count(catalog: SqlCatalog, commit: Commit) -> None:
+    """A dataset type that only a glob names, and that lacks what orders, has no match."""
+    fill(commit)
+    commit(RAW, [exposure(number) for number in range(3)])
+    commit(NOTE, [{}])
+    for order_by in (("visit",), ("-visit.exposure_time_s", "run"), ("detector",), ("size",)):
+        for options in ({}, {"collections": ("u/a", "u/b")}, {"where": "version > 0"}):
+            query = DatasetQuery(order_by=order_by, **options)  # type: ignore[arg-type]
+            found = len(list(catalog.refs(query)))
+            assert catalog.count(query) == found > 0, query
+            assert catalog.any(query)
+    everything = DatasetQuery(dataset_types=("calexp",), versions="all")
+    catalog.delete([stored.ref.id for stored in catalog.query(everything)], dry_run=False)
+    assert not catalog.any(DatasetQuery(order_by=("visit",)))

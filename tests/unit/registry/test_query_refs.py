@@ -165,3 +165,39 @@ def test_datasets_without_artifacts_say_so_in_a_table(catalog: SqlCatalog, commi
     assert other == {"status": None, "destinations": "", "size": 0, "digest": ""}
     (alone,) = rows(catalog, evolve(query, data_id={"visit": 2}), ["status", "size"])
     assert alone == {"status": None, "size": 0}
+
+
+class Forgetful(dict[Any, Any]):
+    """Plans that another thread gives up as soon as somebody has looked for one."""
+
+    def __contains__(self, key: object) -> bool:
+        found = super().__contains__(key)
+        self.clear()
+        return found
+
+    def get(self, key: object, default: Any = None) -> Any:
+        found = super().get(key, default)
+        self.clear()
+        return found
+
+
+def test_plans_may_be_given_up_by_another_thread(
+    catalog: SqlCatalog, commit: Commit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(CALEXP, [visit(number) for number in range(3)])
+    monkeypatch.setattr(catalog._queries._planner, "_kept", Forgetful())
+    for _ in range(3):
+        assert visits(catalog) == [0, 1, 2]
+
+
+def test_plans_outlive_runs_that_others_make(catalog: SqlCatalog, commit: Commit) -> None:
+    query = DatasetQuery(dataset_types=("calexp",), collections=("u/a",))
+    for number in range(4):
+        commit(CALEXP, [visit(number)], run="u/a")
+        commit(CALEXP, [visit(number)], run=f"u/{number}")
+        assert [ref.data_id["visit"] for ref in catalog.refs(query)] == list(range(number + 1))
+    catalog.set_chain("best", ["u/0", "u/1"])
+    chain = evolve(query, collections=("best",))
+    assert [ref.run for ref in catalog.refs(chain)] == ["u/0", "u/1"]
+    catalog.set_chain("best", ["u/1", "u/2"])
+    assert [ref.run for ref in catalog.refs(chain)] == ["u/1", "u/2"]
