@@ -91,7 +91,8 @@ PLACES = ("quantumio", "quantumio.butler", "quantumio.engine", "quantumio.model"
 # Made by methods of others, never by their constructors, whose parameters are nobody's business.
 NOT_CONSTRUCTED = {
     "AsyncDataContext", "AsyncDeferredDataset", "AsyncJoin", "AsyncQuery", "AsyncReceipt", "AsyncTicket",
-    "DataContext", "DeferredDataset", "Join", "Query", "QuantumContext", "AsyncQuantumContext", "Receipt", "Ticket",
+    "DataContext", "DeferredDataset", "Join", "Query", "QuantumContext", "AsyncQuantumContext", "Receipt",
+    "Ticket",
 }  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def ls() -> None:
     "collections",
     epilog=examples(
         "quantumio collections",
-        "quantumio collections 'u/ada/*' --counts",
+        "quantumio collections u/ada/isr --counts",
     ),
 )
 @click.argument("pattern", required=False, metavar="[GLOB]")
