@@ -153,7 +153,7 @@ def test_write_transactions_are_durable_and_end_by_themselves(night, database_ur
     assert said == {
         "synchronous_commit": "on",
         "lock_timeout": "30s",
-        "idle_in_transaction_session_timeout": "5s",
+        "idle_in_transaction_session_timeout": "20s",
         "transaction_isolation": "read committed",
     }
     limits = ("connect_timeout", "tcp_user_timeout", "keepalives_idle", "keepalives_interval")

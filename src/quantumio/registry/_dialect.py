@@ -340,10 +340,11 @@ class PostgresqlRules:
 
     name = "postgresql"
     begin_snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+    # Who stands still is ended before those who wait for it give up; 5 s ended processes that were only busy.
     begin_write = (
         "SET LOCAL synchronous_commit = on; "
         "SET LOCAL lock_timeout = '30s'; "
-        "SET LOCAL idle_in_transaction_session_timeout = '5s'"
+        "SET LOCAL idle_in_transaction_session_timeout = '20s'"
     )
     exclude = "LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE"
 
