@@ -89,7 +89,7 @@ def _is_empty(column: pa.ChunkedArray) -> bool:
 
 def _votable(table: pa.Table) -> str:
     import pyarrow as pa
-    from astropy.io.votable import from_table
+    from astropy.io.votable import from_table, writeto
     from astropy.table import Column, MaskedColumn, Table
 
     columns = {}
@@ -104,5 +104,6 @@ def _votable(table: pa.Table) -> str:
             texts = [_NOT_IN_XML.sub("\ufffd", text) for text in texts]
             columns[name] = Column(texts, dtype=str)
     document = io.BytesIO()
-    from_table(Table(columns)).to_xml(document)
+    # Not VOTableFile.to_xml: its writer in C writes past its buffer (astropy #20419). writeto never uses it.
+    writeto(from_table(Table(columns)), document)
     return document.getvalue().decode()

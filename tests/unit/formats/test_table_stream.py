@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
@@ -68,6 +71,21 @@ def test_votable_is_xml_whatever_texts_hold():
     rows = [one.text for one in ET.fromstring(written([given], "votable")).findall(".//{*}TD")]
     assert rows[:6] == ["a,b", 'say "x"', "two\nlines", "\ufffd[31m", "=1+1", "é☃"]
     assert rows[-2:] == ["<&>]]>", "\ufffd\ufffd"]
+
+
+def test_rows_of_every_length_are_written_inside_their_memory():
+    """A row of exactly 256 bytes once cost a NUL beyond its buffer (astropy #20419)."""
+    code = """
+from quantumio.formats import column_batch, table_chunks
+for width in range(1, 300):
+    for chunk in table_chunks([column_batch({"text": ("str", ["x" * width])})], "votable"):
+        pass
+"""
+    environment = {**os.environ, "PYTHONMALLOC": "debug"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_every_kind_of_column_has_its_text():
