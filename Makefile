@@ -82,7 +82,7 @@ test: $(STAMP_TEST) ## Run all tests (ARGS=...: arguments for pytest; ARGS=-n0: 
 	@$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 COVERAGE_TESTS := tests/unit/system tests/unit/registry tests/unit/destinations tests/unit/engine \
-                  tests/conformance tests/acceptance
+                  tests/conformance tests/acceptance tests/compat
 
 # It has an audit hook, during which threads change: a thread that begins while another one installs its
 # tracer ends at once (Python 3.11), and who waits for it waits for ever.

@@ -81,6 +81,20 @@ def test_journaled_context_survives_the_death_of_its_process_and_of_its_destinat
     assert journal(root) == []
 
 
+def test_pack_of_a_journaled_context_is_placed_when_its_destination_is_back(away):
+    butler, root = away
+    with pytest.raises(CommitParkedError), butler.context() as ctx:
+        for visit in range(20):
+            ctx.put({"visit": visit}, "stats", visit=visit)
+    butler.close()
+    (root / "archive").unlink()
+    with Butler(root, run="r", instrument="ST8") as butler:
+        butler.recover()
+        assert [butler.get("stats", visit=visit) for visit in range(20)] == [{"visit": v} for v in range(20)]
+    assert len([*(root / "archive" / "disk").rglob("*.zip")]) == 1
+    assert journal(root) == []
+
+
 def test_what_read_a_parked_output_is_parked_with_it_and_recovered_after_it(away, monkeypatch):
     butler, root = away
     read, park = threading.Event(), Carrier._park
