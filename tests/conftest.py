@@ -29,6 +29,8 @@ import hypothesis
 import pytest
 import pytest_asyncio
 
+from tests import in_memory
+
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_TEST_DATA = PROJECT_ROOT.parent / "shared" / "data"
 
@@ -70,13 +72,17 @@ def _isolate() -> None:
     Called while this file is imported, before any other conftest: astropy reads its settings when it is first
     imported.
     """
-    directory = Path(tempfile.mkdtemp(prefix="quantumio-tests-"))
+    directory = Path(tempfile.mkdtemp(prefix="quantumio-tests-", dir=in_memory.directory()))
     (directory / "astropy").mkdir()
     (directory / "astropy" / "astropy.cfg").write_text("[utils.iers.iers]\nauto_download = False\n")
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    os.environ.update(XDG_CONFIG_HOME=str(directory), MPLBACKEND="Agg")
+    os.environ.update(XDG_CONFIG_HOME=str(directory), MPLBACKEND="Agg", TMPDIR=str(directory))
+    tempfile.tempdir = str(directory)
+    if root := in_memory.directory():
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", root)  # of `tmp_path`; what failed stays there
 
 
+os.environ.setdefault("QUANTUMIO_TEST_DISK", tempfile.gettempdir())  # in the workers, too
 _isolate()
 
 
@@ -274,6 +280,18 @@ def s3_bucket(s3_server: S3Server) -> str:
     client.create_bucket(Bucket=name)
     client.close()
     return name
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """Give a directory in memory where there is one; on a disk where the test is marked ``on_disk``."""
+    if request.node.get_closest_marker("on_disk") is None:
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(
+        prefix="quantumio-tests-", dir=os.environ["QUANTUMIO_TEST_DISK"]
+    ) as directory:
+        yield Path(directory)
 
 
 # ---------------------------------------------------------------------------- a real PostgreSQL

@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from quantumio import Butler, CommitFailedError, CommitParkedError, DestinationError, InvalidInputError
 from tests.acceptance.night import assert_same_image, catalogue, files_of, image
 
+pytestmark = pytest.mark.on_disk
+
 
 def places(butler, ref):
     return [location.destination for location in butler.where_is(ref)]

@@ -9,6 +9,8 @@ from quantumio.system import threads
 from tests.acceptance.night import with_failed_copy
 from tests.acceptance.processes import run
 
+pytestmark = pytest.mark.on_disk
+
 AWAY = {"destinations": {"archive": {"kind": "files", "root": "archive/disk"}}, "rules": [{"to": "archive"}]}
 SECOND = {
     "destinations": {"second": {"kind": "files", "root": "second/disk"}},

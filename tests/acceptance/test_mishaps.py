@@ -15,6 +15,8 @@ from quantumio.engine._journal_entry import JournalEntry, JournalState
 from quantumio.errors import DestinationError
 from tests.acceptance.processes import leave_placed_outputs, run
 
+pytestmark = pytest.mark.on_disk
+
 
 @pytest.mark.parametrize("end", ["", "sys.exit(0)"])
 def test_exiting_interpreter_finishes_what_was_committed(make_butler, tmp_path, end):

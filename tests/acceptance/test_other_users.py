@@ -7,6 +7,8 @@ from quantumio.errors import DestinationError, ErrorKind
 from quantumio.system import files
 from tests.acceptance.night import with_failed_copy
 
+pytestmark = pytest.mark.on_disk
+
 
 @pytest.fixture
 def foreign(make_butler, monkeypatch):

@@ -7,6 +7,8 @@ from astropy.nddata import CCDData
 
 from quantumio import Butler, DatasetType
 
+pytestmark = pytest.mark.on_disk
+
 CONFIG = {
     "destinations": {"archive": {"kind": "files", "root": "archive"}},
     "rules": [

@@ -34,6 +34,8 @@ from quantumio.testing import Fault, FaultyDestination
 from tests.acceptance.night import with_failed_copy
 from tests.acceptance.processes import leave_placed_outputs, run
 
+pytestmark = pytest.mark.on_disk
+
 AWAY = {"destinations": {"archive": {"kind": "files", "root": "archive/disk"}}, "rules": [{"to": "archive"}]}
 
 

@@ -27,6 +27,8 @@ from quantumio.engine import _recoverer
 from quantumio.engine._committer import Committer
 from quantumio.errors import DestinationError
 
+pytestmark = pytest.mark.on_disk
+
 HOLDER = """
     import sys
     from pathlib import Path

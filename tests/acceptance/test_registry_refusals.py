@@ -7,6 +7,8 @@ import pytest
 from quantumio import CommitFailedError, CommitParkedError, ErrorKind
 from quantumio.registry import _engine
 
+pytestmark = pytest.mark.on_disk
+
 
 @pytest.fixture
 def night(make_butler):

@@ -22,6 +22,8 @@ from quantumio import (
 )
 from tests.acceptance.night import files_of, image
 
+pytestmark = pytest.mark.on_disk
+
 
 def test_abort_during_an_immediate_put_harms_nobody(make_butler):
     butler = make_butler(config={"rules": [{"mode": "immediate"}]}, run="r")

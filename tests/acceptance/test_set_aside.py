@@ -34,6 +34,8 @@ from quantumio.model import TransactionState
 from quantumio.testing import Fault, FaultyDestination, collect_garbage_at_once
 from tests.acceptance.night import lose, told
 
+pytestmark = pytest.mark.on_disk
+
 
 def catalog_of(butler):
     return butler._session.repositories[0].catalog

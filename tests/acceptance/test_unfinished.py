@@ -8,6 +8,8 @@ import pytest
 from quantumio import Butler, CommitParked, CommitParkedError, DatasetType
 from quantumio.engine._committer import Committer
 
+pytestmark = pytest.mark.on_disk
+
 
 @pytest.fixture
 def repo(tmp_path):

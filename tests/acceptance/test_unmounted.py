@@ -9,6 +9,8 @@ import pytest
 from quantumio import Butler, CommitParkedError, InvalidInputError
 from tests.acceptance.processes import run
 
+pytestmark = pytest.mark.on_disk
+
 BEGIN_ANEW = """
     import sys
     from quantumio import Butler

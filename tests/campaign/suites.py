@@ -18,8 +18,9 @@ from pathlib import Path
 import attrs
 
 from quantumio.testing import crash_everywhere, power_loss
+from tests import in_memory
 from tests.campaign.slow_syncs import slowly
-from tests.crash import in_memory, scenarios, test_every_operation
+from tests.crash import scenarios, test_every_operation
 from tests.planted.bugs import BUGS
 from tests.planted.trials import try_bug
 from tests.power_loss import test_every_state

@@ -13,7 +13,8 @@ import pytest
 
 from quantumio.errors import InternalError, InvalidInputError
 from quantumio.testing import crash_everywhere
-from tests.crash import in_memory, scenarios
+from tests import in_memory
+from tests.crash import scenarios
 from tests.planted import bugs
 
 pytestmark = pytest.mark.timeout(900)  # long, and longer beside other work

@@ -21,6 +21,7 @@ from quantumio import (
     QuantumioError,
 )
 from quantumio.testing import SimulationFaults, simulate
+from tests import in_memory
 from tests.planted import bugs
 from tests.simulation.invariants import Put, Watch
 
@@ -42,12 +43,6 @@ EXCUSES = {"unreachable", "timeout", "registry", "locked"}
 """Kinds of failures of which a commit may die in a night."""
 LONGEST_NIGHT_S = 4000.0
 """Within how many simulated seconds all is decided once nothing goes wrong any more."""
-
-
-def memory():
-    """Return a directory in memory where there is one: what a disk forgets is simulated."""
-    shared = Path("/dev/shm")
-    return shared if shared.is_dir() else None
 
 
 def template(directory, rule, mode, lease_s):
@@ -277,7 +272,7 @@ def night(seed, directory):
 
 def nights(seeds, report=lambda seed, found: None):
     """Run seeds one after the other."""
-    with tempfile.TemporaryDirectory(prefix="qio-nights-", dir=memory()) as name:
+    with tempfile.TemporaryDirectory(prefix="qio-nights-", dir=in_memory.directory()) as name:
         for number, seed in enumerate(seeds):
             report(seed, night(seed, Path(name)))
             if number % 20 == 0:  # a simulation leaves its circles to us

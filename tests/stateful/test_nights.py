@@ -45,6 +45,7 @@ VISITS = range(1, 5)
 CONFIG = {
     "destinations": {"second": {"kind": "files", "root": "second"}},
     "rules": [{"to": ["local", "second?"]}],
+    "runtime": {"allow_volatile_journal": True},  # nobody cuts the power
 }
 RUN = "r"
 _template = Path(tempfile.mkdtemp(prefix="qio-machine-")) / "template"

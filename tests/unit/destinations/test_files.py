@@ -14,6 +14,8 @@ from quantumio.ports import Placement
 from quantumio.system import files
 from quantumio.testing import make_placement
 
+pytestmark = pytest.mark.on_disk
+
 
 @pytest.fixture
 def destination(tmp_path):

@@ -13,6 +13,8 @@ from quantumio.errors import ConflictError, DestinationError, ErrorKind, Invalid
 from quantumio.system import failpoints
 from quantumio.testing import make_placement
 
+pytestmark = pytest.mark.on_disk
+
 REPOSITORY = uuid.uuid4()
 
 

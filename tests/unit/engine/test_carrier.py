@@ -19,6 +19,8 @@ from quantumio.ports import LEASE_OVER
 from quantumio.testing import Fault, FaultyDestination
 from tests.unit.engine.conftest import WrappedCatalog
 
+pytestmark = pytest.mark.on_disk
+
 TO_A = {"rules": [{"to": ["a"]}]}
 IMMEDIATE = {"rules": [{"to": ["a"], "mode": "immediate"}]}
 NO_ROOM = {"runtime": {"journal_min_free_bytes": str(1 << 62)}}

@@ -9,6 +9,8 @@ from quantumio.errors import CommitConflictError, CommitFailedError, Destination
 from quantumio.model import ArtifactState, CommitFailed, CommitParked, Committed
 from quantumio.testing import Fault, FaultyDestination, FaultyTableDestination
 
+pytestmark = pytest.mark.on_disk
+
 SMALL, LARGE = 10, 200_000
 """Numbers of an output: small ones share a trip to a destination, large ones (1.5 MiB) travel alone."""
 

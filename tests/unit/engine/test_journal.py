@@ -47,6 +47,8 @@ from tests.house import source
 from tests.unit.engine import journals
 from tests.unit.engine.journals import CONTENT, NPY, OTHER, REASON, RICE, TARGETS, TXID
 
+pytestmark = pytest.mark.on_disk
+
 
 @pytest.fixture
 def root(tmp_path):

@@ -13,6 +13,8 @@ from quantumio.errors import ErrorKind, InvalidInputError, QuantumioError
 from quantumio.model import DataId, DatasetRef, DatasetType, LedgerEntry
 from quantumio.system import failpoints, files
 
+pytestmark = pytest.mark.on_disk
+
 TXID, OTHER = uuid.uuid4(), uuid.uuid4()
 REF = DatasetRef(
     uuid.uuid4(),

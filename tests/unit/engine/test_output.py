@@ -14,6 +14,8 @@ from quantumio.errors import CommitFailedError, CommitParkedError, ErrorKind, Fo
 from quantumio.model import FormatChoice
 from quantumio.testing import Fault, FaultyDestination
 
+pytestmark = pytest.mark.on_disk
+
 
 class CountedFormats:
     """The installed formats, and what was encoded by them."""

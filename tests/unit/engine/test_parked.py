@@ -16,6 +16,8 @@ from quantumio.system import failpoints
 from quantumio.testing import Fault, FaultyDestination
 from tests.unit.engine.conftest import Gate, WrappedCatalog
 
+pytestmark = pytest.mark.on_disk
+
 TO_A = {"rules": [{"to": ["a"]}]}
 
 

@@ -28,6 +28,8 @@ from quantumio.errors import (
 from quantumio.model import CommitFailed, CommitParked, Committed, CommitUnknown
 from tests.unit.engine.conftest import Gate, WrappedCatalog
 
+pytestmark = pytest.mark.on_disk
+
 
 def stats(ctx, visit=1, **options):
     return ctx.put({"visit": visit}, "stats", visit=visit, **options)

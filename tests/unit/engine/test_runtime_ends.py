@@ -28,6 +28,8 @@ from quantumio.registry._catalog import SqlCatalog
 from quantumio.system import environment, failpoints
 from tests.unit.engine.conftest import Gate, WrappedCatalog
 
+pytestmark = pytest.mark.on_disk
+
 AWAY = DestinationError("the registry is away", kind=ErrorKind.REGISTRY)
 TO_A = {"rules": [{"to": ["a"]}]}
 IMMEDIATE = {"rules": [{"to": ["a"], "mode": "immediate"}]}

@@ -7,6 +7,8 @@ from quantumio.engine import _context
 from quantumio.engine._carrier import Carrier
 from quantumio.model import CommitParked, Committed
 
+pytestmark = pytest.mark.on_disk
+
 ERRORS = [(MemoryError(), ErrorKind.MEMORY), (KeyError("a bug"), ErrorKind.INTERNAL)]
 HERE = pytest.mark.parametrize(("error", "kind"), ERRORS, ids=["memory", "bug"])
 

@@ -9,6 +9,8 @@ from quantumio.errors import DestinationError, ErrorKind
 from quantumio.system import failpoints
 from tests.acceptance.night import lose, told
 
+pytestmark = pytest.mark.on_disk
+
 AWAY = DestinationError("the registry is away", kind=ErrorKind.REGISTRY)
 
 

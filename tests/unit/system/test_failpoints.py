@@ -8,6 +8,8 @@ import pytest
 from quantumio.system import failpoints, files
 from tests.house import source
 
+pytestmark = pytest.mark.on_disk
+
 
 def reached_in_source():
     """Count the names that the source gives to ``reach``; each must be spelled out."""

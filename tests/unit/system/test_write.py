@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from quantumio.system import failpoints, files
 
+pytestmark = pytest.mark.on_disk
+
 BOTH = pytest.mark.parametrize("how", ["write", "copy"])
 
 
