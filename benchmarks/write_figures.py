@@ -16,6 +16,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from quantumio.system.file_systems import file_system_type, mount_table
+
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "images" / "quick-look.png"
 COLOURS = 48
@@ -43,6 +45,20 @@ def machine() -> str:
         f"{os.cpu_count()} cores ({platform.machine()}), {memory:.0f} GiB, {platform.system()}, "
         f"Python {platform.python_version()}, {today}"
     )
+
+
+def disk() -> str:
+    """Say what file system the files of benchmarks are in, and whether it has a journal.
+
+    ext4 without one looks at every inode that it has freed of late when it makes a file.
+    """
+    directory = Path(tempfile.gettempdir()).resolve()
+    kind = file_system_type(directory, mount_table() or "") or "unknown file system"
+    if kind != "ext4":
+        return kind
+    device = directory.stat().st_dev
+    name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
+    return f"{kind} {'with' if [*Path('/proc/fs/jbd2').glob(f'{name}-*')] else 'without'} a journal"
 
 
 def between(path: Path, name: str, text: str) -> None:
@@ -78,7 +94,7 @@ def write_benchmark(name: str) -> None:
     between(
         ROOT / "docs" / "reference" / "measured.md",
         name,
-        f"Measured on {machine()}, load {load:.1f} when it began, by\n"
+        f"Measured on {machine()}, {disk()}, load {load:.1f} when it began, by\n"
         f"`python {' '.join(BENCHMARKS[name])}`:\n\n```text\n{printed}\n```\n\n",
     )
 
