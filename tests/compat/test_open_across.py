@@ -27,6 +27,8 @@ from tests.compat.contents import TYPES, transaction
 from tests.compat.older import KEPT
 from tests.unit.registry.conftest import Place
 
+pytestmark = pytest.mark.on_disk
+
 NEWER = "9999"
 
 

@@ -13,7 +13,7 @@ from quantumio.system import failpoints
 from tests.network.conftest import Night, blob, create, stats, transactions
 from tests.network.proxy import Fault, How
 
-pytestmark = pytest.mark.timeout(900)  # long, and longer beside other work
+pytestmark = [pytest.mark.on_disk, pytest.mark.timeout(900)]  # long, and longer beside other work
 
 COMMIT = b"COMMIT\x00"
 ENOUGH = 400  # messages, more than any commit sends

@@ -11,7 +11,7 @@ from tests.network.conftest import ROWS, Night, create, stats, table
 from tests.network.proxy import Fault, How
 from tests.network.test_registry import ENOUGH, STEP, commits, everything
 
-pytestmark = pytest.mark.timeout(900)  # long, and longer beside other work
+pytestmark = [pytest.mark.on_disk, pytest.mark.timeout(900)]  # long, and longer beside other work
 
 
 @pytest.fixture

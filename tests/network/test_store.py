@@ -10,7 +10,7 @@ from quantumio.model import CommitFailed, CommitParked, Committed
 from tests.network.conftest import Night, blob, create, opened, stats
 from tests.network.proxy import Fault, How, Proxy
 
-pytestmark = pytest.mark.timeout(900)  # long, and longer beside other work
+pytestmark = [pytest.mark.on_disk, pytest.mark.timeout(900)]  # long, and longer beside other work
 
 ALWAYS = 10_000
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.timeout(900)  # long, and longer beside other work
+pytestmark = [pytest.mark.on_disk, pytest.mark.timeout(900)]  # long, and longer beside other work
 
 PROJECT = Path(__file__).resolve().parents[2]
 

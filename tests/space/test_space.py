@@ -12,7 +12,7 @@ from quantumio import Butler, DatasetType
 from quantumio.errors import BufferFull, CommitFailedError, QuantumioError
 from quantumio.model import CommitFailed, CommitParked, Committed
 
-pytestmark = pytest.mark.timeout(900)  # long, and longer beside other work
+pytestmark = [pytest.mark.on_disk, pytest.mark.timeout(900)]  # long, and longer beside other work
 
 RUN = "r"
 DISK = 8 << 20

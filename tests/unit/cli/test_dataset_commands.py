@@ -8,6 +8,8 @@ import pytest
 from astropy.io import fits
 from astropy.table import QTable
 
+pytestmark = pytest.mark.on_disk
+
 DATA_ID = ("instrument=ST8", "visit=33")
 REF_KEYS = {"id", "dataset_type", "data_id", "run", "version"}
 

@@ -7,6 +7,8 @@ import pytest
 from quantumio import Butler
 from quantumio.system import files
 
+pytestmark = pytest.mark.on_disk
+
 
 @pytest.fixture
 def aside(repository) -> str:
