@@ -19,6 +19,7 @@ from quantumio.butler._async_butler_reads import AsyncReads
 from quantumio.butler._async_context import PUTS_AT_ONCE, AsyncDataContext
 from quantumio.butler._bulk_ingest import FileTable, IngestProgress, IngestReport
 from quantumio.butler._butler import Butler, Root, note_beside
+from quantumio.butler._certifications import AsyncCertifications, Certifications
 from quantumio.butler._context import DataContext
 from quantumio.butler._deferred import DeferredDataset
 from quantumio.butler._handles import AsyncTicket, Ticket, as_async_ticket
@@ -253,6 +254,25 @@ class AsyncButler(AsyncDefinitions, AsyncReads, AsyncHistory, AsyncCare):
             )
 
         return AsyncJoin(make)
+
+    def certifications(
+        self,
+        collections: str | Sequence[str],
+        dataset_type: str | Sequence[str] = "*",
+        *,
+        begin: object = None,
+        end: object = None,
+        as_of: AsOf = None,
+        **keys: object,
+    ) -> AsyncCertifications:
+        """Look for certifications, lazily; see `Butler.certifications`."""
+
+        def make() -> Certifications:
+            return self._open_once().certifications(
+                collections, dataset_type, begin=begin, end=end, as_of=as_of, **keys
+            )
+
+        return AsyncCertifications(make)
 
     async def defer(self, ref: DatasetRef | UUID) -> AsyncDeferredDataset:
         """Return a handle that reads the dataset later; see `Butler.defer`."""

@@ -383,6 +383,19 @@ class Session:
             raise unknown[0]
         return knowing
 
+    def narrow_types(self, dataset_types: tuple[str, ...]) -> Callable[[Repository], tuple[str, ...]]:
+        """Return what tells which of the dataset types (names or globs) a repository can be asked for.
+
+        Raises
+        ------
+        NotFoundError
+            No repository knows one of them.
+        """
+        known = {name: self.knowing(name) for name in dataset_types if not is_glob(name)}
+        return lambda repository: tuple(
+            name for name in dataset_types if name not in known or repository in known[name]
+        )
+
     def narrow(
         self, collections: tuple[str, ...] | None, as_of: object = None
     ) -> Iterator[tuple[Repository, tuple[str, ...] | None]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from quantumio.cli._call import Call, examples
+from quantumio.cli._certification_commands import certifications
 from quantumio.cli._documents import collection_document, dataset_type_document
 from quantumio.cli._output import print_table
 from quantumio.cli._record_commands import data_ids, records
@@ -188,6 +189,7 @@ def destinations(call: Call, answer: TableAnswer) -> None:
 
 
 ls.add_command(collections)
+ls.add_command(certifications)
 ls.add_command(destinations)
 ls.add_command(records)
 ls.add_command(data_ids)

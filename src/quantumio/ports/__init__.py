@@ -38,6 +38,7 @@ from quantumio.ports._history import (
 )
 from quantumio.ports._ingest import IngestedChunk, IngestRows, ingest_key, is_ingest_key
 from quantumio.ports._kinds import is_exporting, is_managed, is_table
+from quantumio.ports._members import MemberQuery
 
 __all__ = [
     "DATASET_COLUMNS",
@@ -67,6 +68,7 @@ __all__ = [
     "LoadListing",
     "LoadedRows",
     "ManagedDestination",
+    "MemberQuery",
     "MemberRecord",
     "ObjectDestination",
     "ObjectRecord",

@@ -25,8 +25,9 @@ from quantumio.model import (
 )
 from quantumio.ports._collections import ChainEdit, CollectionKind, CollectionRecord
 from quantumio.ports._garbage import GarbageCatalog
-from quantumio.ports._history import HistoryCatalog
+from quantumio.ports._history import HistoryCatalog, MemberRecord
 from quantumio.ports._ingest import IngestedChunk, IngestRows
+from quantumio.ports._members import MemberQuery
 
 __all__ = ["DATASET_COLUMNS", "LEASE_OVER", "Catalog", "DatasetQuery"]
 
@@ -296,6 +297,23 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
         self, name: str, dataset_type: str, timespan: Timespan, data_ids: Sequence[DataId] | None = None
     ) -> None:
         """End validity within the timespan, truncating and splitting ranges."""
+
+    def members(self, query: MemberQuery) -> Iterator[MemberRecord]:
+        """Yield members of TAGGED or CALIBRATION collections, lazily; all of them show one moment.
+
+        They come collection by collection, in the order of the query, by dataset type, data ID and begin. A
+        calibration comes once for each timespan in which it is valid.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such collection or dataset type.
+        InvalidInputError
+            A collection that is named is of another kind and no chain, or a data ID is wrong.
+        """
+
+    def count_members(self, query: MemberQuery) -> int:
+        """Return how many `members` yields, without fetching them."""
 
     # -- intents
     def register_owner(self, owner: UUID, host: str, boot_id: str) -> None:

@@ -38,6 +38,8 @@ from quantumio.ports import (
     IngestedChunk,
     IngestRows,
     LineageEntry,
+    MemberQuery,
+    MemberRecord,
     ObjectRecord,
     SnapshotRecord,
 )
@@ -60,6 +62,7 @@ from quantumio.registry._garbage import Garbage
 from quantumio.registry._implied import ImpliedValues
 from quantumio.registry._intents import Intents
 from quantumio.registry._lineage import Lineages
+from quantumio.registry._memberships import Memberships
 from quantumio.registry._migrations import REVISIONS, check_revision, migrate, revision
 from quantumio.registry._moments import Moments
 from quantumio.registry._names import NamesCache
@@ -100,7 +103,9 @@ class SqlCatalog:
         self._records = DimensionRecords(database, self._tables, clock)
         sky = SkySearch(database, self._tables)
         self._record_queries = RecordQueries(database, self._tables, sky)
-        self._data_ids = DataIdQueries(database, self._tables, sky, Planner(database, self._tables, names))
+        planner = Planner(database, self._tables, names)
+        self._data_ids = DataIdQueries(database, self._tables, sky, planner)
+        self._memberships = Memberships(database, self._tables, planner)
         self._collections = Collections(database, names, clock)
         self._removals = Removals(database, names, clock)
         self._associations = Associations(database, names, clock)
@@ -264,6 +269,14 @@ class SqlCatalog:
     ) -> None:
         """End validity within the timespan, truncating and splitting ranges; data IDs may be partial."""
         uninterrupted(lambda: self._associations.decertify(name, dataset_type, timespan, data_ids))
+
+    def members(self, query: MemberQuery) -> Iterator[MemberRecord]:
+        """Return members of TAGGED or CALIBRATION collections, lazily; the query is checked at once."""
+        return self._memberships.members(query)
+
+    def count_members(self, query: MemberQuery) -> int:
+        """Return how many there are."""
+        return self._memberships.count(query)
 
     # -- history
     def delete(

@@ -88,6 +88,7 @@ PYTHON = {
     "ls records": (Butler.query_dimension_records, {"format_", "order_by", "limit", "columns"}),
     "ls data-ids": (Butler.query_data_ids, {"format_", "order_by", "limit"}),
     "ls collections": (Butler.collections, {"format_", "counts"}),
+    "certifications": (Butler.certifications, {"format_"}),
     "ls dataset-types": (Butler.dataset_types, {"format_"}),
     "import dimensions": (Butler.import_dimensions, set()),
     "import datasets": (Butler.import_datasets, set()),
