@@ -1,7 +1,13 @@
 """Small protocols that the engine speaks; formats, destinations and the registry fulfil them."""
 
 from quantumio.ports._catalog import DATASET_COLUMNS, LEASE_OVER, Catalog, DatasetQuery
-from quantumio.ports._collections import ChainEdit, CollectionKind, CollectionRecord, CollectionRemoval
+from quantumio.ports._collections import (
+    ChainEdit,
+    CollectionKind,
+    CollectionRecord,
+    CollectionRemoval,
+    RemovedCollection,
+)
 from quantumio.ports._destination import (
     Destination,
     Destinations,
@@ -74,6 +80,7 @@ __all__ = [
     "ObjectRecord",
     "Placement",
     "RegistryTables",
+    "RemovedCollection",
     "SnapshotDelegate",
     "SnapshotRecord",
     "StorageClassDelegate",

@@ -41,6 +41,7 @@ from quantumio.ports import (
     MemberQuery,
     MemberRecord,
     ObjectRecord,
+    RemovedCollection,
     SnapshotRecord,
 )
 from quantumio.registry._arguments import check_seconds, check_time
@@ -68,6 +69,7 @@ from quantumio.registry._moments import Moments
 from quantumio.registry._names import NamesCache
 from quantumio.registry._outbox import Outbox
 from quantumio.registry._owners import Owners
+from quantumio.registry._past_collections import PastCollections
 from quantumio.registry._planning import Planner
 from quantumio.registry._query import Queries
 from quantumio.registry._records import RecordQueries
@@ -108,6 +110,7 @@ class SqlCatalog:
         self._memberships = Memberships(database, self._tables, planner)
         self._collections = Collections(database, names, clock)
         self._removals = Removals(database, names, clock)
+        self._past_collections = PastCollections(database)
         self._associations = Associations(database, names, clock)
         self._outbox = Outbox(database)
         self._owners = Owners(database)
@@ -279,6 +282,10 @@ class SqlCatalog:
         return self._memberships.count(query)
 
     # -- history
+    def removed_collections(self, pattern: str = "*") -> list[RemovedCollection]:
+        """Return collections that were removed and whose name matches the glob, by name and time."""
+        return self._past_collections.removed(pattern)
+
     def delete(
         self,
         ids: Iterable[UUID],

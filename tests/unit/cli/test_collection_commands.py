@@ -144,3 +144,24 @@ def test_certifications_are_listed(quantumio, tmp_path):
     quantumio("certifications", "calib", "--as-of", "DR1", "-o", tmp_path / "calib.vot")
     assert (tmp_path / "calib.vot").read_text().count("<TR>") == 2
     assert quantumio("certifications", "u/ada/bias", fails=True).exit_code == 2
+
+
+@pytest.mark.usefixtures("biases")
+def test_removed_collections_are_listed(quantumio):
+    assert quantumio("collections", "--removed", "--json").document == {"collections": []}
+    quantumio("associate", "paper/fig3", "bias", "detector=1", "instrument=ST8")
+    quantumio("chain", "best", "paper/fig3", "u/ada/bias")
+    quantumio("remove-collection", "best", "--delete")
+    quantumio("remove-collection", "paper/fig3", "--delete")
+    best, tag = quantumio("ls", "collections", "--removed", "--json").document["collections"]
+    assert (best["name"], best["kind"], best["children"]) == ("best", "CHAINED", ["paper/fig3", "u/ada/bias"])
+    assert (tag["name"], tag["kind"], tag["moment"]) == ("paper/fig3", "TAGGED", best["moment"] + 1)
+    assert best["removed"] <= tag["removed"]
+    lines = quantumio("collections", "paper/*", "--removed").lines
+    assert lines[0].split("  ")[0] == "collection"
+    assert lines[1].split()[:3] == ["paper/fig3", "TAGGED", str(tag["moment"])]
+    csv = quantumio("collections", "--removed", "--format", "csv").lines
+    assert csv[0] == "collection,kind,searched,moment,removed"
+    then = str(tag["moment"] - 1)
+    assert quantumio("query", "-c", "paper/fig3", "--as-of", then, "--json").document["count"] == 1
+    assert quantumio("collections", "--removed", "--counts", fails=True).exit_code == 2

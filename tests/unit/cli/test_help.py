@@ -87,7 +87,7 @@ PYTHON = {
     "run": (Pipeline.run, {"dry_run", "register_dataset_types"}),
     "ls records": (Butler.query_dimension_records, {"format_", "order_by", "limit", "columns"}),
     "ls data-ids": (Butler.query_data_ids, {"format_", "order_by", "limit"}),
-    "ls collections": (Butler.collections, {"format_", "counts"}),
+    "ls collections": (Butler.collections, {"format_", "counts", "removed"}),
     "certifications": (Butler.certifications, {"format_"}),
     "ls dataset-types": (Butler.dataset_types, {"format_"}),
     "import dimensions": (Butler.import_dimensions, set()),
