@@ -352,6 +352,7 @@ class AsyncButler(AsyncDefinitions, AsyncReads, AsyncHistory, AsyncCare):
         root: Root | None = None,
         transfer: str = DIRECT,
         storage_classes: Mapping[str, object] | None = None,
+        dry_run: bool = False,
     ) -> DatasetImport:
         """Insert the datasets of an export of the Rubin Data Butler, with their collections.
 
@@ -359,7 +360,12 @@ class AsyncButler(AsyncDefinitions, AsyncReads, AsyncHistory, AsyncCare):
         """
         butler = await self._opened()
         return await in_thread(
-            butler.import_datasets, path, root=root, transfer=transfer, storage_classes=storage_classes
+            butler.import_datasets,
+            path,
+            root=root,
+            transfer=transfer,
+            storage_classes=storage_classes,
+            dry_run=dry_run,
         )
 
     async def forget(

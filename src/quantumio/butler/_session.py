@@ -221,6 +221,11 @@ class Session:
             kind=ErrorKind.READ_ONLY,
         )
 
+    def target(self) -> Repository:
+        """Return the repository that puts go to, or would go to were it writeable."""
+        self.check_open()
+        return next((one for one in self.repositories if not one.readonly), self.repositories[0])
+
     def search_path(self, collections: Collections, run: str | None = None) -> tuple[str, ...]:
         """Return the collections to search: the run, then those asked for, or the Butler's own.
 

@@ -45,6 +45,7 @@ from quantumio.ports._history import (
 from quantumio.ports._ingest import IngestedChunk, IngestRows, ingest_key, is_ingest_key
 from quantumio.ports._kinds import is_exporting, is_managed, is_table
 from quantumio.ports._members import MemberQuery
+from quantumio.ports._records import RecordComparison
 
 __all__ = [
     "DATASET_COLUMNS",
@@ -79,6 +80,7 @@ __all__ = [
     "ObjectDestination",
     "ObjectRecord",
     "Placement",
+    "RecordComparison",
     "RegistryTables",
     "RemovedCollection",
     "SnapshotDelegate",

@@ -28,6 +28,7 @@ from quantumio.ports._garbage import GarbageCatalog
 from quantumio.ports._history import HistoryCatalog, MemberRecord
 from quantumio.ports._ingest import IngestedChunk, IngestRows
 from quantumio.ports._members import MemberQuery
+from quantumio.ports._records import RecordComparison
 
 __all__ = ["DATASET_COLUMNS", "LEASE_OVER", "Catalog", "DatasetQuery"]
 
@@ -142,6 +143,15 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
         ------
         ConflictError
             A different record is there under the same key.
+        InvalidInputError
+            A field is unknown, missing or of the wrong type; names record and field.
+        """
+
+    def compare_dimension(self, element: str, records: Sequence[Mapping[str, object]]) -> RecordComparison:
+        """Return what would become of records if they were inserted; nothing is changed.
+
+        Raises
+        ------
         InvalidInputError
             A field is unknown, missing or of the wrong type; names record and field.
         """

@@ -41,6 +41,7 @@ from quantumio.ports import (
     MemberQuery,
     MemberRecord,
     ObjectRecord,
+    RecordComparison,
     RemovedCollection,
     SnapshotRecord,
 )
@@ -164,6 +165,10 @@ class SqlCatalog:
     def insert_dimension(self, element: str, records: Sequence[Mapping[str, object]]) -> int:
         """Insert records in bulk, all or none; returns how many were new."""
         return uninterrupted(lambda: self._records.insert(element, records))
+
+    def compare_dimension(self, element: str, records: Sequence[Mapping[str, object]]) -> RecordComparison:
+        """Return what would become of records if they were inserted; nothing is changed."""
+        return self._records.compare(element, records)
 
     def dimension_records(
         self,
