@@ -82,7 +82,8 @@ class Butler(Definitions, Reads, History, Care):
     NotFoundError
         There is no repository (``kind="no_repository"``).
     StateError
-        Its registry was made by a newer quantumio (``kind="newer_schema"``).
+        Its registry was made by a newer quantumio (``kind="newer_schema"``), or by an older one
+        (``kind="older_schema"``): see `upgrade`.
     InvalidInputError
         A setting, a default or a name is wrong.
 

@@ -315,7 +315,7 @@ class Reads(ButlerBase):
                 collections=path,
                 data_id={name: check_data_id_value(universe, name, value) for name, value in keys.items()},
                 where=where,
-                bind=check_mapping(bind, "bind"),
+                bind=self._checked(where, bind),
                 find_first=path is not None and not any(is_glob(name) for name in path),
                 versions=versions,
                 order_by=parse_order(order_by),
@@ -389,7 +389,7 @@ class Reads(ButlerBase):
             collections=self._session.query_path(collections),
             data_id={name: check_data_id_value(universe, name, value) for name, value in keys.items()},
             where=where,
-            bind=check_mapping(bind, "bind"),
+            bind=self._checked(where, bind),
             limit=limit,
         )
         others = as_names(calibrations, "calibrations")
@@ -455,6 +455,13 @@ class Reads(ButlerBase):
             timespan=None if begin is None and end is None else Timespan.make((begin, end)),
         )
         return Certifications(self._session, query, as_of)
+
+    def _checked(self, where: str | None, bind: object) -> Mapping[str, object]:
+        """Return the values of parameters; refuse an expression that is wrong wherever it is asked."""
+        given = check_mapping(bind, "bind")
+        if where is not None:
+            self._first.catalog.check_expression(where, given)
+        return given
 
     def where_is(self, ref: DatasetRef | UUID) -> list[Location]:
         """Return where the bytes (or rows) of a dataset are.

@@ -71,10 +71,17 @@ def plan_import(
     """
     registered = {known.name: known for known in catalog.dataset_types()}
     for name in types.keys() & registered.keys():
-        try:
-            catalog.register_dataset_type(types[name])  # it is there: nothing is done, or it is another one
-        except ConflictError as conflict:
-            refuse(conflict)
+        there, given = registered[name], types[name]
+        if there != given:
+            refuse(
+                ConflictError(
+                    f"dataset type {name!r} has dimensions {', '.join(there.dimensions) or '(none)'} "
+                    f"and storage class {there.storage_class} here, and in the export "
+                    f"{', '.join(given.dimensions) or '(none)'} and {given.storage_class}",
+                    hint="say what its storage class is called here: storage_classes=, or import into a "
+                    "repository without it",
+                )
+            )
     chains = new_chains(catalog, content, refuse)
     _check_children(catalog, content, chains, refuse)
     if transfer != DIRECT:

@@ -156,6 +156,15 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
             A field is unknown, missing or of the wrong type; names record and field.
         """
 
+    def check_expression(self, where: str, bind: Mapping[str, object]) -> None:
+        """Check of an expression what needs no look at the registry: how it is written, and its times.
+
+        Raises
+        ------
+        InvalidInputError
+            It is wrong (``kind="expression"``); the message points at the character.
+        """
+
     def dimension_records(
         self,
         element: str,

@@ -45,7 +45,7 @@ from quantumio.ports import (
     RemovedCollection,
     SnapshotRecord,
 )
-from quantumio.registry._arguments import check_seconds, check_time
+from quantumio.registry._arguments import check_bind, check_seconds, check_time
 from quantumio.registry._associations import Associations
 from quantumio.registry._bulk import BulkIngest
 from quantumio.registry._calibrations import Calibrations
@@ -81,6 +81,7 @@ from quantumio.registry._snapshots import Snapshots
 from quantumio.registry._uninterrupted import after_abandoned, uninterrupted
 from quantumio.registry._universe import make_universe, universe_from_wire, universe_to_wire
 from quantumio.registry._universe_schema import Tables
+from quantumio.registry._where import check_expression
 from quantumio.registry._workspaces import Workspaces
 from quantumio.system import environment, locks
 
@@ -169,6 +170,10 @@ class SqlCatalog:
     def compare_dimension(self, element: str, records: Sequence[Mapping[str, object]]) -> RecordComparison:
         """Return what would become of records if they were inserted; nothing is changed."""
         return self._records.compare(element, records)
+
+    def check_expression(self, where: str, bind: Mapping[str, object]) -> None:
+        """Check of an expression what needs no look at the registry: how it is written, and its times."""
+        check_expression(where, check_bind(bind))
 
     def dimension_records(
         self,
@@ -548,7 +553,7 @@ class SqlCatalog:
 
     def stored(self, ids: Iterable[UUID], *, as_of: int | None = None) -> dict[UUID, StoredDataset]:
         """Return committed datasets by id, in the order of the ids; unknown ones are left out."""
-        return self._finder.stored(ids, as_of)
+        return self._finder.stored(ids, self._past(as_of))
 
     def versions(
         self, dataset_type: DatasetType, data_id: DataId, run: str, *, as_of: int | None = None
@@ -726,7 +731,8 @@ def open_registry(
     NotFoundError
         There is no registry (``kind="no_repository"``).
     StateError
-        Its schema is a newer one (``kind="newer_schema"``), or an older one: see `upgrade`.
+        Its schema is a newer one (``kind="newer_schema"``), or an older one (``kind="older_schema"``): see
+        `upgrade`.
     DestinationError
         The database cannot be reached.
     """

@@ -34,10 +34,10 @@ class DatasetTypes:
                 f"{dataset_type!r} ({type(dataset_type).__name__}) is no dataset type",
                 hint="give a DatasetType",
             )
+        self._database.check_writable()
         wanted = dataset_type.normalised(self._tables.universe)
         if (entry := self._names.current().types.get(wanted.name)) is not None:
             return _already(entry, wanted)
-        self._database.check_writable()
         with self._database.edit(f"registering {wanted.name}") as connection:
             edit = self._clock.advance(connection, names=True)
             names = self._names.load(connection)

@@ -221,17 +221,19 @@ class Planner:
     def at(self, as_of: int | None) -> tuple[int, Names]:
         """Return the last commit or edit that is seen, and the names of then."""
         ((seq, edits),) = self._database.fetch(self._now, {})
-        if as_of in (None, seq) and edits == (names := self._names.last).edits:
+        if (as_of is None or (type(as_of) is int and as_of == seq)) and edits == (
+            names := self._names.last
+        ).edits:
             return seq, names
         return self._database.read(lambda connection: self._moment(connection, as_of))
 
     def _moment(self, connection: sa.Connection, as_of: int | None) -> tuple[int, Names]:
         seq, _ = connection.execute(_now()).one()
-        if as_of is None or as_of == seq:
+        if as_of is None or check_past(as_of, seq) == seq:
             names = self._names.load(connection)
             self._names.learn(names)
             return seq, names
-        return as_of, self._past.load(connection, check_past(as_of, seq))
+        return as_of, self._past.load(connection, as_of)
 
 
 def _parameter(name: str, value: int | str) -> Any:
