@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ from quantumio.model import Region, Timespan, check_data_id_value, tai_ns
 from quantumio.registry._dialect import BIG_INTEGER, FLAG, REAL, TEXT, Rules
 from quantumio.registry._expression import bound, expression_error, parse
 from quantumio.registry._scope import Scope, Unknown
-from quantumio.registry._time import TIMES, fits, moment_ns
+from quantumio.registry._time import TIMES, datetime_ns, fits
 from quantumio.registry._tree import (
     And,
     Area,
@@ -349,8 +349,8 @@ def _moment(text: str, bind: Bind, value: Any) -> Time | None:
             text, bind.at, f":{bind.name} = {value!r} has no time zone", "give one: tzinfo=UTC"
         )
     try:
-        ns = moment_ns(value.astimezone(UTC).replace(tzinfo=None).isoformat())
-    except OverflowError:  # the first or the last day of Python, in another time zone
+        ns = datetime_ns(value)
+    except OverflowError:
         ns = None
     if ns is None or not fits(ns):
         raise expression_error(
