@@ -259,17 +259,17 @@ class AsyncButler(AsyncDefinitions, AsyncReads, AsyncHistory, AsyncCare):
         self,
         collections: str | Sequence[str],
         dataset_type: str | Sequence[str] = "*",
+        data_id: Mapping[str, object] | None = None,
         *,
         begin: object = None,
         end: object = None,
         as_of: AsOf = None,
-        **keys: object,
     ) -> AsyncCertifications:
         """Look for certifications, lazily; see `Butler.certifications`."""
 
         def make() -> Certifications:
             return self._open_once().certifications(
-                collections, dataset_type, begin=begin, end=end, as_of=as_of, **keys
+                collections, dataset_type, data_id, begin=begin, end=end, as_of=as_of
             )
 
         return AsyncCertifications(make)

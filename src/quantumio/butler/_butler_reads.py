@@ -401,11 +401,11 @@ class Reads(ButlerBase):
         self,
         collections: str | Sequence[str],
         dataset_type: str | Sequence[str] = "*",
+        data_id: Mapping[str, object] | None = None,
         *,
         begin: object = None,
         end: object = None,
         as_of: AsOf = None,
-        **keys: object,
     ) -> Certifications:
         """Look for certifications: which calibrations are valid when; the result is lazy.
 
@@ -417,12 +417,12 @@ class Reads(ButlerBase):
             Names or globs of CALIBRATION collections, or of chains with such collections in them.
         dataset_type
             Names or globs.
+        data_id
+            Values of dimensions that all of them have; it may be partial.
         begin, end
             Only what is valid at any time between these (`~astropy.time.Time`, half-open, None = unbounded).
         as_of
             Look at what there was at a moment, as for `get`.
-        **keys
-            Values of dimensions that all of them have.
 
         Returns
         -------
@@ -447,11 +447,12 @@ class Reads(ButlerBase):
                 kind=ErrorKind.COLLECTION,
             )
         universe = self._first.catalog.universe
+        given = check_mapping(data_id, "data_id")
         query = MemberQuery(
             kind=CollectionKind.CALIBRATION,
             collections=path,
             dataset_types=as_names(dataset_type, "dataset_type"),
-            data_id={name: check_data_id_value(universe, name, value) for name, value in keys.items()},
+            data_id={name: check_data_id_value(universe, name, value) for name, value in given.items()},
             timespan=None if begin is None and end is None else Timespan.make((begin, end)),
         )
         return Certifications(self._session, query, as_of)

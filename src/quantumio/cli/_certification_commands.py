@@ -60,10 +60,10 @@ def certifications(
             butler.certifications(
                 names((collections,)) or (),
                 types or "*",
+                parse_data_id(universe, pairs),
                 begin=None if is_any else timespan.begin,
                 end=None if is_any else timespan.end,
                 as_of=parse_moment(as_of),
-                **parse_data_id(universe, pairs),
             )
         )
     columns = ref_columns(universe, (one.ref for one in found))

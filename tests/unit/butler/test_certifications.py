@@ -34,7 +34,7 @@ def test_certifications_are_had_as_records(butler, biases):
         ("calib", biases[2], Timespan()),
     ]
     assert found.count() == 3
-    assert [one.ref for one in butler.certifications("c*", "bias", detector=1)] == biases[1:2]
+    assert [one.ref for one in butler.certifications("c*", "bias", {"detector": 1})] == biases[1:2]
     later = butler.certifications("calib", begin=FIRST.end)
     assert [one.ref for one in later] == biases[2:]
     before = butler.certifications("calib", end=FIRST.begin)
@@ -85,7 +85,7 @@ def test_moments_of_tables_are_those_of_utc(butler, year):
 
 
 def test_none_are_a_table_without_rows(butler, biases):
-    table = butler.certifications("calib", "bias", detector=7).table()
+    table = butler.certifications("calib", "bias", {"detector": 7}).table()
     assert (table.num_rows, table.column_names[:4]) == (
         0,
         ["collection", "dataset_type", "instrument", "detector"],
@@ -109,10 +109,10 @@ def test_wrong_questions_are_refused(butler, biases):
     for arguments, options, kind in (
         (("r",), {}, ErrorKind.COLLECTION),
         (([],), {}, ErrorKind.COLLECTION),
-        (("calib", "bias"), {"visit": 1}, ErrorKind.DATA_ID),
+        (("calib", "bias", {"visit": 1}), {}, ErrorKind.DATA_ID),
         (("calib",), {"begin": "yesterday"}, ErrorKind.TIMESPAN),
         (("calib",), {"begin": FIRST.end, "end": FIRST.begin}, ErrorKind.TIMESPAN),
-        (("calib",), {"detector": "x"}, ErrorKind.DATA_ID),
+        (("calib", "*", {"detector": "x"}), {}, ErrorKind.DATA_ID),
     ):
         with pytest.raises(InvalidInputError) as error:
             list(butler.certifications(*arguments, **options))
