@@ -82,6 +82,7 @@ class ErrorKind(StrEnum):
     FORKED = "forked"
     RUNTIME_THREAD = "runtime_thread"
     NEWER_SCHEMA = "newer_schema"
+    OLDER_SCHEMA = "older_schema"
     UNKNOWN_SESSION = "unknown_session"
     TOO_MANY_REMOVALS = "too_many_removals"
     BUFFER_FULL = "buffer_full"

@@ -289,6 +289,59 @@ def test_files_that_came_after_somebody_else_has_moved_those_of_the_table_stay(
         assert np.load(path).tolist() == [-1.0] * (number + 1)
 
 
+@pytest.mark.parametrize("where", ["_with_sizes", "_bring", "check_file", "bring_in"])
+@pytest.mark.parametrize("rows", [3, COUNT])
+def test_files_that_somebody_else_has_moved_are_theirs_and_the_ingest_goes_on(
+    open_with, images, small_chunks, tmp_path, monkeypatch, where, rows
+):
+    """Two move the same files; the slower one finds them gone, at whatever step it is."""
+    butler, real = open_with(), getattr(_bulk_ingest, where)
+    left = [None]
+    monkeypatch.setattr(_bulk_ingest, "_CHUNK_OF_FILES", 2)
+
+    def after_somebody_else(*arguments):
+        if left:
+            left.pop()
+            # The other one was ended after some of its chunks, or has brought all of them.
+            with Butler(tmp_path / "repo", run="u/a", instrument="ST8") as other:
+                if rows < COUNT:
+                    with monkeypatch.context() as patch:
+                        patch.setattr(_bulk_ingest, "bring_in", _ending_after(1))
+                        with pytest.raises(KeyboardInterrupt):
+                            other.ingest(pa.table(images), "image", transfer="move")
+                else:
+                    other.ingest(pa.table(images), "image", transfer="move")
+        return real(*arguments)
+
+    monkeypatch.setattr(_bulk_ingest, where, after_somebody_else)
+    report = butler.ingest(pa.table(images), "image", transfer="move")
+    assert report.resumed == (2 if rows < COUNT else COUNT)
+    assert_all_there(butler)
+    assert not any(Path(path).exists() for path in images["uri"])
+    assert [one.version for one in butler.query("image", collections="u/a", versions="all")] == [1] * COUNT
+
+
+def _ending_after(chunks):
+    real, brought = _bulk_ingest.bring_in, []
+
+    def bring(*arguments):
+        if len(brought) == chunks:
+            raise KeyboardInterrupt
+        brought.append(None)
+        return real(*arguments)
+
+    return bring
+
+
+def test_file_that_is_gone_and_that_nobody_has_moved_is_told(open_with, images, small_chunks, tmp_path):
+    butler = open_with()
+    butler.ingest(pa.table(images).slice(0, 2), "image", transfer="copy")
+    (tmp_path / "in" / "4.npy").unlink()
+    for transfer in ("move", "copy"):
+        with pytest.raises(NotFoundError, match="row 4"):
+            butler.ingest(pa.table(images), "image", transfer=transfer)
+
+
 def test_move_to_memory_alone_is_refused(open_with, images):
     with pytest.raises(InvalidInputError, match="memory alone"):
         open_with(["volatile"]).ingest(pa.table(images), "image", transfer="move")

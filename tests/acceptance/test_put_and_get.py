@@ -264,6 +264,8 @@ def test_components_columns_and_forms(butler):
     for wrong in ({"as_": "pandas"}, {"component": "sky"}, {"columns": ["x"]}):
         with pytest.raises(quantumio.InvalidInputError):
             butler.get("calexp", visit=1, detector=0, **wrong)
+    with pytest.raises(quantumio.InvalidInputError, match="names no column"):
+        butler.get("source", visit=1, detector=0, columns=[])
 
 
 def test_deferred_handle_reads_in_another_process(butler):

@@ -60,6 +60,16 @@ def test_batches_and_chosen_columns(night):
     assert query.table(columns=["detector", "status"]).to_pylist()[0] == {"detector": 0, "status": "ok"}
     with pytest.raises(InvalidInputError, match="no column 'colour'"):
         query.table(columns=["colour"])
+    with pytest.raises(InvalidInputError, match="names no column"):
+        query.table(columns=[])
+
+
+@pytest.mark.parametrize("where", ["committed > T'1500-01-01'", "committed >", "committed > :missing", 5])
+def test_wrong_expressions_are_refused_when_they_are_given(night, where):
+    for ask in (night.query, lambda name, **options: night.query_joined([name], **options)):
+        with pytest.raises(InvalidInputError) as error:
+            ask("pixels", where=where)
+        assert error.value.kind is ErrorKind.EXPRESSION
 
 
 @pytest.mark.parametrize("form", ["arrow", "astropy", "pandas", "polars", "numpy", "votable"])

@@ -4,6 +4,7 @@ from quantumio.butler._async_butler import AsyncButler, AsyncDeferredDataset
 from quantumio.butler._async_context import AsyncDataContext
 from quantumio.butler._bulk_ingest import IngestProgress, IngestReport
 from quantumio.butler._butler import Butler
+from quantumio.butler._certifications import AsyncCertifications, Certifications
 from quantumio.butler._context import DataContext
 from quantumio.butler._deferred import DeferredDataset
 from quantumio.butler._handles import AsyncReceipt, AsyncTicket, Receipt, Ticket
@@ -17,6 +18,7 @@ from quantumio.butler._termination import drain_on_sigterm
 
 __all__ = [
     "AsyncButler",
+    "AsyncCertifications",
     "AsyncDataContext",
     "AsyncDeferredDataset",
     "AsyncJoin",
@@ -24,6 +26,7 @@ __all__ = [
     "AsyncReceipt",
     "AsyncTicket",
     "Butler",
+    "Certifications",
     "DataContext",
     "DatasetImport",
     "DatasetVersion",

@@ -19,6 +19,7 @@ from quantumio.butler._async_butler_reads import AsyncReads
 from quantumio.butler._async_context import PUTS_AT_ONCE, AsyncDataContext
 from quantumio.butler._bulk_ingest import FileTable, IngestProgress, IngestReport
 from quantumio.butler._butler import Butler, Root, note_beside
+from quantumio.butler._certifications import AsyncCertifications, Certifications
 from quantumio.butler._context import DataContext
 from quantumio.butler._deferred import DeferredDataset
 from quantumio.butler._handles import AsyncTicket, Ticket, as_async_ticket
@@ -254,6 +255,25 @@ class AsyncButler(AsyncDefinitions, AsyncReads, AsyncHistory, AsyncCare):
 
         return AsyncJoin(make)
 
+    def certifications(
+        self,
+        collections: str | Sequence[str],
+        dataset_type: str | Sequence[str] = "*",
+        data_id: Mapping[str, object] | None = None,
+        *,
+        begin: object = None,
+        end: object = None,
+        as_of: AsOf = None,
+    ) -> AsyncCertifications:
+        """Look for certifications, lazily; see `Butler.certifications`."""
+
+        def make() -> Certifications:
+            return self._open_once().certifications(
+                collections, dataset_type, data_id, begin=begin, end=end, as_of=as_of
+            )
+
+        return AsyncCertifications(make)
+
     async def defer(self, ref: DatasetRef | UUID) -> AsyncDeferredDataset:
         """Return a handle that reads the dataset later; see `Butler.defer`."""
         butler = await self._opened()
@@ -332,6 +352,7 @@ class AsyncButler(AsyncDefinitions, AsyncReads, AsyncHistory, AsyncCare):
         root: Root | None = None,
         transfer: str = DIRECT,
         storage_classes: Mapping[str, object] | None = None,
+        dry_run: bool = False,
     ) -> DatasetImport:
         """Insert the datasets of an export of the Rubin Data Butler, with their collections.
 
@@ -339,7 +360,12 @@ class AsyncButler(AsyncDefinitions, AsyncReads, AsyncHistory, AsyncCare):
         """
         butler = await self._opened()
         return await in_thread(
-            butler.import_datasets, path, root=root, transfer=transfer, storage_classes=storage_classes
+            butler.import_datasets,
+            path,
+            root=root,
+            transfer=transfer,
+            storage_classes=storage_classes,
+            dry_run=dry_run,
         )
 
     async def forget(

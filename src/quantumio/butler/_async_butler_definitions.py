@@ -65,13 +65,15 @@ class AsyncDefinitions(AsyncButlerBase):
     async def import_dimensions(
         self,
         path: str | PathLike[str],
+        *,
+        dry_run: bool = False,
     ) -> DimensionImport:
         """Insert the dimension records of an export of the Rubin Data Butler (a YAML file).
 
         See `Butler.import_dimensions`.
         """
         butler = await self._opened()
-        return await in_thread(butler.import_dimensions, path)
+        return await in_thread(butler.import_dimensions, path, dry_run=dry_run)
 
     async def query_dimension_records(
         self,

@@ -11,7 +11,7 @@ from quantumio.butler._lineage import Lineage
 from quantumio.butler._session import Collections
 from quantumio.butler._threads import in_thread, reading_in_thread
 from quantumio.model import DatasetRef
-from quantumio.ports import Deletion, Difference, SnapshotRecord
+from quantumio.ports import Deletion, Difference, RemovedCollection, SnapshotRecord
 
 __all__ = ["AsyncHistory"]
 
@@ -66,6 +66,14 @@ class AsyncHistory(AsyncButlerBase):
         """Give up a snapshot; see `Butler.remove_snapshot`."""
         butler = await self._opened()
         await in_thread(butler.remove_snapshot, name)
+
+    async def removed_collections(self, pattern: str = "*") -> list[RemovedCollection]:
+        """Return the collections that were removed and whose name matches a glob, by name and time.
+
+        See `Butler.removed_collections`.
+        """
+        butler = await self._opened()
+        return await reading_in_thread(butler.removed_collections, pattern)
 
     async def snapshots(self) -> list[SnapshotRecord]:
         """Return the snapshots of the (first) repository, by name."""

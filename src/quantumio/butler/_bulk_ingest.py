@@ -21,7 +21,14 @@ from quantumio.butler._ingest import (
 )
 from quantumio.butler._repository import Repository
 from quantumio.butler._session import Session
-from quantumio.errors import ErrorKind, FormatError, InvalidInputError, NotFoundError
+from quantumio.errors import (
+    DestinationError,
+    ErrorKind,
+    FormatError,
+    InvalidInputError,
+    NotFoundError,
+    QuantumioError,
+)
 from quantumio.model import (
     DIRECT,
     DataId,
@@ -258,7 +265,12 @@ def _token(dataset_type: DatasetType, run: str, transfer: str, rows: IngestRows,
 def _run(ingest: _Ingest, progress: Callable[[IngestProgress], object] | None) -> IngestReport:
     catalog, rows, total = ingest.repository.catalog, ingest.rows, len(ingest.rows)
     done = catalog.ingested(ingest.run, ingest.token)
-    rows = _with_sizes(ingest.repository, rows, done)
+    while True:
+        try:
+            rows = _with_sizes(ingest.repository, rows, done)
+            break
+        except NotFoundError as error:
+            done = _moved_meanwhile(ingest, done, error)
     if done < total:
         catalog.register_collection(ingest.run, CollectionKind.RUN)
     in_place = ingest.transfer == DIRECT and not ingest.resolution.targets
@@ -271,7 +283,11 @@ def _run(ingest: _Ingest, progress: Callable[[IngestProgress], object] | None) -
             chunk = catalog.ingest(part, ingest.dataset_type.name, ingest.run, ingest.token, done)
             size = _next_size(len(part), chunk)
         else:
-            chunk = _bring(ingest, part, done)
+            try:
+                chunk = _bring(ingest, part, done)
+            except (NotFoundError, FormatError, DestinationError) as error:
+                done = _moved_meanwhile(ingest, done, error)
+                continue
         done, made = chunk.end, made + chunk.committed
         chunks += chunk.committed > 0
         longest_s = max(longest_s, chunk.held_s)
@@ -285,6 +301,22 @@ def _run(ingest: _Ingest, progress: Callable[[IngestProgress], object] | None) -
         longest_hold_s=longest_s,
         token=ingest.token,
     )
+
+
+def _moved_meanwhile(ingest: _Ingest, done: int, error: QuantumioError) -> int:
+    """Return where to go on behind a failure, as somebody else who does the same ingest has moved the files.
+
+    Files are moved after their commit: where one is gone, the rows that they have committed say so.
+
+    Raises
+    ------
+    QuantumioError
+        The failure: nobody has.
+    """
+    further = ingest.repository.catalog.ingested(ingest.run, ingest.token) if ingest.transfer == "move" else 0
+    if further <= done:
+        raise error
+    return further
 
 
 def _next_size(count: int, chunk: IngestedChunk) -> int:

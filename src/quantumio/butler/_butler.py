@@ -82,7 +82,8 @@ class Butler(Definitions, Reads, History, Care):
     NotFoundError
         There is no repository (``kind="no_repository"``).
     StateError
-        Its registry was made by a newer quantumio (``kind="newer_schema"``).
+        Its registry was made by a newer quantumio (``kind="newer_schema"``), or by an older one
+        (``kind="older_schema"``): see `upgrade`.
     InvalidInputError
         A setting, a default or a name is wrong.
 
@@ -448,6 +449,7 @@ class Butler(Definitions, Reads, History, Care):
         root: Root | None = None,
         transfer: str = DIRECT,
         storage_classes: Mapping[str, object] | None = None,
+        dry_run: bool = False,
     ) -> DatasetImport:
         """Insert the datasets of an export of the Rubin Data Butler, with their collections.
 
@@ -465,6 +467,9 @@ class Butler(Definitions, Reads, History, Care):
             be beneath ``root``, after symbolic links, too.
         storage_classes
             What storage classes of the export are called here, where that is another name.
+        dry_run
+            Insert nothing, and tell what would be inserted, what is there already, and what would be refused:
+            files are read as the import reads them. Also on a Butler that is read-only.
 
         Returns
         -------
@@ -474,9 +479,9 @@ class Butler(Definitions, Reads, History, Care):
         Raises
         ------
         ConflictError
-            Another dataset, dataset type or collection is there, or the export has two ids for one data ID of
-            a run: nothing was inserted. Another record, tag or validity is there: what was inserted before
-            it stays.
+            Another dataset, dataset type, collection, tag or validity is there, or the export has two ids for
+            one data ID of a run: nothing was inserted. Another record is there, or somebody else was faster:
+            what was inserted before it stays.
         NotFoundError, DestinationError
             The export, a file or a collection is not there or cannot be read.
         FormatError
@@ -491,13 +496,13 @@ class Butler(Definitions, Reads, History, Care):
         are there, by their ids, are left as they are.
         """
         export = as_path(path, "export")
-        self._session.writeable()
         return import_exported_datasets(
             self._session,
             read_export(export),
             root=(export.parent if root is None else as_path(root, "directory")).absolute(),
             transfer=transfer,
             storage_classes=check_mapping(storage_classes, "storage_classes"),
+            dry_run=dry_run,
         )
 
     # -- temporaries

@@ -115,7 +115,7 @@ class Definitions(ButlerBase):
             element, records_of(element, records, self._session.defaults, repository.catalog.universe)
         )
 
-    def import_dimensions(self, path: str | PathLike[str]) -> DimensionImport:
+    def import_dimensions(self, path: str | PathLike[str], *, dry_run: bool = False) -> DimensionImport:
         """Insert the dimension records of an export of the Rubin Data Butler (a YAML file).
 
         Fields get the names that they have in this repository; those that it has no place for are left out.
@@ -124,6 +124,9 @@ class Definitions(ButlerBase):
         ----------
         path
             Of the file.
+        dry_run
+            Insert nothing, and tell what would be inserted, what is there already, and what would be refused;
+            also on a Butler that is read-only.
 
         Returns
         -------
@@ -145,8 +148,9 @@ class Definitions(ButlerBase):
         Each dimension is inserted whole or not at all. What was broken off is done again: records that are
         there are no error.
         """
-        repository = self._session.writeable()
-        return import_dimension_records(repository.catalog, read_export(as_path(path, "export")))
+        repository = self._session.target() if dry_run else self._session.writeable()
+        entries = read_export(as_path(path, "export"))
+        return import_dimension_records(repository.catalog, entries, dry_run=dry_run)
 
     def query_dimension_records(
         self,

@@ -14,7 +14,7 @@ from quantumio.butler._lineage import Lineage
 from quantumio.butler._session import Collections, as_collections, as_names, check_count, dataset_id_of
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import DatasetRef, StoredDataset
-from quantumio.ports import Catalog, DatasetQuery, Deletion, Difference, SnapshotRecord
+from quantumio.ports import Catalog, DatasetQuery, Deletion, Difference, RemovedCollection, SnapshotRecord
 from quantumio.system import environment
 
 __all__ = ["History"]
@@ -185,6 +185,18 @@ class History(ButlerBase):
             objects=sum(part.objects for part in parts),
             nbytes=sum(part.nbytes for part in parts),
         )
+
+    def removed_collections(self, pattern: str = "*") -> list[RemovedCollection]:
+        """Return the collections that were removed and whose name matches a glob, by name and time.
+
+        Looking back shows them as they were: ``as_of=removed_seq - 1``, which also `certifications` takes.
+        """
+        self._session.check_open()
+        return [
+            record
+            for repository in self._session.repositories
+            for record in repository.catalog.removed_collections(as_names(pattern, "pattern")[0])
+        ]
 
     def snapshot(self, name: str, *, at: int | None = None, note: str = "") -> SnapshotRecord:
         """Name a moment: what there was then is kept while it has the name.

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from quantumio.butler._butler_base import ButlerBase
+from quantumio.butler._certifications import Certifications
 from quantumio.butler._deferred import DeferredDataset
 from quantumio.butler._find_each import find_each
 from quantumio.butler._join import Join
@@ -16,6 +17,7 @@ from quantumio.butler._records import DatasetVersion, Location, dataset_version,
 from quantumio.butler._session import (
     AsOf,
     Collections,
+    as_collections,
     as_names,
     check_count,
     check_mapping,
@@ -23,14 +25,15 @@ from quantumio.butler._session import (
     is_glob,
     seq_of,
 )
-from quantumio.errors import InvalidInputError, NotFoundError
+from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import (
     DatasetRef,
     Resolution,
+    Timespan,
     check_data_id_value,
     check_identifier,
 )
-from quantumio.ports import CollectionKind, DatasetQuery
+from quantumio.ports import CollectionKind, DatasetQuery, MemberQuery
 
 __all__ = ["Reads"]
 
@@ -312,7 +315,7 @@ class Reads(ButlerBase):
                 collections=path,
                 data_id={name: check_data_id_value(universe, name, value) for name, value in keys.items()},
                 where=where,
-                bind=check_mapping(bind, "bind"),
+                bind=self._checked(where, bind),
                 find_first=path is not None and not any(is_glob(name) for name in path),
                 versions=versions,
                 order_by=parse_order(order_by),
@@ -386,13 +389,80 @@ class Reads(ButlerBase):
             collections=self._session.query_path(collections),
             data_id={name: check_data_id_value(universe, name, value) for name, value in keys.items()},
             where=where,
-            bind=check_mapping(bind, "bind"),
+            bind=self._checked(where, bind),
             limit=limit,
         )
         others = as_names(calibrations, "calibrations")
         return Join(
             self._session, query, tuple(check_identifier(name, "dataset type") for name in others), as_of
         )
+
+    def certifications(
+        self,
+        collections: str | Sequence[str],
+        dataset_type: str | Sequence[str] = "*",
+        data_id: Mapping[str, object] | None = None,
+        *,
+        begin: object = None,
+        end: object = None,
+        as_of: AsOf = None,
+    ) -> Certifications:
+        """Look for certifications: which calibrations are valid when; the result is lazy.
+
+        What is in a TAGGED collection, or in any other, tells `query`.
+
+        Parameters
+        ----------
+        collections
+            Names or globs of CALIBRATION collections, or of chains with such collections in them.
+        dataset_type
+            Names or globs.
+        data_id
+            Values of dimensions that all of them have; it may be partial.
+        begin, end
+            Only what is valid at any time between these (`~astropy.time.Time`, half-open, None = unbounded).
+        as_of
+            Look at what there was at a moment, as for `get`.
+
+        Returns
+        -------
+        Certifications
+            Records with ``collection``, ``ref`` and ``timespan``, or a table; collection by collection, in
+            the order of dataset type, data ID and begin.
+
+        Raises
+        ------
+        InvalidInputError
+            A name, a value or a time is wrong, or a collection that is named is of another kind. Raised at
+            the latest when the result is first used, as the other is.
+        NotFoundError
+            There is no such dataset type or collection.
+        """
+        self._session.check_open()
+        path = as_collections(collections, globs=True)
+        if not path:
+            raise InvalidInputError(
+                "no collection says where to look",
+                hint="name a CALIBRATION collection, or give '*' for all",
+                kind=ErrorKind.COLLECTION,
+            )
+        universe = self._first.catalog.universe
+        given = check_mapping(data_id, "data_id")
+        query = MemberQuery(
+            kind=CollectionKind.CALIBRATION,
+            collections=path,
+            dataset_types=as_names(dataset_type, "dataset_type"),
+            data_id={name: check_data_id_value(universe, name, value) for name, value in given.items()},
+            timespan=None if begin is None and end is None else Timespan.make((begin, end)),
+        )
+        return Certifications(self._session, query, as_of)
+
+    def _checked(self, where: str | None, bind: object) -> Mapping[str, object]:
+        """Return the values of parameters; refuse an expression that is wrong wherever it is asked."""
+        given = check_mapping(bind, "bind")
+        if where is not None:
+            self._first.catalog.check_expression(where, given)
+        return given
 
     def where_is(self, ref: DatasetRef | UUID) -> list[Location]:
         """Return where the bytes (or rows) of a dataset are.

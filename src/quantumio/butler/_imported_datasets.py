@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
 from attrs import frozen
 
-from quantumio.butler._exported_content import ExportedContent, ExportedDataset, ExportedType, read_content
+from quantumio.butler._exported_content import ExportedContent, ExportedType, read_content
+from quantumio.butler._import_plan import new_chains, plan_import
 from quantumio.butler._imported_dimensions import DimensionImport, import_dimension_records
-from quantumio.butler._ingest import IngestFile, ingest_files
+from quantumio.butler._ingest import IngestFile, check_file, check_transfer, ingest_files, resolution_of
+from quantumio.butler._repository import Repository
 from quantumio.butler._session import Session
-from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
-from quantumio.model import DIRECT, DataId, DatasetRef, DatasetType, DimensionUniverse, make_data_id
+from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, QuantumioError
+from quantumio.model import DatasetRef, DatasetType, DimensionUniverse
 from quantumio.ports import Catalog, CollectionKind
-from quantumio.system import files
 
 __all__ = ["DatasetImport", "import_exported_datasets"]
 
@@ -37,15 +38,31 @@ class DatasetImport:
     ----------
     dimensions
         What became of its dimension records.
-    inserted
-        Name of each dataset type to the number of its datasets that were new.
+    inserted, there
+        Name of each dataset type to the number of its datasets that were new, and that were there already.
+    dataset_types, collections
+        Names of those that were new.
+    members
+        Name of each TAGGED or CALIBRATION collection of the export to the number of members or
+        certifications that were new.
     left_out
         Kinds of entries that this version of quantumio does not know.
+    dry_run
+        Whether nothing was inserted: all of this is what would be new.
+    refused
+        Of a dry run: what the import would be refused for, each as a message; see also those of
+        ``dimensions``.
     """
 
     dimensions: DimensionImport
     inserted: Mapping[str, int]
+    there: Mapping[str, int]
+    dataset_types: tuple[str, ...]
+    collections: tuple[str, ...]
+    members: Mapping[str, int]
     left_out: tuple[str, ...]
+    dry_run: bool = False
+    refused: tuple[str, ...] = ()
 
 
 def import_exported_datasets(
@@ -55,15 +72,16 @@ def import_exported_datasets(
     root: Path,
     transfer: str,
     storage_classes: Mapping[str, object],
+    dry_run: bool,
 ) -> DatasetImport:
-    """Insert the dimension records, dataset types, datasets and collections of an export.
+    """Insert the dimension records, dataset types, datasets and collections of an export, or tell of them.
 
     Raises
     ------
     FormatError, InvalidInputError, NotFoundError, ConflictError
         As `Butler.import_datasets` says.
     """
-    repository = session.writeable()
+    repository = session.target() if dry_run else session.writeable()
     catalog = repository.catalog
     content = read_content(entries)
     types = {
@@ -72,29 +90,71 @@ def import_exported_datasets(
     }
     for known in types.values():
         repository.formats.storage_class(known.storage_class)
-    _check_collections(catalog, content)
-    if transfer != DIRECT:
-        _check_paths(content, root)
-    new = _new_datasets(catalog, content, types)
-    dimensions = import_dimension_records(catalog, entries)
-    for known in types.values():
-        catalog.register_dataset_type(known)
-    for run in content.runs:
-        catalog.register_collection(run, CollectionKind.RUN)
-    inserted: dict[str, int] = {}
-    for (name, run), datasets in new.items():
-        items = [
+    check_transfer(transfer, [one.path for of in content.datasets.values() for one in of.values()])
+    refused: list[str] = []
+
+    def note(error: QuantumioError) -> None:
+        refused.append(error.message)
+
+    plan = plan_import(
+        catalog, content, types, root=root, transfer=transfer, refuse=note if dry_run else _raise
+    )
+    files = {
+        key: [
             IngestFile(
                 path=one.path if "://" in one.path else str(root / one.path), data_id=data_id, id=one.id
             )
             for data_id, one in datasets.items()
         ]
-        if items:
-            dataset_type = catalog.dataset_type(name)
-            ingest_files(session, dataset_type, items, run=run, transfer=transfer, format_name=None)
-        inserted[name] = inserted.get(name, 0) + len(items)
-    _collect(catalog, content)
-    return DatasetImport(dimensions=dimensions, inserted=inserted, left_out=tuple(sorted(content.left_out)))
+        for key, datasets in plan.new.items()
+    }
+    if dry_run:
+        dimensions = import_dimension_records(catalog, entries, dry_run=True)
+        for (name, run), items in files.items():
+            known = types.get(name) or catalog.dataset_type(name)
+            _check_files(session, repository, known, run, items, transfer, note)
+    else:
+        dimensions = import_dimension_records(catalog, entries)
+        _insert(session, repository, content, types, files, transfer)
+    inserted = dict.fromkeys((name for name, _ in files), 0)
+    for (name, _), items in files.items():
+        inserted[name] += len(items)
+    return DatasetImport(
+        dimensions=dimensions,
+        inserted=inserted,
+        there=plan.there,
+        dataset_types=plan.dataset_types,
+        collections=plan.collections,
+        members=plan.members,
+        left_out=tuple(sorted(content.left_out)),
+        dry_run=dry_run,
+        refused=tuple(refused),
+    )
+
+
+def _raise(error: QuantumioError) -> None:
+    raise error
+
+
+def _check_files(
+    session: Session,
+    repository: Repository,
+    dataset_type: DatasetType,
+    run: str,
+    items: Sequence[IngestFile],
+    transfer: str,
+    note: Callable[[QuantumioError], None],
+) -> None:
+    """Read files as an ingest does, and note what it would be refused for."""
+    try:
+        resolution_of(session, repository, dataset_type, run, transfer)
+    except QuantumioError as error:
+        note(error)
+    for item in items:
+        try:
+            check_file(repository, dataset_type, item, None)
+        except QuantumioError as error:
+            note(error)
 
 
 def _dataset_type(
@@ -118,93 +178,27 @@ def _dataset_type(
     ).normalised(universe)
 
 
-# ---------------------------------------------------------------------------- checking
-
-
-def _check_collections(catalog: Catalog, content: ExportedContent) -> dict[str, tuple[str, ...]]:
-    """Return the chains that are not there yet; refuse collections that are there otherwise."""
-    kinds = (
-        dict.fromkeys(content.runs, CollectionKind.RUN)
-        | content.others
-        | dict.fromkeys(content.chains, CollectionKind.CHAINED)
-    )
-    there = {record.name: record for record in catalog.collections()}
-    for name, kind in kinds.items():
-        if (record := there.get(name)) is None:
-            continue
-        if record.kind is not kind:
-            raise ConflictError(f"the collection {name!r} is {record.kind} here, and {kind} in the export")
-        if kind is CollectionKind.CHAINED and record.children != content.chains[name]:
-            raise ConflictError(
-                f"the chain {name!r} is of {', '.join(record.children)} here, "
-                f"and of {', '.join(content.chains[name])} in the export",
-                hint="define one of them anew or under another name: Butler.chain(...)",
-            )
-    return {name: children for name, children in content.chains.items() if name not in there}
-
-
-def _check_paths(content: ExportedContent, root: Path) -> None:
-    """Refuse what is to be brought into the repository, or even moved, and is not beneath the root.
-
-    Exports come from others: one is not to say which files of whoever imports it are shared or removed.
-    """
-    real_root = files.real_path(root)
-    for datasets in content.datasets.values():
-        for one in datasets.values():
-            if "://" not in one.path and not files.real_path(root / one.path).is_relative_to(real_root):
-                raise InvalidInputError(
-                    f"the file {one.path} of the export is not beneath {root}",
-                    hint="give a root= that all files are beneath, without symbolic links that leave it, "
-                    "or use transfer='direct', which leaves files where they are",
-                    kind=ErrorKind.NAME,
-                )
-
-
-def _new_datasets(
-    catalog: Catalog, content: ExportedContent, types: Mapping[str, DatasetType]
-) -> dict[tuple[str, str], dict[DataId, ExportedDataset]]:
-    """Return the datasets that are not there yet, by dataset type and run; refuse those that contradict.
-
-    One data ID under two ids would become two versions, of which nobody said that one replaces the other.
-    """
-    registered = {known.name: known for known in catalog.dataset_types()}
-    runs = {record.name for record in catalog.collections()}
-    for name in types.keys() & registered.keys():
-        catalog.register_dataset_type(types[name])  # it is there: nothing is done, or it is another one
-    given: dict[UUID, str] = {}
-    new: dict[tuple[str, str], dict[DataId, ExportedDataset]] = {}
-    for (name, run), datasets in content.datasets.items():
-        dataset_type = registered.get(name) or types.get(name) or catalog.dataset_type(name)
-        there = catalog.stored(datasets)
-        new[name, run], ids = {}, dict[DataId, UUID]()
-        for one in datasets.values():
-            data_id = _data_id(catalog.universe, dataset_type, one.data_id)
-            what = f"{name}({data_id}) in {run}"
-            if (other := given.setdefault(one.id, what)) != what:
-                raise ConflictError(f"{other} and {what} have one id in the export: {one.id}")
-            if (twin := ids.setdefault(data_id, one.id)) != one.id:
-                raise ConflictError(f"{what} has two ids in the export: {twin} and {one.id}")
-            if one.id in there:
-                ref = there[one.id].ref
-                if (ref.dataset_type.name, ref.data_id, ref.run) != (name, data_id, run):
-                    raise ConflictError(f"{ref} has the id of {what} in the export: {one.id}")
-                continue
-            if name in registered and run in runs and (found := catalog.find(dataset_type, data_id, [run])):
-                raise ConflictError(
-                    f"{what} is {one.id} in the export, and {found.ref.id} is there already",
-                    hint="import into a repository without it, or export it from a run of another name",
-                )
-            new[name, run][data_id] = one
-    return new
-
-
-def _data_id(universe: DimensionUniverse, dataset_type: DatasetType, given: Mapping[str, object]) -> DataId:
-    follow = {*universe.implied(dataset_type.dimensions), "group"}
-    own = {name: value for name, value in given.items() if name not in follow}
-    return make_data_id(universe, own, {}, dimensions=dataset_type.dimensions, what=dataset_type.name)
-
-
 # ---------------------------------------------------------------------------- writing
+
+
+def _insert(
+    session: Session,
+    repository: Repository,
+    content: ExportedContent,
+    types: Mapping[str, DatasetType],
+    files: Mapping[tuple[str, str], Sequence[IngestFile]],
+    transfer: str,
+) -> None:
+    catalog = repository.catalog
+    for known in types.values():
+        catalog.register_dataset_type(known)
+    for run in content.runs:
+        catalog.register_collection(run, CollectionKind.RUN)
+    for (name, run), items in files.items():
+        if items:
+            dataset_type = catalog.dataset_type(name)
+            ingest_files(session, dataset_type, items, run=run, transfer=transfer, format_name=None)
+    _collect(catalog, content)
 
 
 def _collect(catalog: Catalog, content: ExportedContent) -> None:
@@ -214,7 +208,7 @@ def _collect(catalog: Catalog, content: ExportedContent) -> None:
         catalog.associate(name, _refs(catalog, ids))
     for name, timespan, ids in content.certified:
         catalog.certify(name, _refs(catalog, ids), timespan)
-    todo = _check_collections(catalog, content)  # again: somebody else may have defined one meanwhile
+    todo = new_chains(catalog, content, _raise)  # again: somebody else may have defined one meanwhile
     while todo:  # those first whose children are there
         ready = [name for name, children in todo.items() if todo.keys().isdisjoint(children)]
         for name in ready or list(todo):

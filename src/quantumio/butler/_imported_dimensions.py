@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
-from quantumio.errors import FormatError
+from quantumio.errors import FormatError, InvalidInputError
 from quantumio.model import Dimension
-from quantumio.ports import Catalog
+from quantumio.ports import Catalog, RecordComparison
 from quantumio.system.given_files import read_given_file
 
 __all__ = ["DimensionImport", "import_dimension_records", "read_export"]
@@ -27,13 +27,22 @@ class DimensionImport:
     ----------
     inserted
         Name of each dimension or relation to the number of its records that were new, in universe order.
+    there
+        The same of those that were there already, or come twice in the export.
     left_out
         What this repository has no place for: names of dimensions (``group``) and of fields of records
         (``exposure.azimuth``), by name.
+    dry_run
+        Whether nothing was inserted: ``inserted`` is what would be.
+    refused
+        Of a dry run: what the import would be refused for, each as a message.
     """
 
     inserted: Mapping[str, int]
     left_out: tuple[str, ...]
+    there: Mapping[str, int] = field(factory=dict)
+    dry_run: bool = False
+    refused: tuple[str, ...] = ()
 
 
 def read_export(path: Path) -> list[dict[str, Any]]:
@@ -58,8 +67,10 @@ def read_export(path: Path) -> list[dict[str, Any]]:
         raise
 
 
-def import_dimension_records(catalog: Catalog, entries: Iterable[Mapping[str, Any]]) -> DimensionImport:
-    """Insert the dimension records among the entries of an export.
+def import_dimension_records(
+    catalog: Catalog, entries: Iterable[Mapping[str, Any]], *, dry_run: bool = False
+) -> DimensionImport:
+    """Insert the dimension records among the entries of an export, or tell what that would do.
 
     Raises
     ------
@@ -82,14 +93,34 @@ def import_dimension_records(catalog: Catalog, entries: Iterable[Mapping[str, An
             f"{element}.{field}" for given in entry["records"] for field in given if field not in names
         }
         records.setdefault(element, []).extend(_record(names, given) for given in entry["records"])
+    inserted: dict[str, int] = {}
+    there: dict[str, int] = {}
+    refused: list[str] = []
+    for element in universe:
+        if (given := records.get(element)) is None:
+            continue
+        if dry_run:
+            compared = _compared(catalog, element, given)
+            inserted[element], there[element] = compared.new, compared.there
+            refused += compared.conflicts
+        else:
+            inserted[element] = catalog.insert_dimension(element, given)
+            there[element] = len(given) - inserted[element]
     return DimensionImport(
-        inserted={
-            element: catalog.insert_dimension(element, records[element])
-            for element in universe
-            if element in records
-        },
+        inserted=inserted,
+        there=there,
         left_out=tuple(sorted(left_out)),
+        dry_run=dry_run,
+        refused=tuple(refused),
     )
+
+
+def _compared(catalog: Catalog, element: str, records: Sequence[Mapping[str, object]]) -> RecordComparison:
+    """Return what would become of records, also where one is wrong: then nothing of the element goes in."""
+    try:
+        return catalog.compare_dimension(element, records)
+    except InvalidInputError as error:
+        return RecordComparison(new=0, there=0, conflicts=(error.message,))
 
 
 def _names(element: Dimension) -> dict[str, str]:

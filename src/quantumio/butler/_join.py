@@ -97,7 +97,7 @@ class Join:
         Parameters
         ----------
         as_
-            ``arrow``, ``astropy``, ``pandas``, ``polars``, ``numpy``, or ``votable`` (an XML text).
+            Form of the table, as for `Query.table`.
 
         Returns
         -------

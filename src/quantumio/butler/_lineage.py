@@ -41,7 +41,7 @@ class Lineage:
         Parameters
         ----------
         as_
-            ``arrow``, ``astropy``, ``pandas``, ``polars``, ``numpy``, or ``votable`` (an XML text).
+            Form of the table, as for `Query.table`.
 
         Returns
         -------

@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 
 from quantumio.butler._reading import ReadRequest, read_stored
 from quantumio.butler._repository import Repository
-from quantumio.butler._session import Session, as_names, check_count, is_glob, seq_of
+from quantumio.butler._session import Session, as_names, check_count, seq_of
 from quantumio.butler._threads import in_thread, reading_in_thread
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import DatasetRef
@@ -49,12 +49,9 @@ class Query:
 
     def _narrowed(self) -> Iterator[tuple[Repository, DatasetQuery]]:
         """Yield the repositories that have any of the collections, each with those that it has."""
-        types = {name: self._session.knowing(name) for name in self._query.dataset_types if not is_glob(name)}
+        types = self._session.narrow_types(self._query.dataset_types)
         for repository, names in self._session.narrow(self._query.collections, self._as_of):
-            known = tuple(
-                name for name in self._query.dataset_types if name not in types or repository in types[name]
-            )
-            if known:
+            if known := types(repository):
                 seq = seq_of(repository, self._as_of)
                 yield repository, evolve(self._query, collections=names, dataset_types=known, as_of=seq)
 

@@ -65,7 +65,7 @@ class ReadRequest:
         Raises
         ------
         InvalidInputError
-            ``columns`` is a text, or comes together with ``component``.
+            ``columns`` is a text or names none, or comes together with ``component``.
         """
         if isinstance(columns, str):
             raise InvalidInputError(f"columns={columns!r} is a text", hint=f"write [{columns!r}]")
@@ -73,6 +73,12 @@ class ReadRequest:
             isinstance(columns, (list, tuple)) and all(isinstance(name, str) for name in columns)
         ):
             raise InvalidInputError(f"columns={columns!r}", hint="give a list of names of columns")
+        if columns is not None and not columns:
+            raise InvalidInputError(
+                "columns=[] names no column: a table without columns has no rows",
+                hint="name some, or give None for all",
+                kind=ErrorKind.COMPONENT,
+            )
         if columns is not None and component is not None:
             raise InvalidInputError("component= and columns= were both given", hint="give one of them")
         return cls(

@@ -221,6 +221,11 @@ class Session:
             kind=ErrorKind.READ_ONLY,
         )
 
+    def target(self) -> Repository:
+        """Return the repository that puts go to, or would go to were it writeable."""
+        self.check_open()
+        return next((one for one in self.repositories if not one.readonly), self.repositories[0])
+
     def search_path(self, collections: Collections, run: str | None = None) -> tuple[str, ...]:
         """Return the collections to search: the run, then those asked for, or the Butler's own.
 
@@ -382,6 +387,19 @@ class Session:
         if not knowing:
             raise unknown[0]
         return knowing
+
+    def narrow_types(self, dataset_types: tuple[str, ...]) -> Callable[[Repository], tuple[str, ...]]:
+        """Return what tells which of the dataset types (names or globs) a repository can be asked for.
+
+        Raises
+        ------
+        NotFoundError
+            No repository knows one of them.
+        """
+        known = {name: self.knowing(name) for name in dataset_types if not is_glob(name)}
+        return lambda repository: tuple(
+            name for name in dataset_types if name not in known or repository in known[name]
+        )
 
     def narrow(
         self, collections: tuple[str, ...] | None, as_of: object = None

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from quantumio.cli._call import Call, examples
+from quantumio.cli._certification_commands import certifications
 from quantumio.cli._documents import collection_document, dataset_type_document
 from quantumio.cli._output import print_table
 from quantumio.cli._record_commands import data_ids, records
 from quantumio.cli._tables import TableAnswer, on_repository_with_table, row_batches
+from quantumio.errors import InvalidInputError
 from quantumio.model import Dimension
 
 if TYPE_CHECKING:
-    from quantumio.ports import CollectionRecord
+    from quantumio.ports import CollectionRecord, RemovedCollection
 
 __all__ = ["collections", "destinations", "ls"]
 
@@ -51,17 +54,23 @@ def ls() -> None:
     epilog=examples(
         "quantumio collections",
         "quantumio collections u/ada/isr --counts",
+        "quantumio collections --removed",
     ),
 )
 @click.argument("pattern", required=False, metavar="[GLOB]")
 @click.option("--counts", is_flag=True, help="Count the datasets that each has or finds.")
+@click.option("--removed", is_flag=True, help="List those that were removed, and when.")
 @on_repository_with_table
-def collections(call: Call, answer: TableAnswer, pattern: str | None, counts: bool) -> None:
+def collections(call: Call, answer: TableAnswer, pattern: str | None, counts: bool, removed: bool) -> None:
     """List collections: runs, tags, chains and calibrations.
 
     On a terminal what a chain searches stands beneath it, in order. Datasets are counted in their latest
-    versions: of a chain those that it finds.
+    versions: of a chain those that it finds. Of those that were removed the moment is the number of the edit
+    that did it: the one before, as --as-of of other commands, shows what was in them.
     """
+    if removed:
+        _removed_collections(call, answer, pattern or "*", counts=counts)
+        return
     with call.open(readonly=True) as butler:
         found = butler.collections(pattern or "*")
         every = butler.collections()
@@ -87,6 +96,46 @@ def collections(call: Call, answer: TableAnswer, pattern: str | None, counts: bo
         show,
         row_batches({"collection": "str", "kind": "str", "searches": "str", **more}, rows),
     )
+
+
+def _removed_collections(call: Call, answer: TableAnswer, pattern: str, *, counts: bool) -> None:
+    if counts:
+        raise InvalidInputError(
+            "--counts counts what is there, and --removed lists what is not",
+            hint="leave one out; `quantumio query -c COLLECTION --as-of MOMENT` shows what was in one",
+        )
+    with call.open(readonly=True) as butler:
+        found = butler.removed_collections(pattern)
+    rows = [
+        (one.name, str(one.kind), ", ".join(one.children), one.removed_seq, _removed(one)) for one in found
+    ]
+    documents = [
+        {
+            "name": one.name,
+            "kind": str(one.kind),
+            "children": list(one.children),
+            "moment": one.removed_seq,
+            "removed": _removed(one),
+        }
+        for one in found
+    ]
+    answer.write(
+        {"collections": documents},
+        lambda: print_table(
+            ("collection", "kind", "searched", "moment", "removed (UTC)"),
+            rows,
+            right=("moment",),
+            fold=("collection", "searched"),
+        ),
+        row_batches(
+            {"collection": "str", "kind": "str", "searched": "str", "moment": "int", "removed": "time"}, rows
+        ),
+    )
+
+
+def _removed(one: RemovedCollection) -> datetime:
+    seconds, rest = divmod(one.removed_ns, 10**9)
+    return datetime.fromtimestamp(seconds, tz=UTC).replace(microsecond=rest // 1000)
 
 
 def _tree(
@@ -188,6 +237,7 @@ def destinations(call: Call, answer: TableAnswer) -> None:
 
 
 ls.add_command(collections)
+ls.add_command(certifications)
 ls.add_command(destinations)
 ls.add_command(records)
 ls.add_command(data_ids)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from quantumio.cli._care_commands import errors, flush, pending, recover
+from quantumio.cli._certification_commands import certifications
 from quantumio.cli._check_commands import fsck, scrub
 from quantumio.cli._collection_commands import (
     associate,
@@ -41,7 +42,10 @@ _SECTIONS: Final[dict[str, tuple[click.Command, ...]]] = {
     "Repositories": (create, register, insert_dimension, import_, status),
     "Datasets": (put, get, ingest, show, versions, lineage, delete),
     "Finding": (ls, query, snapshot, diff, destinations),
-    "Collections": (collections, certify, decertify, associate, disassociate, chain, remove_collection),
+    "Collections": (
+        *(collections, certifications, certify, decertify),
+        *(associate, disassociate, chain, remove_collection),
+    ),
     "Running": (run,),
     "Policies": (policy,),
     "Care": (pending, errors, flush, recover, fsck, scrub, retention, gc, upgrade),

@@ -146,7 +146,9 @@ _format_option = click.option(
 _output_option = click.option(
     "-o", "--output", metavar="FILE", help="Write to this file instead of standard output."
 )
-_overwrite_option = click.option("--overwrite", is_flag=True, help="Write over the file.")
+_overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Write over the file; it keeps its permissions, and links stay."
+)
 
 
 def _chosen(call: Call, format_: str | None, output: str | None) -> str:

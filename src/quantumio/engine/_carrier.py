@@ -48,12 +48,13 @@ _MOST_REOPENED: Final = 3
 _MAY_PASS: Final = frozenset(
     {
         *(ErrorKind.UNREACHABLE, ErrorKind.TIMEOUT, ErrorKind.LOCKED, ErrorKind.REGISTRY, ErrorKind.CLOSED),
-        *(ErrorKind.THREADS, ErrorKind.MEMORY, ErrorKind.NEWER_SCHEMA),
+        *(ErrorKind.THREADS, ErrorKind.MEMORY, ErrorKind.NEWER_SCHEMA, ErrorKind.OLDER_SCHEMA),
     }
 )
 """Failures that are none of the outputs': the work is kept, and tried again. ``closed``: a Butler that
 is closed does not wait without end for what is carried in the background. ``newer_schema``: the repository
-was upgraded under this process, and another one carries on."""
+was upgraded under this process, and another one carries on; ``older_schema``: it was put back from a
+backup."""
 
 _CAN_BE_MENDED: Final = frozenset({ErrorKind.DISK_FULL, ErrorKind.PERMISSION, ErrorKind.CLOSED})
 """Failures that last until somebody does something (opens it again): a promise waits for that."""

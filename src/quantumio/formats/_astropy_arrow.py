@@ -11,6 +11,7 @@ from astropy.time import Time
 
 from quantumio.errors import ErrorKind, FormatError, InvalidInputError
 from quantumio.formats._arrow_columns import from_arrow_column, to_arrow_column
+from quantumio.formats._leap_seconds import leap_seconds
 from quantumio.formats._plain_table import (
     PlainColumn,
     PlainTable,
@@ -133,9 +134,14 @@ def _times(column: PlainColumn) -> Time:
     unit, _ = np.datetime_data(column.values.dtype)
     days = column.values.astype("datetime64[D]")
     rest = (column.values - days).astype(np.int64)
-    per_day = int(np.timedelta64(1, "D").astype(f"m8[{unit}]").astype(np.int64))
+    per_day, per_second = (
+        int(np.timedelta64(1, of).astype(f"m8[{unit}]").astype(np.int64)) for of in ("D", "s")
+    )
+    # Julian dates of UTC count in days, and one that ends with a leap second is longer.
+    (_, *since), _ = leap_seconds()
+    is_longer = np.isin(days, np.array(since, "M8[ns]").astype("M8[D]") - 1)
     jd = days.astype(np.int64) + 2440587.5
-    time = Time(jd, rest / per_day, format="jd", scale="utc")
+    time = Time(jd, rest / (per_day + is_longer * per_second), format="jd", scale="utc")
     time.format = "isot"
     if column.mask is not None:
         time[column.mask] = np.ma.masked

@@ -17,6 +17,8 @@ __all__ = ["column_batch", "reference_table"]
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML has no way to write."""
 
+_EARLIEST_NS = -(1 << 63) + 60 * 10**9
+
 FORMS = ("arrow", "astropy", "pandas", "polars", "numpy", "votable")
 
 
@@ -67,8 +69,8 @@ def column_batch(columns: Mapping[str, tuple[str, Sequence[object]]]) -> object:
     Parameters
     ----------
     columns
-        Name to kind (``str``, ``int``, ``float``, ``bool``, or ``time`` of datetimes with a time zone) and
-        values; None where a row has none.
+        Name to kind (``str``, ``int``, ``float``, ``bool``, ``time`` of datetimes with a time zone, or
+        ``tai`` of ns since 1970-01-01 TAI, which become ns of UTC) and values; None where a row has none.
     """
     import pyarrow as pa
 
@@ -79,8 +81,26 @@ def column_batch(columns: Mapping[str, tuple[str, Sequence[object]]]) -> object:
         "bool": pa.bool_(),
         "time": pa.timestamp("us", tz="UTC"),
     }
-    arrays = [pa.array(values, types[kind]) for kind, values in columns.values()]
+    arrays = [
+        _utc(values) if kind == "tai" else pa.array(values, types[kind]) for kind, values in columns.values()
+    ]
     return pa.RecordBatch.from_arrays(arrays, names=list(columns))
+
+
+def _utc(tai_ns: Sequence[Any]) -> pa.Array:
+    """Return moments of TAI as UTC timestamps; what is in a leap second counts as the second after it."""
+    import numpy as np
+    import pyarrow as pa
+
+    from quantumio.formats._leap_seconds import leap_seconds
+
+    since, offsets = leap_seconds()
+    moments = np.array([0 if moment is None else moment for moment in tai_ns], np.int64)
+    which = np.searchsorted(since + offsets, moments, side="right") - 1
+    # As elsewhere, the first offset holds for all that was before. The first seconds of 64 bits have no UTC.
+    utc = np.maximum(moments, _EARLIEST_NS) - offsets[np.maximum(which, 0)]
+    missing = np.array([moment is None for moment in tai_ns], np.bool_)
+    return pa.array(utc, pa.int64(), mask=missing).cast(pa.timestamp("ns", tz="UTC"))
 
 
 def _is_empty(column: pa.ChunkedArray) -> bool:

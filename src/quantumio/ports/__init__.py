@@ -1,7 +1,13 @@
 """Small protocols that the engine speaks; formats, destinations and the registry fulfil them."""
 
 from quantumio.ports._catalog import DATASET_COLUMNS, LEASE_OVER, Catalog, DatasetQuery
-from quantumio.ports._collections import ChainEdit, CollectionKind, CollectionRecord, CollectionRemoval
+from quantumio.ports._collections import (
+    ChainEdit,
+    CollectionKind,
+    CollectionRecord,
+    CollectionRemoval,
+    RemovedCollection,
+)
 from quantumio.ports._destination import (
     Destination,
     Destinations,
@@ -38,6 +44,8 @@ from quantumio.ports._history import (
 )
 from quantumio.ports._ingest import IngestedChunk, IngestRows, ingest_key, is_ingest_key
 from quantumio.ports._kinds import is_exporting, is_managed, is_table
+from quantumio.ports._members import MemberQuery
+from quantumio.ports._records import RecordComparison
 
 __all__ = [
     "DATASET_COLUMNS",
@@ -67,11 +75,14 @@ __all__ = [
     "LoadListing",
     "LoadedRows",
     "ManagedDestination",
+    "MemberQuery",
     "MemberRecord",
     "ObjectDestination",
     "ObjectRecord",
     "Placement",
+    "RecordComparison",
     "RegistryTables",
+    "RemovedCollection",
     "SnapshotDelegate",
     "SnapshotRecord",
     "StorageClassDelegate",

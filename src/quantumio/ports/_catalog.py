@@ -25,8 +25,10 @@ from quantumio.model import (
 )
 from quantumio.ports._collections import ChainEdit, CollectionKind, CollectionRecord
 from quantumio.ports._garbage import GarbageCatalog
-from quantumio.ports._history import HistoryCatalog
+from quantumio.ports._history import HistoryCatalog, MemberRecord
 from quantumio.ports._ingest import IngestedChunk, IngestRows
+from quantumio.ports._members import MemberQuery
+from quantumio.ports._records import RecordComparison
 
 __all__ = ["DATASET_COLUMNS", "LEASE_OVER", "Catalog", "DatasetQuery"]
 
@@ -143,6 +145,24 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
             A different record is there under the same key.
         InvalidInputError
             A field is unknown, missing or of the wrong type; names record and field.
+        """
+
+    def compare_dimension(self, element: str, records: Sequence[Mapping[str, object]]) -> RecordComparison:
+        """Return what would become of records if they were inserted; nothing is changed.
+
+        Raises
+        ------
+        InvalidInputError
+            A field is unknown, missing or of the wrong type; names record and field.
+        """
+
+    def check_expression(self, where: str, bind: Mapping[str, object]) -> None:
+        """Check of an expression what needs no look at the registry: how it is written, and its times.
+
+        Raises
+        ------
+        InvalidInputError
+            It is wrong (``kind="expression"``); the message points at the character.
         """
 
     def dimension_records(
@@ -296,6 +316,23 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
         self, name: str, dataset_type: str, timespan: Timespan, data_ids: Sequence[DataId] | None = None
     ) -> None:
         """End validity within the timespan, truncating and splitting ranges."""
+
+    def members(self, query: MemberQuery) -> Iterator[MemberRecord]:
+        """Yield members of TAGGED or CALIBRATION collections, lazily; all of them show one moment.
+
+        They come collection by collection, in the order of the query, by dataset type, data ID and begin. A
+        calibration comes once for each timespan in which it is valid.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such collection or dataset type.
+        InvalidInputError
+            A collection that is named is of another kind and no chain, or a data ID is wrong.
+        """
+
+    def count_members(self, query: MemberQuery) -> int:
+        """Return how many `members` yields, without fetching them."""
 
     # -- intents
     def register_owner(self, owner: UUID, host: str, boot_id: str) -> None:

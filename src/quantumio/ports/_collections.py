@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from attrs import frozen
 
-__all__ = ["ChainEdit", "CollectionKind", "CollectionRecord", "CollectionRemoval"]
+__all__ = ["ChainEdit", "CollectionKind", "CollectionRecord", "CollectionRemoval", "RemovedCollection"]
 
 
 class CollectionKind(StrEnum):
@@ -61,3 +61,24 @@ class CollectionRemoval:
     kind: CollectionKind
     members: int
     chains: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class RemovedCollection:
+    """A collection that was removed; one of the same name may be there since.
+
+    Attributes
+    ----------
+    name, kind, children
+        As of a `CollectionRecord`, when it was removed.
+    removed_seq
+        The edit that removed it: looking back to the one before (``as_of=removed_seq - 1``) shows it.
+    removed_ns
+        When that was, ns since 1970-01-01 UTC.
+    """
+
+    name: str
+    kind: CollectionKind
+    removed_seq: int
+    removed_ns: int
+    children: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from uuid import UUID
 from attrs import frozen
 
 from quantumio.model import DatasetRef, Timespan
-from quantumio.ports._collections import CollectionRemoval
+from quantumio.ports._collections import CollectionRemoval, RemovedCollection
 
 __all__ = [
     "ChangedChain",
@@ -188,6 +188,12 @@ class HistoryCatalog(Protocol):
             There is no such collection.
         ConflictError
             ``kind="in_use"``: it is in a chain, or a run that has datasets. Nothing was changed.
+        """
+
+    def removed_collections(self, pattern: str = "*") -> list[RemovedCollection]:
+        """Return collections that were removed and whose name matches the glob, by name and time.
+
+        A name that was removed several times comes as often.
         """
 
     def delete(

@@ -38,10 +38,14 @@ from quantumio.ports import (
     IngestedChunk,
     IngestRows,
     LineageEntry,
+    MemberQuery,
+    MemberRecord,
     ObjectRecord,
+    RecordComparison,
+    RemovedCollection,
     SnapshotRecord,
 )
-from quantumio.registry._arguments import check_seconds, check_time
+from quantumio.registry._arguments import check_bind, check_seconds, check_time
 from quantumio.registry._associations import Associations
 from quantumio.registry._bulk import BulkIngest
 from quantumio.registry._calibrations import Calibrations
@@ -60,11 +64,13 @@ from quantumio.registry._garbage import Garbage
 from quantumio.registry._implied import ImpliedValues
 from quantumio.registry._intents import Intents
 from quantumio.registry._lineage import Lineages
+from quantumio.registry._memberships import Memberships
 from quantumio.registry._migrations import REVISIONS, check_revision, migrate, revision
 from quantumio.registry._moments import Moments
 from quantumio.registry._names import NamesCache
 from quantumio.registry._outbox import Outbox
 from quantumio.registry._owners import Owners
+from quantumio.registry._past_collections import PastCollections
 from quantumio.registry._planning import Planner
 from quantumio.registry._query import Queries
 from quantumio.registry._records import RecordQueries
@@ -75,6 +81,7 @@ from quantumio.registry._snapshots import Snapshots
 from quantumio.registry._uninterrupted import after_abandoned, uninterrupted
 from quantumio.registry._universe import make_universe, universe_from_wire, universe_to_wire
 from quantumio.registry._universe_schema import Tables
+from quantumio.registry._where import check_expression
 from quantumio.registry._workspaces import Workspaces
 from quantumio.system import environment, locks
 
@@ -100,9 +107,12 @@ class SqlCatalog:
         self._records = DimensionRecords(database, self._tables, clock)
         sky = SkySearch(database, self._tables)
         self._record_queries = RecordQueries(database, self._tables, sky)
-        self._data_ids = DataIdQueries(database, self._tables, sky, Planner(database, self._tables, names))
+        planner = Planner(database, self._tables, names)
+        self._data_ids = DataIdQueries(database, self._tables, sky, planner)
+        self._memberships = Memberships(database, self._tables, planner)
         self._collections = Collections(database, names, clock)
         self._removals = Removals(database, names, clock)
+        self._past_collections = PastCollections(database)
         self._associations = Associations(database, names, clock)
         self._outbox = Outbox(database)
         self._owners = Owners(database)
@@ -156,6 +166,14 @@ class SqlCatalog:
     def insert_dimension(self, element: str, records: Sequence[Mapping[str, object]]) -> int:
         """Insert records in bulk, all or none; returns how many were new."""
         return uninterrupted(lambda: self._records.insert(element, records))
+
+    def compare_dimension(self, element: str, records: Sequence[Mapping[str, object]]) -> RecordComparison:
+        """Return what would become of records if they were inserted; nothing is changed."""
+        return self._records.compare(element, records)
+
+    def check_expression(self, where: str, bind: Mapping[str, object]) -> None:
+        """Check of an expression what needs no look at the registry: how it is written, and its times."""
+        check_expression(where, check_bind(bind))
 
     def dimension_records(
         self,
@@ -265,7 +283,19 @@ class SqlCatalog:
         """End validity within the timespan, truncating and splitting ranges; data IDs may be partial."""
         uninterrupted(lambda: self._associations.decertify(name, dataset_type, timespan, data_ids))
 
+    def members(self, query: MemberQuery) -> Iterator[MemberRecord]:
+        """Return members of TAGGED or CALIBRATION collections, lazily; the query is checked at once."""
+        return self._memberships.members(query)
+
+    def count_members(self, query: MemberQuery) -> int:
+        """Return how many there are."""
+        return self._memberships.count(query)
+
     # -- history
+    def removed_collections(self, pattern: str = "*") -> list[RemovedCollection]:
+        """Return collections that were removed and whose name matches the glob, by name and time."""
+        return self._past_collections.removed(pattern)
+
     def delete(
         self,
         ids: Iterable[UUID],
@@ -523,7 +553,7 @@ class SqlCatalog:
 
     def stored(self, ids: Iterable[UUID], *, as_of: int | None = None) -> dict[UUID, StoredDataset]:
         """Return committed datasets by id, in the order of the ids; unknown ones are left out."""
-        return self._finder.stored(ids, as_of)
+        return self._finder.stored(ids, self._past(as_of))
 
     def versions(
         self, dataset_type: DatasetType, data_id: DataId, run: str, *, as_of: int | None = None
@@ -701,7 +731,8 @@ def open_registry(
     NotFoundError
         There is no registry (``kind="no_repository"``).
     StateError
-        Its schema is a newer one (``kind="newer_schema"``), or an older one: see `upgrade`.
+        Its schema is a newer one (``kind="newer_schema"``), or an older one (``kind="older_schema"``): see
+        `upgrade`.
     DestinationError
         The database cannot be reached.
     """

@@ -177,6 +177,12 @@ class ColumnReader:
             return ("dataset_type", *dimensions, *DATASET_COLUMNS)
         known = ("dataset_type", *dimensions, *DATASET_COLUMNS, *OBSERVED)
         names = tuple(dict.fromkeys(check_names(columns, "column", ErrorKind.COMPONENT)))
+        if not names:  # an Arrow table without columns has no rows
+            raise InvalidInputError(
+                f"columns = {columns!r} names no column",
+                hint=f"name some of {', '.join(known)}, or give None for those that are usual",
+                kind=ErrorKind.COMPONENT,
+            )
         for name in names:
             # A dimension that none of these dataset types has is a column without values.
             if name not in known and name not in self._tables.universe.names:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from quantumio.errors import ConflictError, ErrorKind, InvalidInputError
 from quantumio.model import DataId, DataIdValue, Timespan
+from quantumio.ports import RecordComparison
 from quantumio.registry._clock import Clock
 from quantumio.registry._engine import Database
 from quantumio.registry._record_values import check_metadata, from_row, to_rows
@@ -32,21 +33,16 @@ class DimensionRecords:
 
     def insert(self, element: str, records: Sequence[Mapping[str, object]]) -> int:
         """Insert records; return how many were new."""
-        universe = self._tables.universe
-        universe.element(element)
-        table = self._tables.record(element)
-        if isinstance(records, (str, bytes, Mapping)) or not isinstance(records, Iterable):
-            raise InvalidInputError(
-                f"records of {element} are given as {type(records).__name__}", hint="give a list of mappings"
-            )
-        rows = to_rows(universe, table, records)
+        table, rows = self._rows(element, records)
         self._database.check_writable()
         if not rows:
             return 0
         cells = self._cells(table, rows)
         with self._database.edit(f"inserting records of {element}") as connection:
             edit = self._clock.advance(connection)
-            new = self._new(connection, table, rows)
+            new, _, conflicts = self._new(connection, table, rows)
+            if conflicts:
+                raise conflicts[0]
             if new and table.element.spatial:
                 _number(connection, table, new)
             # In parts: a session of PostgreSQL that is silent for seconds is ended.
@@ -60,6 +56,24 @@ class DimensionRecords:
             if table.cover is not None:
                 _list_under(connection, table.cover, [(rows[at], cell) for at, cell in cells])
         return len(new)
+
+    def compare(self, element: str, records: Sequence[Mapping[str, object]]) -> RecordComparison:
+        """Return what would become of records."""
+        table, rows = self._rows(element, records)
+        new, there, conflicts = self._database.read(lambda connection: self._new(connection, table, rows))
+        messages = tuple(conflict.message for conflict in conflicts)
+        return RecordComparison(new=len(new), there=there, conflicts=messages)
+
+    def _rows(self, element: str, records: object) -> tuple[RecordTable, list[dict[str, Any]]]:
+        """Return the table of an element, and its rows of records, checked."""
+        universe = self._tables.universe
+        universe.element(element)
+        table = self._tables.record(element)
+        if isinstance(records, (str, bytes, Mapping)) or not isinstance(records, Iterable):
+            raise InvalidInputError(
+                f"records of {element} are given as {type(records).__name__}", hint="give a list of mappings"
+            )
+        return table, to_rows(universe, table, records)
 
     def _cells(self, table: RecordTable, rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
         """Return positions of rows that have regions, and the cells that these meet.
@@ -83,36 +97,45 @@ class DimensionRecords:
 
     def _new(
         self, connection: sa.Connection, table: RecordTable, rows: Sequence[dict[str, Any]]
-    ) -> list[dict[str, Any]]:
-        """Return the rows that are not there yet; refuse them all where one contradicts."""
+    ) -> tuple[list[dict[str, Any]], int, list[ConflictError]]:
+        """Return the rows that are not there yet, how many are, and what contradicts."""
         keys = [table.fields[key] for key in table.element.record_keys]
         there = self._there(connection, table, table.element.record_keys, rows)
         key_of = _values_of(keys)
         known = {key_of(row): row for row in there}
-        new = []
+        new: list[dict[str, Any]] = []
+        conflicts: list[ConflictError] = []
         for key, row in zip(map(key_of, rows), rows, strict=True):
             if (other := known.setdefault(key, row)) is row:
                 new.append(row)
-            else:
-                _check_same(table, row, other)
+            elif (conflict := _difference(table, row, other)) is not None:
+                conflicts.append(conflict)
+        same = len(rows) - len(new) - len(conflicts)
+        twins: set[int] = set()
         for field in table.element.unique:
-            self._check_unique(connection, table, field, new)
-        return new
+            for number, conflict in self._twins(connection, table, field, new):
+                twins.add(number)
+                conflicts.append(conflict)
+        return [row for number, row in enumerate(new) if number not in twins], same, conflicts
 
-    def _check_unique(
+    def _twins(
         self, connection: sa.Connection, table: RecordTable, field: str, new: Sequence[dict[str, Any]]
-    ) -> None:
+    ) -> Iterator[tuple[int, ConflictError]]:
+        """Yield the places of rows whose value of an identifying field belongs to another record, and why."""
         fields = (*table.element.requires, field)
         columns = [table.fields[key] for key in fields]
-        given = [row for row in new if row[columns[-1]] is not None]
+        given = {number: row for number, row in enumerate(new) if row[columns[-1]] is not None}
         key_of = _values_of(columns)
-        known = {key_of(row): row for row in self._there(connection, table, fields, given)}
-        for key, row in zip(map(key_of, given), given, strict=True):
-            if (other := known.setdefault(key, row)) is not row:
-                raise ConflictError(
-                    f"{field} {row[columns[-1]]!r} of {table.element.name} ({_key_text(table, row)}) "
-                    f"belongs to ({_key_text(table, other)})",
-                    hint=f"{field} identifies a record of {table.element.name}; nothing was inserted",
+        known = {key_of(row): row for row in self._there(connection, table, fields, list(given.values()))}
+        for number, row in given.items():
+            if (other := known.setdefault(key_of(row), row)) is not row:
+                yield (
+                    number,
+                    ConflictError(
+                        f"{field} {row[columns[-1]]!r} of {table.element.name} ({_key_text(table, row)}) "
+                        f"belongs to ({_key_text(table, other)})",
+                        hint=f"{field} identifies a record of {table.element.name}; nothing was inserted",
+                    ),
                 )
 
     def _there(
@@ -213,16 +236,18 @@ def _key_text(table: RecordTable, row: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={row[table.fields[key]]!r}" for key in table.element.record_keys)
 
 
-def _check_same(table: RecordTable, row: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+def _difference(table: RecordTable, row: Mapping[str, Any], other: Mapping[str, Any]) -> ConflictError | None:
+    """Return what contradicts in two records under one key; None where nothing does."""
     given, there = from_row(table, row), from_row(table, other)
     for field, value in given.items():
         if there[field] != value:
-            raise ConflictError(
+            return ConflictError(
                 f"{table.element.name} ({_key_text(table, row)}) is there "
                 f"with {field}={_text(there[field])}, not {_text(value)}",
                 hint="records are never changed; nothing was inserted",
                 kind=ErrorKind.EXISTS,
             )
+    return None
 
 
 def _text(value: object) -> str:

@@ -29,7 +29,7 @@ from typing import Final, NoReturn
 from attrs import frozen
 
 from quantumio.errors import ErrorKind, InvalidInputError
-from quantumio.registry._time import moment_ns
+from quantumio.registry._time import TIMES, fits, moment_ns
 from quantumio.registry._tree import (
     And,
     Area,
@@ -385,10 +385,13 @@ class _Parser:
 
     def _time(self, token: _Token) -> Time:
         try:
-            return Time(moment_ns(token.text[2:-1]))
+            ns = moment_ns(token.text[2:-1])
         except (ValueError, OverflowError):
             self._fail(
                 f"{token.text} is no time",
                 token,
                 "write T'2025-06-24', T'2025-06-24T03:00:00/tai' or T'60850.5'",
             )
+        if not fits(ns):
+            self._fail(f"{token.text} does not fit 64 bits of nanoseconds", token, TIMES)
+        return Time(ns)

@@ -51,6 +51,8 @@ def registry_error(error: BaseException, doing: str, place: str) -> QuantumioErr
 
 def _lasting(cause: BaseException) -> ErrorKind | None:
     """Tell which refusal it is that repeating cannot overcome; None if it may pass, or nobody knows."""
+    if isinstance(cause, PermissionError):  # of the lock that writers take
+        return ErrorKind.PERMISSION
     state = getattr(cause, "sqlstate", None)
     if isinstance(state, str):  # https://www.postgresql.org/docs/current/errcodes-appendix.html
         if state == "42501":

@@ -50,7 +50,7 @@ def check_revision(connection: sa.Connection, place: str, *, older_is_fine: bool
     NotFoundError
         There is no registry (``kind="no_repository"``).
     StateError
-        It was written by a newer quantumio (``kind="newer_schema"``), or by an older one.
+        It was written by a newer quantumio (``kind="newer_schema"``) or by an older one (``older_schema``).
     """
     found = revision(connection)
     if found is None:
@@ -69,7 +69,7 @@ def check_schema(found: str, needed: str, place: str) -> None:
     Raises
     ------
     StateError
-        It is of a newer quantumio (``kind="newer_schema"``), or an older one.
+        It is of a newer quantumio (``kind="newer_schema"``) or of an older one (``kind="older_schema"``).
     """
     if found == needed:
         return
@@ -82,4 +82,5 @@ def check_schema(found: str, needed: str, place: str) -> None:
     raise StateError(
         f"the registry at {place} has the older schema {found!r}; this quantumio needs {needed!r}",
         hint="make a backup, then run `quantumio upgrade`, or Butler.upgrade(root)",
+        kind=ErrorKind.OLDER_SCHEMA,
     )

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,10 +19,12 @@ import sqlalchemy as sa
 from attrs import frozen
 
 from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.model import Region, Timespan, tai_ns
 from quantumio.ports import DatasetQuery
 from quantumio.registry._arguments import is_text
 from quantumio.registry._dialect import Rules
 from quantumio.registry._pages import OrderKey
+from quantumio.registry._time import datetime_ns
 
 __all__ = ["PageToken", "bad_token", "key_values", "read_token", "write_token"]
 
@@ -50,13 +53,27 @@ class PageToken:
 
 
 def write_token(token: PageToken, query: DatasetQuery, rules: Rules) -> str:
-    """Return the text of a token."""
+    """Return the text of a token.
+
+    Raises
+    ------
+    InvalidInputError
+        The values that the matches are ordered by are too long for one.
+    """
     values = [
         value if isinstance(value, (int, float, str)) else [rules.uuid_out(value).hex]
         for value in token.values
     ]
     content = [_of(query), token.seq, token.left, token.source, values]
-    return base64.urlsafe_b64encode(json.dumps(content, separators=(",", ":")).encode()).decode()
+    text = base64.urlsafe_b64encode(json.dumps(content, separators=(",", ":")).encode()).decode()
+    if len(text) > _LONGEST:
+        raise InvalidInputError(
+            f"a page ends at a match whose values of {', '.join(query.order_by)} are too long for the token "
+            f"of the next page: it would have {len(text)} characters, and may have {_LONGEST}",
+            hint="order by shorter fields, or iterate over the matches instead of paging",
+            kind=ErrorKind.PAGE_TOKEN,
+        )
+    return text
 
 
 def read_token(text: str, query: DatasetQuery) -> PageToken:
@@ -122,15 +139,37 @@ def _of(query: DatasetQuery) -> str:
     parts = (
         query.dataset_types,
         query.collections,
-        sorted(query.data_id.items()),
+        sorted((name, _canonical(value)) for name, value in query.data_id.items()),
         query.where,
-        sorted((name, repr(value)) for name, value in query.bind.items()),
+        sorted((name, _canonical(value)) for name, value in query.bind.items()),
         query.find_first,
         query.versions,
         query.order_by,
         query.limit,
     )
     return hashlib.sha256(repr(parts).encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def _canonical(value: Any) -> str:
+    """Return a text that is the same for values that mean the same, in every process."""
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Timespan):
+        return f"timespan {value.to_wire()}"
+    if isinstance(value, Region):
+        return f"region {value}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_canonical, value))}]"
+    if isinstance(value, (set, frozenset)):  # whose order is another one in each process
+        return f"[{', '.join(sorted(map(_canonical, value)))}]"
+    try:
+        if isinstance(value, datetime):
+            return f"time {datetime_ns(value)}"
+        if hasattr(value, "tai"):
+            return f"time {tai_ns(value)}"
+    except (OverflowError, InvalidInputError):
+        pass  # no query takes it
+    return repr(value)
 
 
 def bad_token(why: str) -> InvalidInputError:

@@ -92,7 +92,7 @@ class Planner:
         query = evolve(query, data_id=data_id)
         where = query.where
         terms = () if where is None else self._sky.resolve(parse(where), where, query.bind)
-        seq, names = self._at(query.as_of)
+        seq, names = self.at(query.as_of)
         collections, searched_in_order = names.search_like(query.collections)
         find_first = searched_in_order and query.find_first
         types = names.types_like(query.dataset_types)
@@ -192,7 +192,7 @@ class Planner:
             )
         if collections is not None:
             collections = check_names(collections, "collection", ErrorKind.COLLECTION)
-        seq, names = self._at(as_of)
+        seq, names = self.at(as_of)
         searched, in_order = names.search_like(collections)
         if not calibrations:
             searched = tuple(one for one in searched if one.kind is not CollectionKind.CALIBRATION)
@@ -218,20 +218,22 @@ class Planner:
                 )
         return order_by
 
-    def _at(self, as_of: int | None) -> tuple[int, Names]:
+    def at(self, as_of: int | None) -> tuple[int, Names]:
         """Return the last commit or edit that is seen, and the names of then."""
         ((seq, edits),) = self._database.fetch(self._now, {})
-        if as_of in (None, seq) and edits == (names := self._names.last).edits:
+        if (as_of is None or (type(as_of) is int and as_of == seq)) and edits == (
+            names := self._names.last
+        ).edits:
             return seq, names
         return self._database.read(lambda connection: self._moment(connection, as_of))
 
     def _moment(self, connection: sa.Connection, as_of: int | None) -> tuple[int, Names]:
         seq, _ = connection.execute(_now()).one()
-        if as_of is None or as_of == seq:
+        if as_of is None or check_past(as_of, seq) == seq:
             names = self._names.load(connection)
             self._names.learn(names)
             return seq, names
-        return as_of, self._past.load(connection, check_past(as_of, seq))
+        return as_of, self._past.load(connection, as_of)
 
 
 def _parameter(name: str, value: int | str) -> Any:

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from fractions import Fraction
 
-__all__ = ["moment_ns"]
+__all__ = ["TIMES", "datetime_ns", "fits", "moment_ns"]
+
+TIMES = "times are those of the years 1678 to 2261"
+"""For people: which moments 64 bits of nanoseconds hold."""
 
 _EPOCH_JD = Fraction(4881175, 2)  # 1970-01-01 is JD 2440587.5
 _MJD_ZERO = Fraction(4800001, 2)  # MJD 0 is JD 2400000.5
 _DAY_NS = 86_400 * 10**9
 _ISO = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2}(\.\d+)?)?))?")
 _NUMBER = re.compile(r"(?:(mjd|jd)/)?(-?\d+(?:\.\d*)?)", re.IGNORECASE)
+
+
+def fits(ns: int) -> bool:
+    """Tell whether a moment is one of 64 bits; the least and the greatest number stand for unbounded."""
+    return -(1 << 63) < ns < (1 << 63) - 1
+
+
+def datetime_ns(moment: datetime) -> int:
+    """Return TAI nanoseconds since 1970-01-01 TAI of a datetime that has a time zone.
+
+    Raises
+    ------
+    OverflowError
+        It is the first or the last day of Python, in another time zone than UTC.
+    """
+    return moment_ns(moment.astimezone(UTC).replace(tzinfo=None).isoformat())
 
 
 def moment_ns(text: str) -> int:

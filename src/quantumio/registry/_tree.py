@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from attrs import frozen
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "Span",
     "Time",
     "Value",
+    "binds_of",
     "names_of",
     "terms_of",
 ]
@@ -191,21 +194,43 @@ def terms_of(expression: Expression) -> tuple[Expression, ...]:
 
 def names_of(expression: Expression) -> set[str]:
     """Return the names that an expression asks for."""
+    return {value.text for value in _values_of(expression) if isinstance(value, Name)}
+
+
+def binds_of(expression: Expression) -> list[Bind]:
+    """Return the ``:name`` parameters of an expression."""
+    return [value for value in _values_of(expression) if isinstance(value, Bind)]
+
+
+def _values_of(expression: Expression) -> Iterator[object]:
     match expression:
         case And(parts) | Or(parts):
-            return {name for part in parts for name in names_of(part)}
+            for part in parts:
+                yield from _values_of(part)
         case Not(of):
-            return names_of(of)
-        case Comparison(left=left, right=right) | Overlap(left, right):
-            values: tuple[object, ...] = (left, right)
+            yield from _values_of(of)
+        case Comparison(left=left, right=right):
+            yield from (left, right)
+        case Overlap(left, right):
+            for area in (left, right):
+                yield from _values_of_area(area)
         case Membership(value, items):
-            values = (value, *items)
+            yield from (value, *items)
         case Pattern(value=value, pattern=pattern):
-            values = (value, pattern)
+            yield from (value, pattern)
         case Near(region):
-            values = (region,)
+            yield region
         case NearPairs(region, other):
-            values = (region, other)
+            yield from (region, other)
         case _:
-            values = (expression.value,)
-    return {value.text for value in values if isinstance(value, Name)}
+            yield expression.value
+
+
+def _values_of_area(area: Area) -> Iterator[object]:
+    match area:
+        case Shape(values=values):
+            yield from values
+        case Span(begin, end):
+            yield from (begin, end)
+        case _:
+            yield area

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from quantumio.errors import ErrorKind, InvalidInputError, QuantumioError
 from quantumio.model import Region, Timespan, check_data_id_value, tai_ns
 from quantumio.registry._dialect import BIG_INTEGER, FLAG, REAL, TEXT, Rules
-from quantumio.registry._expression import bound, expression_error
+from quantumio.registry._expression import bound, expression_error, parse
 from quantumio.registry._scope import Scope, Unknown
-from quantumio.registry._time import moment_ns
+from quantumio.registry._time import TIMES, datetime_ns, fits
 from quantumio.registry._tree import (
     And,
     Area,
@@ -36,10 +36,11 @@ from quantumio.registry._tree import (
     Span,
     Time,
     Value,
+    binds_of,
 )
 from quantumio.registry._universe_schema import Tables
 
-__all__ = ["Where", "data_id_condition"]
+__all__ = ["Where", "check_expression", "data_id_condition"]
 
 _TYPES: Final[Mapping[str, sa.types.TypeEngine[Any]]] = {
     "int": BIG_INTEGER,
@@ -146,17 +147,8 @@ class Where:
         """Return a bound value in the type that it has in the language."""
         is_numpy = type(given).__module__ == "numpy" and getattr(given, "size", 0) == 1
         value: Any = given.item() if is_numpy and hasattr(given, "item") else given
-        if hasattr(value, "tai"):
-            try:
-                return Time(tai_ns(value))
-            except QuantumioError as error:
-                raise self._error(bind.at, f":{bind.name}: {error.message}", error.hint) from error
-        if isinstance(value, datetime):
-            if value.tzinfo is None:
-                raise self._error(
-                    bind.at, f":{bind.name} = {value!r} has no time zone", "give one: tzinfo=UTC"
-                )
-            return Time(moment_ns(value.astimezone(UTC).replace(tzinfo=None).isoformat()))
+        if (moment := _moment(self._text, bind, value)) is not None:
+            return moment
         if isinstance(value, (Region, Timespan)):
             raise self._error(
                 bind.at,
@@ -321,6 +313,50 @@ class Where:
         if test.operator == "LIKE":
             return self._rules.like(column, pattern)
         return self._rules.glob(column, pattern if test.operator == "GLOB" else _without_sets(pattern))
+
+
+def check_expression(text: object, bind: Mapping[str, object]) -> None:
+    """Check of an expression what needs no registry: how it is written, and the times in it.
+
+    Raises
+    ------
+    InvalidInputError
+        It is none, or a value is missing or is no time of 64 bits (``kind="expression"``); points at it.
+    """
+    for one in binds_of(parse(text)):
+        given = bound(one, bind, str(text))
+        for value in given if isinstance(given, (list, tuple)) else (given,):
+            _moment(str(text), one, value)
+
+
+def _moment(text: str, bind: Bind, value: Any) -> Time | None:
+    """Return the moment that a bound value is; None where it is none.
+
+    Raises
+    ------
+    InvalidInputError
+        It is a moment that the registry does not take.
+    """
+    if hasattr(value, "tai"):
+        try:
+            return Time(tai_ns(value))
+        except QuantumioError as error:
+            raise expression_error(text, bind.at, f":{bind.name}: {error.message}", error.hint) from error
+    if not isinstance(value, datetime):
+        return None
+    if value.tzinfo is None:
+        raise expression_error(
+            text, bind.at, f":{bind.name} = {value!r} has no time zone", "give one: tzinfo=UTC"
+        )
+    try:
+        ns = datetime_ns(value)
+    except OverflowError:
+        ns = None
+    if ns is None or not fits(ns):
+        raise expression_error(
+            text, bind.at, f":{bind.name} = {value.isoformat()} does not fit 64 bits of nanoseconds", TIMES
+        )
+    return Time(ns)
 
 
 def _where_known(

@@ -70,6 +70,7 @@ _GET_GENERATION = 0x80087601
 _ATTEMPTS = 8
 """So often are directories made that somebody else removes."""
 _COPY_BYTES = 1 << 20
+_PERMISSIONS = 0o777
 _LOST_AND_FOUND = "lost+found"
 """What mending a file system has found, at its top: the administrator's, who alone may look."""
 
@@ -283,13 +284,16 @@ def write_new(path: Path, chunks: Iterable[Buffer], *, mode: int = 0o644) -> Non
 def write_over(path: Path, chunks: Iterable[Buffer], *, mode: int = 0o644) -> None:
     """Write a file, also in the place of one that exists: whole and fsynced, or as it was.
 
+    One that exists keeps its permissions, and a symbolic link stays: what it leads to is written.
+
     Raises
     ------
     OSError
         E.g. a full disk; nothing is left behind.
     """
+    path = real_path(path)
     temporary = path.with_name(temporary_name())
-    _write_temporary(temporary, chunks, mode)
+    _write_temporary(temporary, chunks, mode, like=path)
     try:
         _rename(temporary, path)
     except BaseException:
@@ -297,12 +301,15 @@ def write_over(path: Path, chunks: Iterable[Buffer], *, mode: int = 0o644) -> No
         raise
 
 
-def _write_temporary(path: Path, chunks: Iterable[Buffer], mode: int) -> None:
-    """Write a file under a name of its own, fsynced, or leave none."""
+def _write_temporary(path: Path, chunks: Iterable[Buffer], mode: int, like: Path | None = None) -> None:
+    """Write a file under a name of its own, fsynced, or leave none; with the permissions of another one."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = _create(path, flags, mode)
     try:
         try:
+            if like is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    os.fchmod(descriptor, like.stat().st_mode & _PERMISSIONS)
             _write_all(descriptor, chunks)
             _fsync(descriptor)
         finally:

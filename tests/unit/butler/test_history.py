@@ -257,3 +257,16 @@ def test_journal_of_what_was_deleted_since_is_done(night, monkeypatch):
         assert again.set_aside() == []
         assert not again.exists(ref)
         assert not again.errors()
+
+
+@pytest.mark.anyio
+async def test_removed_collections_are_told_by_all_repositories(make_root, open_butler):
+    roots = [make_root("one"), make_root("other")]
+    for number, root in enumerate(roots):
+        butler = open_butler(root)
+        butler.chain(f"best{number}", [])
+        butler.remove_collection(f"best{number}", dry_run=False)
+    both = open_butler(roots)
+    assert [one.name for one in both.removed_collections()] == ["best0", "best1"]
+    async with AsyncButler(roots) as asynchronous:
+        assert await asynchronous.removed_collections("*1") == both.removed_collections("*1")

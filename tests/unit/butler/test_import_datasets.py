@@ -2,10 +2,11 @@
 
 from uuid import UUID
 
+import attrs
 import pytest
 from astropy.time import Time
 
-from quantumio import DatasetType
+from quantumio import Butler, DatasetType
 from quantumio.errors import (
     ConflictError,
     ErrorKind,
@@ -390,3 +391,111 @@ def test_validity_that_conflicts_is_told(butler, export):
     with pytest.raises(ConflictError, match="dark"):
         butler.import_datasets(export())
     assert butler.exists(IDS[1])
+
+
+def everything(root):
+    """Return all files beneath a directory with their bytes, except for locks and logs that readers keep."""
+    return {
+        path.relative_to(root): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and not path.name.endswith(("-shm", "-wal"))
+    }
+
+
+@pytest.mark.parametrize("transfer", ["direct", "copy", "move"])
+def test_dry_run_tells_what_the_import_does_and_changes_nothing(butler, export, make_root, transfer):
+    path, root = export(), make_root("untouched")
+    before = everything(root), everything(path.parent)
+    with Butler(root, readonly=True) as reader:
+        told = reader.import_datasets(path, dry_run=True, transfer=transfer)
+        assert reader.collections() == []
+        assert reader.query_dimension_records("visit") == []
+    assert (everything(root), everything(path.parent)) == before
+    assert (told.dry_run, told.dimensions.dry_run, told.refused, told.dimensions.refused) == (
+        True,
+        True,
+        (),
+        (),
+    )
+    assert (told.inserted, told.there) == ({"summary": 1, "dark": 2}, {"summary": 0, "dark": 0})
+    assert told.dataset_types == ("dark", "summary")
+    assert told.collections == ("bare", "best", "calib", "empty", "inner", "made", "outer")
+    assert told.members == {"best": 2, "calib": 1}
+    done = butler.import_datasets(path)
+    off = {"dry_run": False}
+    assert attrs.evolve(told, dimensions=attrs.evolve(told.dimensions, **off), **off) == done
+    again = butler.import_datasets(path, dry_run=True)
+    assert (again.inserted, again.there) == ({"summary": 0, "dark": 0}, {"summary": 1, "dark": 2})
+    assert (again.dimensions.inserted, again.dimensions.there) == ({"visit": 0}, {"visit": 1})
+    assert (again.members, again.collections, again.refused) == ({"best": 0, "calib": 0}, (), ())
+
+
+def test_dry_run_tells_all_that_is_refused(butler, export, tmp_path):
+    butler.register_dataset_type(DatasetType("dark", dimensions=["detector"], storage_class="Mapping"))
+    butler.insert_dimension("visit", [{"instrument": "Cam", "visit": 1, "name": "other"}])
+    with butler.context(run="mine") as ctx:
+        ctx.put({}, "dark", instrument="Cam", detector=1)
+    butler.certify("calib", ctx.refs, None, Time("2025-01-01"))
+    with butler.context(run="made") as ctx:
+        ctx.put({}, "dark", instrument="Cam", detector=2)
+    butler.associate("best", ctx.refs)
+    butler.register_run("bare")
+    butler.chain("outer", ["mine"])
+    text = (HEAD + RUNS + COLLECTIONS).replace(f"  - !uuid {IDS[2]}\n-", f"  - !uuid {IDS[3]}\n-")
+    chains = "- {type: collection, collection_type: CHAINED, name: a, children: [b]}\n"
+    chains += chains.replace("[b]", "[a]").replace("name: a", "name: b") + CHAIN
+    path = export(text + chains)
+    (path.parent / "made" / "two.json").write_text("{")
+    (path.parent / "made" / "one.json").unlink()
+    before = everything(butler._session.repositories[0].root)
+    told = butler.import_datasets(path, dry_run=True)
+    assert everything(butler._session.repositories[0].root) == before
+    for words in (
+        "'bare' is RUN here, and TAGGED in the export",
+        "'outer' is of mine here, and of inner, made",
+        "chain 'c' of the export searches 'x', which it does not hold",
+        "chain 'a' of the export searches b, which cannot be made",
+        "chain 'b' of the export searches a, which cannot be made",
+        f"{IDS[2]} in the export, and {ctx.refs[0].id} is there already",
+        f"the export puts {IDS[3]} into a collection",
+        "cannot go into 'calib'",
+        "one.json",
+        "two.json",
+    ):
+        assert sum(words in refused for refused in told.refused) == 1, words
+    assert len(told.refused) == 10
+    (conflict,) = told.dimensions.refused
+    assert "with name='other', not 'first'" in conflict
+    assert (told.inserted, told.members["calib"]) == ({"summary": 1, "dark": 1}, 0)
+    with pytest.raises(QuantumioError):
+        butler.import_datasets(path)
+    assert everything(butler._session.repositories[0].root) == before
+
+
+def test_members_that_contradict_one_another_in_the_export_are_refused(butler, export):
+    tags = (
+        f"- {{type: associations, collection: t, collection_type: TAGGED, dataset_ids: [!uuid {IDS[1]}]}}\n"
+    )
+    more = RUNS.replace("name: made", "name: made2").replace("run: made", "run: made2")
+    for number in (0, 1, 2):
+        more = more.replace(str(IDS[number]), f"e15ab039-bc8b-4135-87c5-90902a7c0b1{number}")
+    text = (
+        HEAD + RUNS + more + tags + tags + tags.replace(str(IDS[1]), "e15ab039-bc8b-4135-87c5-90902a7c0b11")
+    )
+    told = butler.import_datasets(export(text), dry_run=True)
+    assert told.members == {"t": 1}
+    (refused,) = told.refused
+    assert f"cannot go into 't': {IDS[1]} of the same data ID is in it" in refused
+    with pytest.raises(ConflictError, match="cannot go into 't'") as error:
+        butler.import_datasets(export(text))
+    assert error.value.kind is ErrorKind.EXISTS
+    assert butler.collections() == []
+
+
+def test_policy_that_takes_no_files_is_told_by_a_dry_run(make_root, open_butler, export):
+    root = make_root("temporary", {"rules": [{"datasets": "dark", "to": ["temporary"]}]})
+    butler = open_butler(root)
+    told = butler.import_datasets(export(HEAD + RUNS), dry_run=True, transfer="move")
+    assert [words for words in told.refused if "takes no files" in words]
+    with pytest.raises(InvalidInputError, match="'dark'"):
+        butler.import_datasets(export(HEAD + RUNS), transfer="move")

@@ -254,3 +254,24 @@ def test_missing_file_and_directory_are_told(butler, tmp_path):
         butler.import_dimensions(tmp_path)
     with pytest.raises(InvalidInputError, match="path"):
         butler.import_dimensions(3)
+
+
+def test_dry_run_inserts_nothing_and_tells_what_is_new_there_and_refused(butler, write):
+    told = butler.import_dimensions(write(VISIT), dry_run=True)
+    assert (told.dry_run, told.inserted, told.there, told.refused) == (True, {"visit": 1}, {"visit": 0}, ())
+    assert told.left_out == ("visit.azimuth",)
+    assert butler.query_dimension_records("visit") == []
+    butler.import_dimensions(write(VISIT))
+    other = VISIT + VISIT.replace("id: 7", "id: 8").replace("seventh", "eighth")
+    other += VISIT.replace("30.0", "31.0") + VISIT.replace("id: 7", "id: 9")
+    told = butler.import_dimensions(write(other), dry_run=True)
+    assert (told.inserted, told.there) == ({"visit": 1}, {"visit": 1})
+    changed, twin = told.refused
+    assert "exposure_time_s=30.0, not 31.0" in changed
+    assert (
+        "name 'seventh' of visit (instrument='Cam', visit=9) belongs to (instrument='Cam', visit=7)" in twin
+    )
+    wrong = butler.import_dimensions(write(VISIT.replace("30.0", "long")), dry_run=True)
+    assert (wrong.inserted, wrong.there) == ({"visit": 0}, {"visit": 0})
+    assert "exposure_time_s" in wrong.refused[0]
+    assert len(butler.query_dimension_records("visit")) == 1

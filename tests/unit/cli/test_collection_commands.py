@@ -116,3 +116,52 @@ def test_collection_is_removed_when_it_is_said_twice(quantumio):
 def test_what_cannot_be_is_refused(quantumio, arguments, code, kind):
     done = quantumio(*arguments, "--json", fails=True)
     assert (done.exit_code, done.error["kind"]) == (code, kind)
+
+
+@pytest.mark.usefixtures("biases")
+def test_certifications_are_listed(quantumio, tmp_path):
+    quantumio("certify", "calib", "bias", "-c", "u/ada/bias", "--begin", "2025-06-24T03:00:00/tai")
+    lines = quantumio("certifications", "calib", "bias", "detector=1").lines
+    assert lines[0].split("  ")[0] == "collection"
+    assert lines[1].split()[-2:] == ["1", "2025-06-24T03:00:00.000"]
+    assert lines[-1] == "1 certification"
+    document = quantumio("ls", "certifications", "calib", "--json").document
+    assert document["count"] == 2
+    (first, _) = document["certifications"]
+    assert first["timespan"] == ["2025-06-24T03:00:00.000/tai", None]
+    assert (first["collection"], first["dataset"]["data_id"]) == (
+        "calib",
+        {"instrument": "ST8", "detector": 0},
+    )
+    early = ("certifications", "calib", "--end", "2025-06-24T02:00", "--json")
+    assert quantumio(*early).document["count"] == 0
+    csv = quantumio("certifications", "calib", "--format", "csv").lines
+    assert csv[0] == "collection,dataset_type,instrument,detector,run,version,id,timespan_begin,timespan_end"
+    assert csv[1].endswith(",2025-06-24T03:00:00.000/tai,")
+    quantumio("snapshot", "DR1")
+    quantumio("remove-collection", "calib", "--delete")
+    assert quantumio("certifications", "calib", fails=True).exit_code == 3
+    quantumio("certifications", "calib", "--as-of", "DR1", "-o", tmp_path / "calib.vot")
+    assert (tmp_path / "calib.vot").read_text().count("<TR>") == 2
+    assert quantumio("certifications", "u/ada/bias", fails=True).exit_code == 2
+
+
+@pytest.mark.usefixtures("biases")
+def test_removed_collections_are_listed(quantumio):
+    assert quantumio("collections", "--removed", "--json").document == {"collections": []}
+    quantumio("associate", "paper/fig3", "bias", "detector=1", "instrument=ST8")
+    quantumio("chain", "best", "paper/fig3", "u/ada/bias")
+    quantumio("remove-collection", "best", "--delete")
+    quantumio("remove-collection", "paper/fig3", "--delete")
+    best, tag = quantumio("ls", "collections", "--removed", "--json").document["collections"]
+    assert (best["name"], best["kind"], best["children"]) == ("best", "CHAINED", ["paper/fig3", "u/ada/bias"])
+    assert (tag["name"], tag["kind"], tag["moment"]) == ("paper/fig3", "TAGGED", best["moment"] + 1)
+    assert best["removed"] <= tag["removed"]
+    lines = quantumio("collections", "paper/*", "--removed").lines
+    assert lines[0].split("  ")[0] == "collection"
+    assert lines[1].split()[:3] == ["paper/fig3", "TAGGED", str(tag["moment"])]
+    csv = quantumio("collections", "--removed", "--format", "csv").lines
+    assert csv[0] == "collection,kind,searched,moment,removed"
+    then = str(tag["moment"] - 1)
+    assert quantumio("query", "-c", "paper/fig3", "--as-of", then, "--json").document["count"] == 1
+    assert quantumio("collections", "--removed", "--counts", fails=True).exit_code == 2

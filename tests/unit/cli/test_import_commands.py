@@ -36,10 +36,16 @@ def export(tmp_path):
 
 def test_dimension_records_are_imported_once(quantumio, export):
     document = quantumio("import", "dimensions", export, "--json").document
-    assert document == {"inserted": {"visit": 1}, "left_out": ["visit.azimuth"]}
+    assert document == {
+        "dry_run": False,
+        "inserted": {"visit": 1},
+        "there": {"visit": 0},
+        "left_out": ["visit.azimuth"],
+        "refused": [],
+    }
     assert quantumio("import", "dimensions", export).lines == [
-        "dimension  new",
-        "visit        0",
+        "dimension  new  there",
+        "visit        0      1",
         "No place here for visit.azimuth.",
     ]
 
@@ -57,7 +63,7 @@ def test_datasets_are_imported_with_their_files(quantumio, export):
     document = quantumio(*arguments, "--transfer", "copy", "--json").document
     assert document["inserted"] == {"constants": 1}
     assert document["dimensions"]["inserted"] == {"visit": 1}
-    assert "constants       0" in quantumio(*arguments).lines
+    assert "constants       0      1" in quantumio(*arguments).lines
     found = quantumio("get", "e15ab039-bc8b-4135-87c5-90902a7c0b22", "--json").document
     assert (found["run"], found["summary"]["value"]) == ("HSC/made", {"gain": 1.7})
 
@@ -83,3 +89,23 @@ def test_a_file_that_is_no_export_is_told(quantumio, stats):
     done = quantumio("import", "dimensions", stats, "--json", fails=True)
     assert done.exit_code == 7
     assert str(stats) in " ".join(done.error["notes"])
+
+
+def test_dry_run_tells_and_changes_nothing(quantumio, export):
+    files = ("import", "datasets", export, "--storage-class", "Constants=Mapping", "--dry-run")
+    assert quantumio("import", "dimensions", export, "--dry-run").lines == [
+        "dimension  would be new  there",
+        "visit                 1      0",
+        "No place here for visit.azimuth.",
+    ]
+    done = quantumio(*files, "--root", export.parent / "files", "--json").document
+    assert (done["dry_run"], done["inserted"], done["there"]) == (True, {"constants": 1}, {"constants": 0})
+    assert (done["dataset_types"], done["collections"]) == (["constants"], ["HSC/made"])
+    assert quantumio("collections", "--json").document == {"collections": []}
+    missing = quantumio(*files, fails=True)
+    assert missing.exit_code == 4
+    assert "Collections that would be new: HSC/made." in missing.lines
+    assert "constants.yaml" in missing.stderr
+    refused = quantumio(*files, "--json", fails=True)
+    assert "constants.yaml" in refused.document["refused"][0]
+    assert refused.error["exit_code"] == 4

@@ -19,6 +19,7 @@ TABLES = {
     "retention": (["retention", "-c", "u/*", "--keep-last", "0"], "spared"),
     "collections": (["collections"], "collections"),
     "counts": (["collections", "--counts"], "collections"),
+    "removed": (["collections", "--removed"], "collections"),
     "dataset-types": (["ls", "dataset-types"], "dataset_types"),
     "dimensions": (["ls", "dimensions"], "dimensions"),
     "records": (["ls", "records", "visit"], "records"),
@@ -34,6 +35,8 @@ def night(quantumio, put_stats):
         put_stats(visit, run)
     quantumio("insert-dimension", "visit", *VISIT, "timespan_begin=2025-06-24", "region=CIRCLE 10 2 0.5")
     quantumio("chain", "best", "u/bob", "u/ada")
+    quantumio("chain", "worst", "u/ada")
+    quantumio("remove-collection", "worst", "--delete")
     quantumio("snapshot", "paper/DR1")
 
 
@@ -76,7 +79,8 @@ def test_every_table_is_the_same_in_every_format(quantumio, tmp_path, name):
     keys = list(found["csv"][0])
     for ending in ("jsonl", "arrows", "vot"):
         assert list(found[ending][0]) == keys
-    texts = [name for name in keys if name not in ("committed", "created", "t_min", "size", "datasets")]
+    others = ("committed", "created", "removed", "t_min", "size", "datasets")
+    texts = [name for name in keys if name not in others]
     for ending in ("jsonl", "arrows"):
         assert [[row[key] for key in texts] for row in found[ending]] == [
             [row[key] for key in texts] for row in found["csv"]
@@ -111,6 +115,14 @@ def test_a_file_that_is_there_is_written_over_only_if_wanted(quantumio, tmp_path
     assert path.read_text() == "mine"
     quantumio("query", "-o", path, "--overwrite")
     assert path.read_text() == quantumio("query", "-o", "-", "--format", "csv").stdout
+    link = tmp_path / "link.csv"
+    link.symlink_to(path.name)
+    path.write_text("mine")
+    path.chmod(0o600)
+    quantumio("query", "-o", link, "--overwrite")
+    assert link.is_symlink()
+    assert path.read_text() == quantumio("query", "-o", "-", "--format", "csv").stdout
+    assert path.stat().st_mode & 0o777 == 0o600
     assert [one.name for one in tmp_path.glob(".*")] == []
 
 

@@ -58,6 +58,7 @@ KINDS = [
     "forked",
     "runtime_thread",
     "newer_schema",
+    "older_schema",
     "unknown_session",
     "too_many_removals",
     "buffer_full",

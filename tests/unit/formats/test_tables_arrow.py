@@ -289,6 +289,15 @@ def test_astropy_form_of_a_table_that_knows_nothing_of_astropy():
     assert result["d"][0].isot == "2020-01-01T00:00:00.000"
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_timestamps_of_days_with_leap_seconds_are_exact(unit):
+    moments = [f"{day}T{clock}" for day in ("2016-12-30", "2016-12-31", "2017-01-01", "1972-06-30")
+               for clock in ("00:00:00", "12:00:00", "23:59:59")]  # fmt: skip
+    stamps = np.array(moments, f"M8[{unit}]")
+    times = DELEGATE.convert(pa.table({"t": pa.array(stamps)}), "astropy")["t"]
+    assert times.isot.tolist() == [f"{moment}.000" for moment in moments]
+
+
 @pytest.mark.parametrize("form", ["astropy", "numpy"])
 @pytest.mark.parametrize("cells", [[{"a": 1}], [[1], [1, 2]], [decimal.Decimal("1.5")]])
 def test_columns_without_a_form_are_refused_by_name(form, cells):

@@ -9,6 +9,7 @@ from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFou
 from quantumio.model import DataId, Timespan
 from quantumio.ports import ChainEdit, CollectionKind, DatasetQuery
 from quantumio.registry import SqlCatalog
+from quantumio.system import environment
 from tests.unit.registry.conftest import CALEXP, FLAT, Commit, Place, visit
 
 FLAT_0 = {"instrument": "ST8", "physical_filter": "R", "detector": 0}
@@ -192,3 +193,32 @@ def test_commit_into_a_removed_run_makes_it_again(catalog: SqlCatalog, place: Pl
     assert [life[0] for life in lives(place, "u/ada")] == ["RUN"]
     assert lives(place, "u/bob") == []
     assert ref.version == 1
+
+
+def test_what_was_removed_is_told_with_its_moment(catalog: SqlCatalog) -> None:
+    assert catalog.removed_collections() == []
+    for name in ("u/b", "u/a", "u/c"):
+        catalog.register_collection(name, CollectionKind.RUN)
+    catalog.set_chain("best", ["u/b", "u/a"])
+    catalog.set_chain("best", ["u/c"], "append")
+    before = environment.now_ns()
+    catalog.remove_collection("best", dry_run=False)
+    first = catalog.moment(1 << 62)
+    catalog.remove_collection("u/a", dry_run=False)
+    catalog.register_collection("best", CollectionKind.TAGGED)
+    assert [one.kind for one in catalog.removed_collections("b*")] == [CollectionKind.CHAINED]
+    catalog.remove_collection("best", dry_run=False)
+    after = environment.now_ns()
+    found = catalog.removed_collections()
+    assert [(one.name, one.kind, one.children) for one in found] == [
+        ("best", CollectionKind.CHAINED, ("u/b", "u/a", "u/c")),
+        ("best", CollectionKind.TAGGED, ()),
+        ("u/a", CollectionKind.RUN, ()),
+    ]
+    assert [one.removed_seq for one in found] == [first, first + 3, first + 1]
+    assert before <= found[0].removed_ns <= found[2].removed_ns <= found[1].removed_ns <= after
+    for one in found:
+        assert one.name in catalog.collection_names(one.removed_seq - 1)
+        assert one.name not in catalog.collection_names(one.removed_seq)
+    with pytest.raises(InvalidInputError):
+        catalog.removed_collections(7)  # type: ignore[arg-type]

@@ -120,6 +120,10 @@ def test_columns_are_chosen_by_name(catalog: SqlCatalog, commit: Commit) -> None
         assert error.value.kind is ErrorKind.COMPONENT
     with pytest.raises(InvalidInputError):
         catalog.columns(query, "visit")
+    for none in ([], ()):
+        with pytest.raises(InvalidInputError, match="names no column") as error:
+            catalog.columns(query, none)
+        assert error.value.kind is ErrorKind.COMPONENT
 
 
 def test_no_match_gives_one_batch_with_all_columns(catalog: SqlCatalog) -> None:

@@ -10,6 +10,7 @@ import yaml
 
 from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, StateError
 from quantumio.model import DataId, Region, Timespan
+from quantumio.ports import RecordComparison
 from quantumio.registry import SqlCatalog
 from quantumio.registry._universe import universe_from_wire
 from tests.unit.registry.conftest import Place
@@ -391,3 +392,26 @@ def test_values_of_many_records_are_taken_as_those_of_one(catalog: SqlCatalog) -
     assert {tuple(sorted((name, str(one[name])) for name in odd if name != "visit")) for one in found} == {
         tuple(sorted((name, str(plain[0][name])) for name in odd if name != "visit"))
     }
+
+
+def test_records_are_compared_and_nothing_is_changed(catalog: SqlCatalog) -> None:
+    def record(visit: int, name: str, **fields: object) -> dict[str, object]:
+        return {"instrument": "ST8", "visit": visit, "name": name, **fields}
+
+    catalog.insert_dimension("visit", [record(1, "one"), record(2, "two", exposure_time_s=30.0)])
+    seq = catalog.moment((1 << 63) - 1)
+    told = catalog.compare_dimension(
+        "visit",
+        [record(1, "one"), record(2, "two"), record(3, "one"), record(4, "four"), record(4, "four")],
+    )
+    assert (told.new, told.there) == (1, 2)
+    changed, twin = told.conflicts
+    assert "exposure_time_s=30.0, not None" in changed
+    assert "name 'one' of visit" in twin
+    assert catalog.compare_dimension("visit", []) == RecordComparison(new=0, there=0)
+    with pytest.raises(InvalidInputError, match="record 0 of visit"):
+        catalog.compare_dimension("visit", [{"visit": 1}])
+    with pytest.raises(InvalidInputError):
+        catalog.compare_dimension("visit", "records")  # type: ignore[arg-type]
+    assert catalog.moment((1 << 63) - 1) == seq
+    assert len(list(catalog.dimension_records("visit", {}, None, {}))) == 2

@@ -1,6 +1,9 @@
 """The language of where: its grammar and its errors."""
 
+from datetime import UTC, datetime, timedelta, timezone
+
 import pytest
+from astropy.time import Time as Time_
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +26,7 @@ from quantumio.registry._tree import (
     Span,
     Time,
 )
+from quantumio.registry._where import check_expression
 
 TAI_2025 = 1_750_723_237 * 10**9  # 2025-06-24T00:00:00 UTC is 37 s earlier than its TAI
 
@@ -146,6 +150,11 @@ def test_overlaps() -> None:
         ("visit = 9223372036854775808", 9, "9223372036854775808 does not fit 64 bits"),
         ("t = T'yesterday'", 5, "T'yesterday' is no time"),
         ("t = T'2025-02-30'", 5, "T'2025-02-30' is no time"),
+        ("t = T'1677-01-01'", 5, "T'1677-01-01' does not fit 64 bits of nanoseconds"),
+        ("visit > 1 AND t < T'9999-12-31'", 19, "T'9999-12-31' does not fit 64 bits of nanoseconds"),
+        ("t IN (T'2025-06-24', T'mjd/1e9')", 22, "is no time"),
+        ("t IN (T'2025-06-24', T'mjd/99999999')", 22, "T'mjd/99999999' does not fit 64 bits"),
+        ("t OVERLAPS (T'0001-01-01', NULL)", 13, "T'0001-01-01' does not fit 64 bits"),
         ("visit = NULL", 9, "a name or a value was expected, not 'NULL'"),
         ("visit NOT = 5", 11, "a comparison"),
         ("visit.region OVERLAPS CIRCLE(1,2)", 23, "CIRCLE has 2 values"),
@@ -232,3 +241,37 @@ def test_any_text_is_a_tree_or_an_error_that_points_into_it(text: str) -> None:
     else:
         found = tree and (ErrorKind.EXPRESSION, True)
     assert found == (ErrorKind.EXPRESSION, True)
+
+
+WRONG_TIMES = [
+    datetime(1, 1, 1, tzinfo=UTC),
+    datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=2))),
+    datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-2))),
+    datetime(1677, 9, 1, tzinfo=UTC),
+    datetime(2262, 5, 1, tzinfo=UTC),
+    Time_(2268923.5, format="jd", scale="tai"),
+]
+
+
+@pytest.mark.parametrize(
+    "wrong", [*WRONG_TIMES, *([one] for one in WRONG_TIMES), (Time_("2020-01-01"), WRONG_TIMES[-1])]
+)
+@pytest.mark.parametrize(
+    "text", ["a = 1 AND t > :x", "NOT (t IN (5, :x))", "t OVERLAPS :x", "t OVERLAPS (NULL, :x)"]
+)
+def test_bound_times_that_do_not_fit_are_pointed_at(text: str, wrong: object) -> None:
+    with pytest.raises(InvalidInputError, match="does not fit 64 bits of nanoseconds") as error:
+        check_expression(text, {"x": wrong})
+    assert error.value.kind is ErrorKind.EXPRESSION
+    assert f"at character {text.index(':x') + 1} of the expression" in error.value.message
+
+
+def test_expressions_are_checked_without_a_registry() -> None:
+    right = datetime(2025, 6, 24, tzinfo=UTC)
+    for text in ("t > :x", "r OVERLAPS CIRCLE(1, 2, :x)", "a LIKE :x", "a IS NULL AND b GLOB 'c'"):
+        check_expression(text, {"x": right})
+    check_expression("t IN (:x)", {"x": [1, "a", None, right, Time_(right)]})
+    for text, bind in (("t > :x", {}), ("t >", {}), (7, {}), ("t > :x", {"x": datetime(2025, 6, 24)})):
+        with pytest.raises(InvalidInputError) as error:
+            check_expression(text, bind)
+        assert error.value.kind is ErrorKind.EXPRESSION

@@ -1,8 +1,12 @@
 """What a refusal of the database means: something to repeat, or something that somebody has to mend."""
 
+import errno
+import os
+
 import pytest
 
-from quantumio.errors import ErrorKind
+from quantumio.errors import DestinationError, ErrorKind
+from quantumio.ports import CollectionKind
 from quantumio.registry._failures import registry_error
 
 
@@ -33,3 +37,23 @@ def test_file_that_may_not_be_written_is_told_from_one_that_is_in_the_way_for_a_
     error = RuntimeError("attempt to write a readonly database")
     error.sqlite_errorname = name
     assert registry_error(error, "writing", "night").kind is kind
+
+
+def test_lock_that_may_not_be_taken_is_told_as_a_permission(sqlite_place, monkeypatch):
+    sqlite_place.create().close()
+    catalog = sqlite_place.open()
+    real = os.open
+
+    def refuse(path, *arguments, **keywords):
+        if str(path) == str(sqlite_place.lock_path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, *arguments, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        with pytest.raises(DestinationError, match="Permission denied.*lock") as error:
+            catalog.register_collection("r", CollectionKind.RUN)
+    assert error.value.kind is ErrorKind.PERMISSION
+    assert catalog.register_collection("r", CollectionKind.RUN)
+    catalog.close()
+    assert registry_error(OSError(errno.EIO, "broken"), "writing", "night").kind is ErrorKind.REGISTRY

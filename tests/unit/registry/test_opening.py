@@ -102,7 +102,7 @@ def test_registry_of_an_older_schema_is_refused_with_the_mend(place: Place) -> N
     for readonly in (False, True):
         with pytest.raises(StateError, match="older schema '0001'.*quantumio upgrade") as error:
             place.open(readonly=readonly)
-        assert error.value.kind is not ErrorKind.NEWER_SCHEMA
+        assert error.value.kind is ErrorKind.OLDER_SCHEMA
 
 
 def test_registry_whose_lock_cannot_be_had_at_all_is_not_opened_for_writing(sqlite_place: Place) -> None:

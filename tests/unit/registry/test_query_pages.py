@@ -1,15 +1,21 @@
 """Pages of a query, and the tokens that they are asked for with."""
 
 import base64
+import copy
 import json
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import numpy as np
 import pytest
+from astropy.time import Time
 from attrs import evolve
 
 from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.model import Region, Timespan
 from quantumio.ports import DatasetQuery
 from quantumio.registry import SqlCatalog
+from quantumio.registry._page_tokens import _canonical
 from tests.unit.registry.conftest import CALEXP, FLAT, NOTE, RAW, Commit, exposure, visit
 
 ORDERS: tuple[tuple[str, ...], ...] = (
@@ -172,3 +178,68 @@ def test_what_an_order_leaves_out_does_not_count(catalog: SqlCatalog, commit: Co
     everything = DatasetQuery(dataset_types=("calexp",), versions="all")
     catalog.delete([stored.ref.id for stored in catalog.query(everything)], dry_run=False)
     assert not catalog.any(DatasetQuery(order_by=("visit",)))
+
+
+def token_of(catalog: SqlCatalog, value: Any, where: str = "committed > :x") -> str:
+    query = DatasetQuery(dataset_types=("calexp",), where=where, bind={"x": value})
+    token = catalog.page(query, 1)[1]
+    assert token is not None
+    return token
+
+
+def test_a_token_holds_for_binds_that_mean_the_same(catalog: SqlCatalog, commit: Commit) -> None:
+    fill(commit)
+    moment = datetime(2020, 1, 1, 12, tzinfo=UTC)
+    same = [
+        moment,
+        moment.astimezone(timezone(timedelta(hours=5))),
+        Time("2020-01-01T12:00:00", scale="utc", format="isot").tai,
+    ]
+    ofs = {json.loads(base64.b64decode(token_of(catalog, value)))[0] for value in same}
+    assert len(ofs) == 1
+    ofs |= {json.loads(base64.b64decode(token_of(catalog, moment + timedelta(seconds=1))))[0]}
+    assert len(ofs) == 2
+    visits = range(2000)
+    lists = [list(visits), tuple(visits), np.arange(2000), [np.int64(one) for one in visits], set(visits)]
+    numbers = [json.loads(base64.b64decode(token_of(catalog, one, "visit IN :x")))[0] for one in lists]
+    assert len(set(numbers[:4])) == 1
+    other = np.arange(2000)
+    other[1000] = 7  # NumPy's own text leaves out the middle
+    assert json.loads(base64.b64decode(token_of(catalog, other, "visit IN :x")))[0] not in numbers
+    assert token_of(catalog, {"u/a", "u/b", "u/c"}, "run IN :x") == token_of(
+        catalog, frozenset(["u/c", "u/b", "u/a"]), "run IN :x"
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Timespan(1, 2), Timespan(1, 3)),
+        (Region.make("CIRCLE 1 2 3"), Region.make("CIRCLE 1 2 4")),
+        (datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1))), datetime(1, 1, 1, tzinfo=UTC)),
+        (Time(["2020-01-01"]), Time(["2021-01-01"])),
+        (1, True),
+        (1, "1"),
+    ],
+)
+def test_binds_that_mean_something_else_are_of_another_query(one: Any, other: Any) -> None:
+    assert _canonical(one) == _canonical(copy.deepcopy(one))
+    assert _canonical(one) != _canonical(other)
+
+
+def test_values_that_are_too_long_for_a_token_are_told_with_the_mend(
+    catalog: SqlCatalog, commit: Commit
+) -> None:
+    records = [
+        {"instrument": "ST8", "visit": number, "name": f"{number}" + "n" * size}
+        for number, size in enumerate((10_000, 60_000, 70_000))
+    ]
+    catalog.insert_dimension("visit", records)
+    commit(CALEXP, [visit(number) for number in range(3)])
+    query = DatasetQuery(dataset_types=("calexp",), order_by=("visit.name",))
+    page, token = catalog.page(query, 1)
+    assert token is not None
+    with pytest.raises(InvalidInputError, match="values of visit.name are too long") as error:
+        catalog.page(query, 1, token)
+    assert error.value.kind is ErrorKind.PAGE_TOKEN
+    assert [*page, *catalog.page(query, 2, token)[0]] == list(catalog.refs(query))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import DataId, DatasetRef, Timespan
-from quantumio.ports import CollectionKind, DatasetQuery
+from quantumio.ports import CollectionKind, DatasetQuery, MemberQuery
 from quantumio.registry import SqlCatalog
 from quantumio.registry._schema import COLLECTION, COLLECTION_LIFE, SNAPSHOT
 from tests.unit.registry.conftest import FLAT, Commit
@@ -168,8 +168,23 @@ def test_moments_are_numbers_times_and_snapshots(catalog: SqlCatalog, commit: Co
         with pytest.raises(InvalidInputError) as error:
             catalog.seq_of(value)
         assert error.value.kind is ErrorKind.MOMENT
-    with pytest.raises(InvalidInputError):
-        catalog.count(DatasetQuery(as_of=seq + 100))
+    ref = next(catalog.refs(DatasetQuery()))
+    for value in (*wrong[:5], float(seq), seq + 100):
+        for ask in (
+            lambda query: catalog.count(query),
+            lambda query: catalog.refs(query),
+            lambda query: catalog.columns(query),
+            lambda query: catalog.page(query, 5),
+            lambda query: catalog.stored([ref.id], as_of=query.as_of),
+            lambda query: catalog.versions(FLAT, ref.data_id, ref.run, as_of=query.as_of),
+            lambda query: catalog.find(FLAT, ref.data_id, [ref.run], as_of=query.as_of),
+            lambda query: catalog.members(
+                MemberQuery(kind=CollectionKind.TAGGED, collections=("*",), as_of=query.as_of)
+            ),
+        ):
+            with pytest.raises(InvalidInputError) as error:
+                ask(DatasetQuery(as_of=value))
+            assert error.value.kind is ErrorKind.MOMENT
     with pytest.raises(InvalidInputError):
         catalog.find(FLAT, DataId(flat(0)), [], as_of=seq + 100)
 

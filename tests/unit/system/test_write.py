@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import textwrap
@@ -455,3 +456,26 @@ def test_new_directories_have_the_mode_that_was_asked_for(room):
     files.remove_directory(room / "one")
     with pytest.raises(OSError, match="not empty"):
         files.remove_directory(room / "above")
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664, 0o444, 0o751])
+def test_file_that_is_written_over_keeps_its_permissions(room, mode):
+    (room / "a").write_bytes(b"old")
+    (room / "a").chmod(mode)
+    files.write_over(room / "a", [b"new"])
+    assert stat.S_IMODE((room / "a").stat().st_mode) == mode
+    assert (room / "a").read_bytes() == b"new"
+
+
+def test_what_a_symbolic_link_leads_to_is_written_over(room):
+    (room / "far").mkdir()
+    (room / "far" / "a").write_bytes(b"old")
+    (room / "far" / "a").chmod(0o640)
+    (room / "link").symlink_to("far/a")
+    (room / "nowhere").symlink_to("far/b")
+    for name, target in (("link", "a"), ("nowhere", "b")):
+        files.write_over(room / name, [b"new"])
+        assert (room / name).is_symlink()
+        assert (room / "far" / target).read_bytes() == b"new"
+    assert stat.S_IMODE((room / "far" / "a").stat().st_mode) == 0o640
+    assert sorted(os.listdir(room / "far")) == ["a", "b"]
