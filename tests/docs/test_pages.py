@@ -6,6 +6,8 @@ import pytest
 
 from tests.docs.pages import Block, PageError, PageRunner, blocks, targets
 
+pytestmark = pytest.mark.on_disk
+
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 BUILT = {"_build", "generated", "_templates"}
 

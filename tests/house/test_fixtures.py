@@ -98,7 +98,10 @@ def test_what_a_test_leaves_behind_fails_it(pytester, monkeypatch):
     source = conftest.read_text().replace("_GRACE_SECONDS = 5.0", "_GRACE_SECONDS = 0.2")
     pytester.makeconftest(source)
     pytester.makepyfile(GUARDED)
-    pytester.makeini("[pytest]\nasyncio_mode = strict\nmarkers =\n    leaves_threads(reason): .\n")
+    pytester.makeini(
+        f"[pytest]\npythonpath = {conftest.parent.parent}\n"
+        "asyncio_mode = strict\nmarkers =\n    leaves_threads(reason): .\n"
+    )
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-rA", "-v")
     result.assert_outcomes(passed=6, errors=3)
     errors = [line.split()[1] for line in result.outlines if line.startswith("ERROR ")]
