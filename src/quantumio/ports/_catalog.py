@@ -631,13 +631,20 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
     def find_each(
         self,
         dataset_type: DatasetType,
-        data_ids: Sequence[DataId],
+        values: Mapping[str, Sequence[DataIdValue]],
         timespans: Sequence[Timespan | None],
         collections: Sequence[str],
         *,
         as_of: int | None = None,
     ) -> tuple[list[UUID | None], list[int]]:
         """Look many complete data IDs up, each at its time, as `find` does one.
+
+        Parameters
+        ----------
+        values
+            Of the data IDs: a column for each dimension of the dataset type, by its name.
+        timespans
+            As many: when each calibration is to be valid.
 
         Returns
         -------

@@ -597,14 +597,14 @@ class SqlCatalog:
     def find_each(
         self,
         dataset_type: DatasetType,
-        data_ids: Sequence[DataId],
+        values: Mapping[str, Sequence[DataIdValue]],
         timespans: Sequence[Timespan | None],
         collections: Sequence[str],
         *,
         as_of: int | None = None,
     ) -> tuple[list[UUID | None], list[int]]:
         """Return of each data ID, at its time, the match if there is one, and how many there are."""
-        return self._calibrations.find_each(dataset_type, data_ids, timespans, collections, self._past(as_of))
+        return self._calibrations.find_each(dataset_type, values, timespans, collections, self._past(as_of))
 
     def searches_calibrations(self, collections: Sequence[str], as_of: int | None = None) -> bool:
         """Tell whether any of these collections, or any in their chains, is of calibrations."""
