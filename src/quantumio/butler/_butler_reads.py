@@ -204,8 +204,10 @@ class Reads(ButlerBase):
         columns: dict[str, tuple[str, Sequence[object]]] = {
             name: (str(universe[name].key), values) for name, values in found.columns.items()
         }
-        texts = {id_: id_ and str(id_) for id_ in set(found.ids)}  # one calibration is the match of many
-        columns["id"] = ("str", [texts[id_] for id_ in found.ids])
+        # One calibration is the match of many, as one object; to hash a UUID takes as long as all else.
+        objects = {id(one): one for one in found.ids}
+        texts = {key: one and str(one) for key, one in objects.items()}
+        columns["id"] = ("str", [texts[id(one)] for one in found.ids])
         columns["matches"] = ("int", found.numbers)
         return reference_table([column_batch(columns)], as_)
 

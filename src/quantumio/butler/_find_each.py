@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from uuid import UUID
 
 from attrs import frozen
@@ -13,7 +14,6 @@ from quantumio.butler._session import Session, seq_of
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import (
     DataIdValue,
-    DatasetType,
     DimensionUniverse,
     check_data_id_value,
     make_data_id,
@@ -85,9 +85,7 @@ def find_each(
     for repository in session.knowing(dataset_type):
         if not (collections := narrowed.get(repository)):
             continue
-        search = _Search(
-            session, repository, repository.catalog.dataset_type(dataset_type), collections, as_of
-        )
+        search = _Search(session, repository, dataset_type, collections, seq_of(repository, as_of))
         for shape in shapes:
             left = shape.part([place for place, row in enumerate(shape.rows) if not numbers[row]])
             asked, lookups = search.complete(left)
@@ -100,11 +98,12 @@ def _by_shape(universe: DimensionUniverse, data_ids: Iterable[Mapping[str, objec
     """Return data IDs, checked, by the dimensions that they name."""
     plain = [one if type(one) is dict else make_data_id(universe, one, {}) for one in data_ids]
     shapes: dict[tuple[str, ...], list[int]] = {}
-    for row, one in enumerate(plain):
-        shapes.setdefault(tuple(one), []).append(row)
+    for row, names in enumerate(map(tuple, plain)):
+        shapes.setdefault(names, []).append(row)
     asked = []
     for names, rows in shapes.items():
-        columns = {name: _checked(universe, name, [plain[row][name] for row in rows]) for name in names}
+        alike = plain if len(shapes) == 1 else [plain[row] for row in rows]
+        columns = {name: _checked(universe, name, list(map(itemgetter(name), alike))) for name in names}
         asked.append(_Asked(rows, {name: columns[name] for name in universe.sort(names)}))
     return asked
 
@@ -113,7 +112,7 @@ def _checked(universe: DimensionUniverse, name: str, values: list[object]) -> Se
     """Return values of one dimension in their canonical type; many are the same, and are checked once."""
     if set(map(type, values)) in ({int}, {str}):
         canonical = {value: check_data_id_value(universe, name, value) for value in set(values)}
-        return [canonical[value] for value in values]
+        return list(map(canonical.__getitem__, values))
     return [check_data_id_value(universe, name, value) for value in values]
 
 
@@ -133,7 +132,6 @@ def _columns(
     return columns
 
 
-@frozen(eq=False)
 class _Search:
     """Looks into one repository.
 
@@ -141,11 +139,20 @@ class _Search:
     names: they are found out once for all that name it.
     """
 
-    session: Session
-    repository: Repository
-    dataset_type: DatasetType
-    collections: Sequence[str]
-    as_of: object
+    def __init__(
+        self,
+        session: Session,
+        repository: Repository,
+        dataset_type: str,
+        collections: Sequence[str],
+        as_of: int | None,
+    ) -> None:
+        self._session = session
+        self._repository = repository
+        self._type = repository.catalog.dataset_type(dataset_type)
+        self._collections = collections
+        self._as_of = as_of
+        self._has_calibrations = repository.catalog.searches_calibrations(collections, as_of)
 
     def complete(self, asked: _Asked) -> tuple[_Asked, list[Lookup]]:
         """Return those of the data IDs whose time can be told, and what each looks for.
@@ -166,35 +173,35 @@ class _Search:
         """Return of each the match if there is one, and how many there are."""
         values = {
             name: asked.columns.get(name) or [lookup.data_id[name] for lookup in lookups]
-            for name in self.dataset_type.dimensions
+            for name in self._type.dimensions
         }
-        return self.repository.catalog.find_each(
-            self.dataset_type,
+        return self._repository.catalog.find_each(
+            self._type,
             values,
             [lookup.timespan for lookup in lookups],
-            self.collections,
-            as_of=seq_of(self.repository, self.as_of),
+            self._collections,
+            as_of=self._as_of,
         )
 
     def _lookup(self, data_id: Mapping[str, DataIdValue]) -> Lookup | None:
         try:
             return resolve_lookup(
-                self.repository,
-                self.dataset_type.name,
+                self._repository,
+                self._type.name,
                 data_id,
                 {},
-                self.session.defaults,
-                self.collections,
-                self.session.repositories,
-                seq_of(self.repository, self.as_of),
+                self._session.defaults,
+                lambda: self._has_calibrations,
+                self._session.repositories,
+                self._as_of,
             )
         except NotFoundError:
             return None
 
     def _deciding(self, names: Sequence[str]) -> Sequence[str]:
         """Return the dimensions that the time, and what else follows, depend on."""
-        catalog = self.repository.catalog
-        if not catalog.searches_calibrations(self.collections, seq_of(self.repository, self.as_of)):
+        if not self._has_calibrations:
             return names
-        extra = catalog.universe.required(name for name in names if name not in self.dataset_type.dimensions)
+        universe = self._repository.catalog.universe
+        extra = universe.required(name for name in names if name not in self._type.dimensions)
         return [name for name in extra if name in names]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, SupportsFloat
@@ -312,6 +313,7 @@ class Session:
             has_type = True
             present = self._present(repository, collections, as_of)
             if present:
+                seq = seq_of(repository, as_of)
                 yield (
                     repository,
                     resolve_lookup(
@@ -320,9 +322,9 @@ class Session:
                         data_id,
                         keys,
                         self.defaults,
-                        present,
+                        partial(repository.catalog.searches_calibrations, present, seq),
                         self.repositories,
-                        seq_of(repository, as_of),
+                        seq,
                     ),
                     present,
                 )
