@@ -522,9 +522,7 @@ def seq_of(repository: Repository, as_of: object) -> int | None:
 
 
 def _names_of(repository: Repository, seq: int | None) -> set[str]:
-    if seq is not None:
-        return set(repository.catalog.collection_names(seq))
-    return {record.name for record in repository.catalog.collections()}
+    return set(repository.catalog.collection_names(seq))
 
 
 def _read_of_then(repository: Repository, stored: StoredDataset, request: ReadRequest) -> object:

@@ -591,8 +591,8 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
             There is no snapshot of this name (``kind="moment"``).
         """
 
-    def collection_names(self, as_of: int) -> Collection[str]:
-        """Return the names of the collections that there were after a commit or edit."""
+    def collection_names(self, as_of: int | None = None) -> Collection[str]:
+        """Return the names of the collections that there are, or were after a commit or edit."""
 
     def broken_references(self) -> list[str]:
         """Return which rows name others that are not there, for people. PostgreSQL has none."""

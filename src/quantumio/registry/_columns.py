@@ -16,7 +16,7 @@ from quantumio.ports import DATASET_COLUMNS, DatasetQuery
 from quantumio.registry._arguments import check_names
 from quantumio.registry._artifact_values import ARTIFACT_VALUES, OneEach, artifacts_text
 from quantumio.registry._column_values import columns_of, schema_of
-from quantumio.registry._dialect import TEXT, Rules
+from quantumio.registry._dialect import TEXT, Rules, last_gathered
 from quantumio.registry._engine import Database
 from quantumio.registry._observed import OBSERVED, observed_columns
 from quantumio.registry._pages import OrderKey, Paged, gathered_pages, ordered, pages
@@ -104,8 +104,13 @@ class _Reading:
                 self._has_one_each = False  # so it will be with other pages
             types = [*types, TEXT]
         ((number, *gathered),) = fetch(self.gathered.statement(values), values)
+        if not number:
+            return 0, []
+        own, added = self.gathered.own, self.gathered.added
+        for place in range(own, own + added):  # a key that is no column: where the next page begins
+            gathered[place] = last_gathered(gathered[place], types[place])
         spread = self._rules.spread
-        return number, [spread(value, kind) for value, kind in zip(gathered, types, strict=True) if number]
+        return number, [spread(value, kind) for value, kind in zip(gathered, types, strict=True)]
 
     def _shown(self, page: sa.Select[Any]) -> sa.Select[Any]:
         """Return a page of the statement, its keys added, with what other tables say of its rows behind."""
