@@ -275,7 +275,8 @@ class SqliteRules:
 
     def gathered(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         if isinstance(column.type, sa.types.NullType):
-            return sa.func.group_concat(sa.func.hex(column), "")
+            # SQLite joins bytes as they are, and one call of hex is quicker than one for each row.
+            return sa.func.hex(sa.func.group_concat(column, ""))
         if isinstance(column.type, sa.types.Integer):
             return sa.func.group_concat(column)
         return sa.func.group_concat(column, sa.func.char(0))  # no text in a registry has a NUL
