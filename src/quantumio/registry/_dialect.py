@@ -70,6 +70,7 @@ STRICT: Mapping[str, Any] = {"sqlite_strict": True}
 _SCHEMA = "SELECT version_num FROM alembic_version"
 _slots: Final[Any] = UUID
 _set_int, _set_is_safe = _slots.int.__set__, _slots.is_safe.__set__
+_UNKNOWN: Final = SafeUUID.unknown  # an enumeration takes its time to tell a member
 _NAME_BYTES = 63  # PostgreSQL cuts longer names
 _LIKE_SPECIAL = re.compile(r"([\\%_])")
 
@@ -256,7 +257,7 @@ class SqliteRules:
         # What UUID(bytes=value) does but for its checks, which take longer than all else of a ref.
         made = object.__new__(UUID)
         _set_int(made, int.from_bytes(value))
-        _set_is_safe(made, SafeUUID.unknown)
+        _set_is_safe(made, _UNKNOWN)
         return made
 
     def greatest(self, one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.ColumnElement[int]:

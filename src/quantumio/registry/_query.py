@@ -11,7 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from attrs import evolve, frozen
 
-from quantumio.model import DataId, DatasetRef, StoredDataset
+from quantumio.model import DataId, DatasetRef, StoredDataset, trusted_ref
 from quantumio.ports import DatasetQuery
 from quantumio.registry._arguments import check_limit
 from quantumio.registry._columns import ColumnReader
@@ -97,13 +97,10 @@ class _Refs:
         """Return the refs of rows."""
         uuid_out, own, runs = database.rules.uuid_out, self.paged.own, plan.names.collections_by_id
         dataset_type, dimensions = self._entry.type, self._entry.group.dimensions
+        of_row = DataId.of_row
         return [
-            DatasetRef(
-                uuid_out(row[0]),
-                dataset_type,
-                DataId(dict(zip(dimensions, row[3:own], strict=True))),
-                runs[row[1]].name,
-                row[2],
+            trusted_ref(
+                uuid_out(row[0]), dataset_type, of_row(dimensions, row[3:own]), runs[row[1]].name, row[2]
             )
             for row in rows
         ]
