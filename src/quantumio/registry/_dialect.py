@@ -117,6 +117,9 @@ class Rules(Protocol):
     def uuid_in(self, value: UUID) -> Any:
         """Return what the driver takes for a UUID."""
 
+    def uuids_in(self, values: Sequence[bytes]) -> Sequence[Any]:
+        """Return what the driver takes for UUIDs of 16 bytes each."""
+
     def uuid_out(self, value: Any) -> UUID:
         """Return the UUID of what the driver gives."""
 
@@ -253,6 +256,9 @@ class SqliteRules:
     def uuid_in(self, value: UUID) -> Any:
         return value.bytes
 
+    def uuids_in(self, values: Sequence[bytes]) -> Sequence[Any]:
+        return values
+
     def uuid_out(self, value: Any) -> UUID:
         # What UUID(bytes=value) does but for its checks, which take longer than all else of a ref.
         made = object.__new__(UUID)
@@ -371,6 +377,9 @@ class PostgresqlRules:
 
     def uuid_in(self, value: UUID) -> Any:
         return value
+
+    def uuids_in(self, values: Sequence[bytes]) -> Sequence[Any]:
+        return [UUID(bytes=value) for value in values]
 
     def uuid_out(self, value: Any) -> UUID:
         return value if isinstance(value, UUID) else UUID(value)
