@@ -65,6 +65,7 @@ def test_each_is_found_as_it_would_be_alone(catalog: SqlCatalog, commit: Commit)
     catalog.set_chain("all", ["more", "good", "calib"])
     check(catalog, asked, ["all"])
     assert check(catalog, [], ["all"]) == []
+    assert check(catalog, [(0, None), (7, None)], ["calib", "good"]) == [0, 1]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
