@@ -147,3 +147,13 @@ def test_many_shapes_do_not_fill_the_memory(sqlite_catalog: SqlCatalog) -> None:
         wheres = " OR ".join(["visit = 1"] * (number % 20 + 1) + ["detector = 1"] * (number // 20))
         assert list(sqlite_catalog.refs(query(wheres, collections=None))) == []
     assert 0 < len(planner._kept) <= 256
+
+
+def test_long_lists_are_written_as_they_come(filled: SqlCatalog) -> None:
+    """They have no shape: whatever their types, each has its own matches."""
+    for values in (range(2, 50), [2.0, *range(3, 50)]):
+        matches = found(filled, query("visit IN (:a)", {"a": list(values)}))
+        assert matches == [visit(*one) for one in ALL if one[0] >= 2]
+    too_many = query("visit IN (:a)", {"a": [0.5, *range(10_000)]})
+    with pytest.raises(InvalidInputError, match="10001 values that are not all integers"):
+        list(filled.refs(too_many))
