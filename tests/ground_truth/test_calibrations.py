@@ -110,7 +110,10 @@ def _differences_of_all(
             if (row["dataset_type"], row["collection"]) == (name, collection)
         ]
         data_ids = [_data_id(types[name], row) for row, _ in some]
-        ids, numbers = catalog.find_each(types[name], data_ids, [span for _, span in some], [collection])
+        values = {
+            dimension: [data_id[dimension] for data_id in data_ids] for dimension in types[name].dimensions
+        }
+        ids, numbers = catalog.find_each(types[name], values, [span for _, span in some], [collection])
         stored = catalog.stored(id_ for id_ in ids if id_ is not None)
         for (row, _), id_, number in zip(some, ids, numbers, strict=True):
             run = _AMBIGUOUS if number > 1 else "" if id_ is None else stored[id_].ref.run

@@ -201,12 +201,14 @@ class Reads(ButlerBase):
         name = check_identifier(dataset_type, "dataset type")
         found = find_each(self._session, name, data_ids, path, as_of)
         universe = self._first.catalog.universe
-        keys = universe.sort({name for data_id, _, _ in found for name in data_id})
-        columns: dict[str, tuple[str, list[object]]] = {
-            name: (str(universe[name].key), [data_id.get(name) for data_id, _, _ in found]) for name in keys
+        columns: dict[str, tuple[str, Sequence[object]]] = {
+            name: (str(universe[name].key), values) for name, values in found.columns.items()
         }
-        columns["id"] = ("str", [None if id_ is None else str(id_) for _, id_, _ in found])
-        columns["matches"] = ("int", [number for _, _, number in found])
+        # One calibration is the match of many, as one object; to hash a UUID takes as long as all else.
+        objects = {id(one): one for one in found.ids}
+        texts = {key: one and str(one) for key, one in objects.items()}
+        columns["id"] = ("str", [texts[id(one)] for one in found.ids])
+        columns["matches"] = ("int", found.numbers)
         return reference_table([column_batch(columns)], as_)
 
     def ref(self, dataset_id: UUID | str) -> DatasetRef:

@@ -1,27 +1,67 @@
-"""Look-ups of many data IDs at once, each at its own time."""
+"""Look-ups of many data IDs at once, each at its own time: column by column."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from uuid import UUID
 
-from quantumio.butler._lookup import resolve_lookup
+from attrs import frozen
+
+from quantumio.butler._lookup import Lookup, resolve_lookup
 from quantumio.butler._repository import Repository
 from quantumio.butler._session import Session, seq_of
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import (
-    DataId,
-    DatasetType,
+    DataIdValue,
     DimensionUniverse,
-    Timespan,
-    data_id_of_keys,
+    check_data_id_value,
     make_data_id,
 )
 
-__all__ = ["find_each"]
+__all__ = ["FoundEach", "find_each"]
 
-_Found = tuple[DataId, "UUID | None", int]
+
+@frozen(eq=False)
+class FoundEach:
+    """What was asked for and found: a row for each data ID, in order.
+
+    Attributes
+    ----------
+    columns
+        Values of each dimension that any data ID names; None where one does not name it.
+    ids
+        The match of each; None where there is none or more than one.
+    numbers
+        How many there are.
+    """
+
+    columns: Mapping[str, Sequence[DataIdValue | None]]
+    ids: list[UUID | None]
+    numbers: list[int]
+
+
+@frozen(eq=False)
+class _Asked:
+    """Data IDs that name the same dimensions.
+
+    Attributes
+    ----------
+    rows
+        Which of all data IDs they are.
+    columns
+        Their values by dimension, in universe order.
+    """
+
+    rows: Sequence[int]
+    columns: Mapping[str, Sequence[DataIdValue]]
+
+    def part(self, places: Sequence[int]) -> _Asked:
+        """Return some of them, by their places among these."""
+        if len(places) == len(self.rows):
+            return self
+        columns = {name: [values[place] for place in places] for name, values in self.columns.items()}
+        return _Asked([self.rows[place] for place in places], columns)
 
 
 def find_each(
@@ -30,99 +70,138 @@ def find_each(
     data_ids: Iterable[Mapping[str, object]],
     path: Sequence[str],
     as_of: object = None,
-) -> list[_Found]:
-    """Return of each data ID what was asked for, the match, and how many there are."""
+) -> FoundEach:
+    """Return what was asked for, and of each data ID the match and how many there are."""
     universe = session.repositories[0].catalog.universe
     if isinstance(data_ids, (Mapping, str)) or not isinstance(data_ids, Iterable):
         raise InvalidInputError(
             f"{data_ids!r:.80} is no list of data IDs", hint="give a list", kind=ErrorKind.DATA_ID
         )
-    asked = list(_checked(universe, data_ids))
-    found: list[_Found] = [(one, None, 0) for one in asked]
-    left = list(range(len(asked)))
+    given = list(data_ids)
+    shapes = _by_shape(universe, given)
+    ids: list[UUID | None] = [None] * len(given)
+    numbers = [0] * len(given)
     narrowed = dict(session.narrow(tuple(path), as_of))
     for repository in session.knowing(dataset_type):
-        if left and (collections := narrowed.get(repository)):
-            known = repository.catalog.dataset_type(dataset_type)
-            seq = seq_of(repository, as_of)
-            times = _Times(session, repository, known, collections, seq)
-            complete = {index: one for index in left if (one := times.complete(asked[index])) is not None}
-            matches = repository.catalog.find_each(
-                known,
-                [one for one, _ in complete.values()],
-                [span for _, span in complete.values()],
-                collections,
-                as_of=seq,
-            )
-            for index, match, number in zip(complete, *matches, strict=True):
-                found[index] = (asked[index], match, number)
-            left = [index for index in left if not found[index][2]]
-    return found
+        if not (collections := narrowed.get(repository)):
+            continue
+        search = _Search(session, repository, dataset_type, collections, seq_of(repository, as_of))
+        for shape in shapes:
+            left = shape.part([place for place, row in enumerate(shape.rows) if not numbers[row]])
+            asked, lookups = search.complete(left)
+            for row, id_, number in zip(asked.rows, *search.found(asked, lookups), strict=True):
+                ids[row], numbers[row] = id_, number
+    return FoundEach(_columns(universe, shapes, len(given)), ids, numbers)
 
 
-def _checked(universe: DimensionUniverse, data_ids: Iterable[Mapping[str, object]]) -> Iterator[DataId]:
-    """Yield data IDs, checked; those that name the same dimensions as the one before are quickly made."""
-    names: tuple[str, ...] = ()
-    for one in data_ids:
-        made = one if type(one) is DataId else None
-        if made is None and type(one) is dict:
-            made = data_id_of_keys(universe, one, {}, names)
-        if made is None:
-            made = make_data_id(universe, one, {})
-            names = tuple(made)
-        yield made
+def _by_shape(universe: DimensionUniverse, data_ids: Iterable[Mapping[str, object]]) -> list[_Asked]:
+    """Return data IDs, checked, by the dimensions that they name."""
+    plain = [one if type(one) is dict else make_data_id(universe, one, {}) for one in data_ids]
+    shapes: dict[tuple[str, ...], list[int]] = {}
+    for row, names in enumerate(map(tuple, plain)):
+        shapes.setdefault(names, []).append(row)
+    asked = []
+    for names, rows in shapes.items():
+        alike = plain if len(shapes) == 1 else [plain[row] for row in rows]
+        columns = {name: _checked(universe, name, list(map(itemgetter(name), alike))) for name in names}
+        asked.append(_Asked(rows, {name: columns[name] for name in universe.sort(names)}))
+    return asked
 
 
-class _Times:
-    """Completes data IDs; what follows from an exposure or visit is found out once for all that name it."""
+def _checked(universe: DimensionUniverse, name: str, values: list[object]) -> Sequence[DataIdValue]:
+    """Return values of one dimension in their canonical type; many are the same, and are checked once."""
+    if set(map(type, values)) in ({int}, {str}):
+        canonical = {value: check_data_id_value(universe, name, value) for value in set(values)}
+        return list(map(canonical.__getitem__, values))
+    return [check_data_id_value(universe, name, value) for value in values]
+
+
+def _columns(
+    universe: DimensionUniverse, shapes: Sequence[_Asked], size: int
+) -> dict[str, Sequence[DataIdValue | None]]:
+    """Return all data IDs, so many, as columns."""
+    if len(shapes) == 1:
+        return dict(shapes[0].columns)
+    columns: dict[str, Sequence[DataIdValue | None]] = {}
+    for name in universe.sort({name for shape in shapes for name in shape.columns}):
+        column: list[DataIdValue | None] = [None] * size
+        for shape in shapes:
+            for row, value in zip(shape.rows, shape.columns.get(name, ()), strict=False):
+                column[row] = value
+        columns[name] = column
+    return columns
+
+
+class _Search:
+    """Looks into one repository.
+
+    The time, and values of dimensions that a data ID does not name, follow from the exposure or visit that it
+    names: they are found out once for all that name it.
+    """
 
     def __init__(
         self,
         session: Session,
         repository: Repository,
-        dataset_type: DatasetType,
+        dataset_type: str,
         collections: Sequence[str],
         as_of: int | None,
     ) -> None:
         self._session = session
         self._repository = repository
-        self._type = dataset_type
+        self._type = repository.catalog.dataset_type(dataset_type)
         self._collections = collections
         self._as_of = as_of
-        self._known: dict[tuple[Any, ...], tuple[Mapping[str, Any], Timespan | None]] = {}
-        self._shapes: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._has_calibrations = repository.catalog.searches_calibrations(collections, as_of)
 
-    def complete(self, data_id: DataId) -> tuple[DataId, Timespan | None] | None:
-        """Return the complete data ID, and when the dataset is to be valid; None if nothing tells."""
-        names = tuple(data_id)
-        shared = self._shapes.get(names)
-        if shared is None:
-            shared = self._shapes[names] = self._names_that_decide(names)
-        key = (names, *[data_id[name] for name in shared])
-        if key not in self._known:
-            try:
-                lookup = resolve_lookup(
-                    self._repository,
-                    self._type.name,
-                    data_id,
-                    {},
-                    self._session.defaults,
-                    self._collections,
-                    self._session.repositories,
-                    self._as_of,
-                )
-            except NotFoundError:
-                return None
-            follows = {name: value for name, value in lookup.data_id.items() if name not in data_id}
-            self._known[key] = follows, lookup.timespan
-        own, timespan = self._known[key]
-        whole = {name: own[name] if name in own else data_id[name] for name in self._type.dimensions}
-        return DataId(whole), timespan
+    def complete(self, asked: _Asked) -> tuple[_Asked, list[Lookup]]:
+        """Return those of the data IDs whose time can be told, and what each looks for.
 
-    def _names_that_decide(self, names: Sequence[str]) -> tuple[str, ...]:
+        What each looks for is that of another one, too, which differs in what its own columns tell.
+        """
+        deciding = [asked.columns[name] for name in self._deciding(tuple(asked.columns))]
+        keys: list[tuple[DataIdValue, ...]] = list(zip(*deciding, strict=True)) or [()] * len(asked.rows)
+        known: dict[tuple[DataIdValue, ...], Lookup | None] = {}
+        for place, key in enumerate(keys):
+            if key not in known:
+                known[key] = self._lookup({name: values[place] for name, values in asked.columns.items()})
+        lookups = [known[key] for key in keys]
+        told = [place for place, lookup in enumerate(lookups) if lookup is not None]
+        return asked.part(told), [lookup for lookup in lookups if lookup is not None]
+
+    def found(self, asked: _Asked, lookups: Sequence[Lookup]) -> tuple[list[UUID | None], list[int]]:
+        """Return of each the match if there is one, and how many there are."""
+        values = {
+            name: asked.columns.get(name) or [lookup.data_id[name] for lookup in lookups]
+            for name in self._type.dimensions
+        }
+        return self._repository.catalog.find_each(
+            self._type,
+            values,
+            [lookup.timespan for lookup in lookups],
+            self._collections,
+            as_of=self._as_of,
+        )
+
+    def _lookup(self, data_id: Mapping[str, DataIdValue]) -> Lookup | None:
+        try:
+            return resolve_lookup(
+                self._repository,
+                self._type.name,
+                data_id,
+                {},
+                self._session.defaults,
+                lambda: self._has_calibrations,
+                self._session.repositories,
+                self._as_of,
+            )
+        except NotFoundError:
+            return None
+
+    def _deciding(self, names: Sequence[str]) -> Sequence[str]:
         """Return the dimensions that the time, and what else follows, depend on."""
-        catalog = self._repository.catalog
-        if not catalog.searches_calibrations(self._collections, self._as_of):
-            return tuple(names)
-        extra = catalog.universe.required(name for name in names if name not in self._type.dimensions)
-        return tuple(name for name in extra if name in names)
+        if not self._has_calibrations:
+            return names
+        universe = self._repository.catalog.universe
+        extra = universe.required(name for name in names if name not in self._type.dimensions)
+        return [name for name in extra if name in names]

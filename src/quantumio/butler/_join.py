@@ -64,11 +64,11 @@ class Join:
         data_ids = [row[0].data_id for row in page]
         found = find_each(self._session, name, data_ids, path, self._as_of)
         known: dict[UUID, DatasetRef] = {}
-        wanted = {id_ for _, id_, _ in found if id_ is not None}
+        wanted = {id_ for id_ in found.ids if id_ is not None}
         for repository in self._session.knowing(name):
             left, seq = wanted - known.keys(), seq_of(repository, self._as_of)
             known |= {id_: one.ref for id_, one in repository.catalog.stored(left, as_of=seq).items()}
-        for data_id, _, number in found:
+        for data_id, number in zip(data_ids, found.numbers, strict=True):
             if number > 1:
                 raise ConflictError(
                     f"{number} datasets {name!r} are valid for {dict(data_id)}",
@@ -76,7 +76,7 @@ class Join:
                     kind=ErrorKind.AMBIGUOUS_CALIBRATION,
                 )
         # One that was deleted between the look-ups is none.
-        return [None if id_ is None else known.get(id_) for _, id_, _ in found]
+        return [None if id_ is None else known.get(id_) for id_ in found.ids]
 
     def count(self) -> int:
         """Return how many tuples there are, without fetching them."""

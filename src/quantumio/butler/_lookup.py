@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import frozen
 
@@ -79,12 +79,13 @@ def resolve_lookup(
     data_id: Mapping[str, object] | None,
     keys: Mapping[str, object],
     defaults: Mapping[str, DataIdValue],
-    collections: Sequence[str],
+    calibrations: Callable[[], bool],
     recorders: Sequence[Repository],
     as_of: int | None = None,
 ) -> Lookup:
     """Complete and check a data ID to look up; calibrations may be asked for by an exposure or visit.
 
+    ``calibrations`` tells whether any are searched; nobody asks where no exposure or visit is named.
     ``recorders`` are the repositories whose dimension records may tell of that exposure. Which key a piece
     of metadata stands for, the repository that is searched says, and the others where it does not know.
 
@@ -106,7 +107,7 @@ def resolve_lookup(
             for name, value in defaults.items()
             if name in universe and universe[name].temporal and name not in known.dimensions
         }
-    if not extra or not repository.catalog.searches_calibrations(collections, as_of):
+    if not extra or not calibrations():
         resolved = _complete(repository, known, given, defaults)
         _check_implied(repository, known, resolved, implied)
         return Lookup(dataset_type=known, data_id=resolved, as_of=as_of)

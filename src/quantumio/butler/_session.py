@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, SupportsFloat
@@ -312,6 +313,7 @@ class Session:
             has_type = True
             present = self._present(repository, collections, as_of)
             if present:
+                seq = seq_of(repository, as_of)
                 yield (
                     repository,
                     resolve_lookup(
@@ -320,9 +322,9 @@ class Session:
                         data_id,
                         keys,
                         self.defaults,
-                        present,
+                        partial(repository.catalog.searches_calibrations, present, seq),
                         self.repositories,
-                        seq_of(repository, as_of),
+                        seq,
                     ),
                     present,
                 )
@@ -520,9 +522,7 @@ def seq_of(repository: Repository, as_of: object) -> int | None:
 
 
 def _names_of(repository: Repository, seq: int | None) -> set[str]:
-    if seq is not None:
-        return set(repository.catalog.collection_names(seq))
-    return {record.name for record in repository.catalog.collections()}
+    return set(repository.catalog.collection_names(seq))
 
 
 def _read_of_then(repository: Repository, stored: StoredDataset, request: ReadRequest) -> object:

@@ -27,6 +27,7 @@ from quantumio.model._dataset import (
     DatasetType,
     StorageClass,
     StoredDataset,
+    trusted_ref,
 )
 from quantumio.model._dimensions import Dimension, DimensionUniverse, default_universe
 from quantumio.model._file_names import decode_component, encode_component, human_path
@@ -112,4 +113,5 @@ __all__ = [
     "parse_bytes",
     "tai_ns",
     "tai_ns_each",
+    "trusted_ref",
 ]

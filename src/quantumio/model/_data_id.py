@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model._dimensions import DimensionUniverse
@@ -21,11 +21,31 @@ class DataId(Mapping[str, DataIdValue]):
     Made by `make_data_id`, which checks it; trusted inside.
     """
 
-    __slots__ = ("_hash", "_values")
+    __slots__ = ("_hash", "_names", "_row", "_values")
+    _hash: int | None
+    _names: Sequence[str]
+    _row: Sequence[DataIdValue]
+    _values: dict[str, DataIdValue]
 
     def __init__(self, values: Mapping[str, DataIdValue]) -> None:
         self._values = dict(values)
-        self._hash: int | None = None
+        self._hash = None
+
+    @classmethod
+    def of_row(cls, names: Sequence[str], values: Sequence[DataIdValue]) -> DataId:
+        """Make one of names and as many values; the mapping is made when it is first looked at."""
+        self = cls.__new__(cls)
+        self._hash = None
+        self._names = names
+        self._row = values
+        return self
+
+    def __getattr__(self, name: str) -> dict[str, DataIdValue]:
+        # Nobody has looked at it so far: of a hundred thousand refs most are counted, or asked for their id.
+        if name != "_values":
+            raise AttributeError(f"a data ID has no attribute {name!r}", name=name, obj=self)
+        self._values = values = dict(zip(self._names, self._row, strict=True))
+        return values
 
     def __getitem__(self, dimension: str) -> DataIdValue:
         return self._values[dimension]

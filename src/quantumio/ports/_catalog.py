@@ -591,8 +591,8 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
             There is no snapshot of this name (``kind="moment"``).
         """
 
-    def collection_names(self, as_of: int) -> Collection[str]:
-        """Return the names of the collections that there were after a commit or edit."""
+    def collection_names(self, as_of: int | None = None) -> Collection[str]:
+        """Return the names of the collections that there are, or were after a commit or edit."""
 
     def broken_references(self) -> list[str]:
         """Return which rows name others that are not there, for people. PostgreSQL has none."""
@@ -631,13 +631,20 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
     def find_each(
         self,
         dataset_type: DatasetType,
-        data_ids: Sequence[DataId],
+        values: Mapping[str, Sequence[DataIdValue]],
         timespans: Sequence[Timespan | None],
         collections: Sequence[str],
         *,
         as_of: int | None = None,
     ) -> tuple[list[UUID | None], list[int]]:
         """Look many complete data IDs up, each at its time, as `find` does one.
+
+        Parameters
+        ----------
+        values
+            Of the data IDs: a column for each dimension of the dataset type, by its name.
+        timespans
+            As many: when each calibration is to be valid.
 
         Returns
         -------

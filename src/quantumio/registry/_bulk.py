@@ -63,7 +63,7 @@ class BulkIngest:
         try:
             return self._attempt(rows, dataset_type, run, token, start, all_new=True)
         except DestinationError as error:
-            if not isinstance(error.__cause__, sa.exc.IntegrityError):
+            if not self._database.is_refused(error):
                 raise
         return self._attempt(rows, dataset_type, run, token, start, all_new=False)
 
@@ -78,7 +78,7 @@ class BulkIngest:
         all_new: bool,
     ) -> IngestedChunk:
         prefix, count, uuid_in = _prefix(token), len(rows), self._database.rules.uuid_in
-        ids = [uuid_in(environment.uuid7()) for _ in range(count)]
+        ids = self._database.rules.uuids_in(environment.uuid7_bytes(count))
         txid = uuid_in(environment.uuid7())
         begun = environment.monotonic()
         try:
@@ -97,8 +97,8 @@ class BulkIngest:
                 self._database.execute_many(
                     connection, self._txn, [(txid, run, "COMMITTED", 0, 0, key, edit.seq, now, now)]
                 )
-                self._database.execute_many(
-                    connection, self._dataset, list(zip(ids, repeat(entry.id), strict=False))
+                self._database.execute_each(
+                    connection, self._dataset, zip(ids, repeat(entry.id), strict=False)
                 )
                 group = insert_statement(
                     self._database,
@@ -125,7 +125,7 @@ class BulkIngest:
                     repeat(edit.seq),
                     strict=False,  # what is the same in all rows has no end
                 )
-                self._database.execute_many(connection, group, list(datasets))
+                self._database.execute_each(connection, group, datasets)
                 self._artifacts.write_direct(connection, txid, ids, rows, new=all_new)
                 written = environment.monotonic()
         except _Ahead as ahead:

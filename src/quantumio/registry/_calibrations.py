@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from attrs import field, frozen
 
 from quantumio.errors import ErrorKind
-from quantumio.model import DataId, DatasetType, Timespan
+from quantumio.model import DataId, DataIdValue, DatasetType, Timespan
 from quantumio.ports import CollectionKind
 from quantumio.registry._arguments import check_names
 from quantumio.registry._dialect import BIG_INTEGER
@@ -23,6 +23,8 @@ from quantumio.registry._universe_schema import GroupTables
 
 __all__ = ["Calibrations"]
 
+_Key = tuple[DataIdValue, ...]
+
 
 @frozen(eq=False)
 class _Ranges:
@@ -30,9 +32,9 @@ class _Ranges:
 
     begins: list[int] = field(factory=list)
     ends: list[int] = field(factory=list)
-    ids: list[Any] = field(factory=list)
+    ids: list[UUID] = field(factory=list)
 
-    def valid(self, timespan: Timespan) -> list[Any]:
+    def valid(self, timespan: Timespan) -> list[UUID]:
         """Return the datasets that are valid in a part of the timespan, each once."""
         first = bisect_right(self.ends, timespan.begin_ns)
         found = self.ids[first : bisect_left(self.begins, timespan.end_ns)]
@@ -51,59 +53,70 @@ class Calibrations:
     def find_each(
         self,
         dataset_type: DatasetType,
-        data_ids: Sequence[DataId],
+        values: Mapping[str, Sequence[DataIdValue]],
         timespans: Sequence[Timespan | None],
         collections: Sequence[str],
         as_of: int | None = None,
     ) -> tuple[list[UUID | None], list[int]]:
         """Return of each data ID, at its time, the match if there is one, and how many there are.
 
-        The first collection that has any decides, as for one look-up. ``data_ids`` are complete. With
-        ``as_of`` what there was after this commit or edit.
+        The first collection that has any decides, as for one look-up. ``values`` are columns of complete data
+        IDs. With ``as_of`` what there was after this commit or edit.
         """
         names = self._names.current() if as_of is None else self._moments.names(as_of)
         entry = names.type(dataset_type.name)
-        found: list[UUID | None] = [None] * len(data_ids)
-        numbers = [0] * len(data_ids)
-        left = list(range(len(data_ids)))
-        keys = [tuple([data_id[name] for name in entry.group.dimensions]) for data_id in data_ids]
+        found: list[UUID | None] = [None] * len(timespans)
+        numbers = [0] * len(timespans)
+        times = [timespan for timespan in timespans if timespan is not None]
+        left: Sequence[int] = range(len(timespans))
+        columns = [values[name] for name in entry.group.dimensions]
+        keys: list[_Key] = list(zip(*columns, strict=True)) or [()] * len(timespans)
         for collection in names.search(check_names(collections, "collection", ErrorKind.COLLECTION)):
             if not left:
                 break
             if collection.kind is CollectionKind.CALIBRATION:
-                ranges = self._ranges(entry, collection, as_of)
+                ranges = self._ranges(entry, collection, times, as_of)
                 for index in left:
                     timespan, there = timespans[index], ranges.get(keys[index])
-                    if there is None or timespan is None:
-                        continue
-                    valid = there.valid(timespan)
-                    numbers[index] = len(valid)
-                    if len(valid) == 1:
-                        found[index] = self._database.rules.uuid_out(valid[0])
+                    if timespan is not None and there is not None:
+                        valid = there.valid(timespan)
+                        numbers[index] = len(valid)
+                        if len(valid) == 1:
+                            found[index] = valid[0]
             else:
                 for index in left:
-                    stored = self._finder.find(
-                        entry.type, data_ids[index], [collection.name], None, None, as_of
-                    )
+                    data_id = DataId(dict(zip(entry.group.dimensions, keys[index], strict=True)))
+                    stored = self._finder.find(entry.type, data_id, [collection.name], None, None, as_of)
                     if stored is not None:
                         found[index], numbers[index] = stored.ref.id, 1
             left = [index for index in left if not numbers[index]]
         return found, numbers
 
     def _ranges(
-        self, entry: TypeEntry, collection: Collection, as_of: int | None
-    ) -> dict[tuple[Any, ...], _Ranges]:
-        found: dict[tuple[Any, ...], _Ranges] = {}
+        self, entry: TypeEntry, collection: Collection, timespans: Sequence[Timespan], as_of: int | None
+    ) -> dict[_Key, _Ranges]:
+        """Return all ranges that overlap any of the timespans, and some that lie between these."""
+        found: dict[_Key, _Ranges] = {}
+        if not timespans:
+            return found
         statement = self._database.prepare(_ranges_statement, entry.group, as_of is None)
-        values = {"collection_id": collection.id, "type_id": entry.id}
-        if as_of is not None:
-            values["as_of"] = as_of
-        for id_, begin, end, *key in self._database.fetch(statement, values):
+        values = {
+            "collection_id": collection.id,
+            "type_id": entry.id,
+            "first_ns": min([one.begin_ns for one in timespans]),
+            "last_ns": max([one.end_ns for one in timespans]),
+            "as_of": as_of,
+        }
+        uuid_out = self._database.rules.uuid_out
+        ids: dict[Any, UUID] = {}
+        for raw_id, begin, end, *key in self._database.fetch(statement, values):
             if (ranges := found.get(tuple(key))) is None:
                 ranges = found[tuple(key)] = _Ranges()
+            if raw_id not in ids:
+                ids[raw_id] = uuid_out(raw_id)
             ranges.begins.append(begin)
             ranges.ends.append(end)
-            ranges.ids.append(id_)
+            ranges.ids.append(ids[raw_id])
         return found
 
 
@@ -128,6 +141,8 @@ def _ranges_statement(group: GroupTables, now: bool) -> sa.Select[Any]:
         .where(
             columns.collection_id == sa.bindparam("collection_id"),
             columns.type_id == sa.bindparam("type_id"),
+            columns.begin_ns < sa.bindparam("last_ns", type_=BIG_INTEGER),
+            columns.end_ns > sa.bindparam("first_ns", type_=BIG_INTEGER),
             *there,
         )
         .order_by(columns.begin_ns)

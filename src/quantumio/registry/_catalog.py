@@ -565,9 +565,10 @@ class SqlCatalog:
         """Return the number of the commit or edit that a number, a time or the name of a snapshot means."""
         return self._moments.seq(as_of)
 
-    def collection_names(self, as_of: int) -> Collection[str]:
-        """Return the names of the collections that there were after a commit or edit."""
-        return self._moments.names(as_of).collections.keys()
+    def collection_names(self, as_of: int | None = None) -> Collection[str]:
+        """Return the names of the collections that there are, or were after a commit or edit."""
+        names = self._names.current() if as_of is None else self._moments.names(as_of)
+        return names.collections.keys()
 
     def moment(self, time_ns: int) -> int:
         """Return the number of the last commit or edit at a time or before it; 0 where there is none."""
@@ -597,14 +598,14 @@ class SqlCatalog:
     def find_each(
         self,
         dataset_type: DatasetType,
-        data_ids: Sequence[DataId],
+        values: Mapping[str, Sequence[DataIdValue]],
         timespans: Sequence[Timespan | None],
         collections: Sequence[str],
         *,
         as_of: int | None = None,
     ) -> tuple[list[UUID | None], list[int]]:
         """Return of each data ID, at its time, the match if there is one, and how many there are."""
-        return self._calibrations.find_each(dataset_type, data_ids, timespans, collections, self._past(as_of))
+        return self._calibrations.find_each(dataset_type, values, timespans, collections, self._past(as_of))
 
     def searches_calibrations(self, collections: Sequence[str], as_of: int | None = None) -> bool:
         """Tell whether any of these collections, or any in their chains, is of calibrations."""

@@ -16,7 +16,7 @@ from quantumio.ports import DATASET_COLUMNS, DatasetQuery
 from quantumio.registry._arguments import check_names
 from quantumio.registry._artifact_values import ARTIFACT_VALUES, OneEach, artifacts_text
 from quantumio.registry._column_values import columns_of, schema_of
-from quantumio.registry._dialect import TEXT, Rules
+from quantumio.registry._dialect import TEXT, Rules, last_gathered
 from quantumio.registry._engine import Database
 from quantumio.registry._observed import OBSERVED, observed_columns
 from quantumio.registry._pages import OrderKey, Paged, gathered_pages, ordered, pages
@@ -35,6 +35,7 @@ _FIRST_PAGE: Final = 4096
 _LARGEST_PAGE: Final = 65_536
 _MERGED: Final = 16_384
 _COMMIT: Final = {"seq": "int"}
+_Fetch = Callable[[sa.Select[Any], Mapping[str, Any]], "list[Any]"]
 
 
 class _Reading:
@@ -68,6 +69,7 @@ class _Reading:
         ]
         self._one_each = OneEach(rules)
         self._has_one_each = True
+        self._has_one_version = source.finds_latest and not self.has_artifacts
         self._statement, self._places = source.select(self._head, self._dimensions)
 
     @property
@@ -91,9 +93,13 @@ class _Reading:
         """The same for pages whose datasets have one artifact each, all at one place."""
         return Paged(self._statement, self.source.keys, self._places, self._with_artifact)
 
-    def read(
-        self, fetch: Callable[[sa.Select[Any], Mapping[str, Any]], list[Any]], values: Mapping[str, Any]
-    ) -> tuple[int, list[Any]]:
+    @cached_property
+    def _any_version(self) -> Paged:
+        """The same for a page that has all matches, none of which has two versions."""
+        statement, places = self.source.select(self._head, self._dimensions, every_version=True)
+        return Paged(statement, self.source.keys, places, self._with_versions)
+
+    def read(self, fetch: _Fetch, values: Mapping[str, Any]) -> tuple[int, list[Any]]:
         """Return how many rows a page has that comes as one row, and the values of its columns."""
         types = self.gathered.types
         if self.has_artifacts:
@@ -103,9 +109,31 @@ class _Reading:
                     return page
                 self._has_one_each = False  # so it will be with other pages
             types = [*types, TEXT]
-        ((number, *gathered),) = fetch(self.gathered.statement(values), values)
+        number, gathered = self._of_one_version(fetch, values) or self._of_latest(fetch, values)
+        if not number:
+            return 0, []
+        own, added = self.gathered.own, self.gathered.added
+        for place in range(own, own + added):  # a key that is no column: where the next page begins
+            gathered[place] = last_gathered(gathered[place], types[place])
         spread = self._rules.spread
-        return number, [spread(value, kind) for value, kind in zip(gathered, types, strict=True) if number]
+        return number, [spread(value, kind) for value, kind in zip(gathered, types, strict=True)]
+
+    def _of_one_version(self, fetch: _Fetch, values: Mapping[str, Any]) -> tuple[int, list[Any]] | None:
+        """Return a page without a search for the latest versions, where its rows show that none is needed.
+
+        All are of the same version, and no page follows, which could begin with another one of the last key.
+        """
+        if not (self._has_one_version and Paged.begins(values) and values["page_size"] == _FIRST_PAGE):
+            return None
+        ((least, greatest, number, *gathered),) = fetch(self._any_version.statement(values), values)
+        if number == _FIRST_PAGE:
+            return None
+        self._has_one_version = least == greatest  # so it will be when the same is asked of other data IDs
+        return (number, gathered) if least == greatest else None
+
+    def _of_latest(self, fetch: _Fetch, values: Mapping[str, Any]) -> tuple[int, list[Any]]:
+        ((number, *gathered),) = fetch(self.gathered.statement(values), values)
+        return number, gathered
 
     def _shown(self, page: sa.Select[Any]) -> sa.Select[Any]:
         """Return a page of the statement, its keys added, with what other tables say of its rows behind."""
@@ -126,6 +154,11 @@ class _Reading:
         found = list(page.subquery("page").c)
         columns = [*found, *self._told(found)]
         return sa.select(sa.func.count(), *map(self._rules.gathered, columns))
+
+    def _with_versions(self, page: sa.Select[Any]) -> sa.Select[Any]:
+        found = page.subquery("page").c
+        ends = (sa.func.min(found.v), sa.func.max(found.v))
+        return sa.select(*ends, sa.func.count(), *map(self._rules.gathered, found))
 
     def _with_artifact(self, page: sa.Select[Any]) -> sa.Select[Any]:
         found = list(page.subquery("page").c)

@@ -64,7 +64,7 @@ class Commits:
         try:
             return self._attempt(group, owner, thorough=False)
         except DestinationError as error:
-            if not isinstance(error.__cause__, sa.exc.IntegrityError):
+            if not self._database.is_refused(error):
                 raise
         # A dataset of the group was committed by another transaction before (a plan that ran twice). That is
         # rare: only then is it worth asking for every id.

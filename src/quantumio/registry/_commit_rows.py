@@ -177,21 +177,21 @@ class ArtifactWriter:
                 *(dataset_ids, object_ids, rows.formats, rows.digests, rows.sizes),
                 strict=False,
             )
-            self._database.execute_many(connection, self._new_object, list(objects))
-            self._database.execute_many(connection, self._new_artifact, list(artifacts))
+            self._database.execute_each(connection, self._new_object, objects)
+            self._database.execute_each(connection, self._new_artifact, artifacts)
             return
         direct, none = repeat(DIRECT), repeat(None)
         objects = zip(
             *(direct, rows.paths, held_by, held_by, rows.digests, rows.sizes, none),
             strict=False,
         )
-        self._database.execute_many(connection, self._object, list(objects))
+        self._database.execute_each(connection, self._object, objects)
         artifacts = zip(
             *(dataset_ids, direct, repeat(0), direct, rows.paths, none, none, none, none),
             *(rows.formats, rows.digests, rows.sizes, none, repeat(str(ArtifactState.OK))),
             strict=False,
         )
-        self._database.execute_many(connection, self._insert[False], list(artifacts))
+        self._database.execute_each(connection, self._insert[False], artifacts)
 
     def write(
         self,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 from uuid import UUID, SafeUUID
 
+import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.operators import custom_op
@@ -27,6 +28,7 @@ __all__ = [
     "SqliteRules",
     "bound",
     "identifier",
+    "last_gathered",
     "raw",
     "rules_for",
 ]
@@ -68,6 +70,7 @@ STRICT: Mapping[str, Any] = {"sqlite_strict": True}
 _SCHEMA = "SELECT version_num FROM alembic_version"
 _slots: Final[Any] = UUID
 _set_int, _set_is_safe = _slots.int.__set__, _slots.is_safe.__set__
+_UNKNOWN: Final = SafeUUID.unknown  # an enumeration takes its time to tell a member
 _NAME_BYTES = 63  # PostgreSQL cuts longer names
 _LIKE_SPECIAL = re.compile(r"([\\%_])")
 
@@ -113,6 +116,9 @@ class Rules(Protocol):
 
     def uuid_in(self, value: UUID) -> Any:
         """Return what the driver takes for a UUID."""
+
+    def uuids_in(self, values: Sequence[bytes]) -> Sequence[Any]:
+        """Return what the driver takes for UUIDs of 16 bytes each."""
 
     def uuid_out(self, value: Any) -> UUID:
         """Return the UUID of what the driver gives."""
@@ -186,6 +192,15 @@ class Rules(Protocol):
         r"""Match ``%`` and ``_``, case-sensitive; a backslash takes the next character as it is."""
 
 
+def last_gathered(value: Any, kind: sa.types.TypeEngine[Any]) -> Any:
+    """Return what `Rules.gathered` gave for a column as if it had its last row alone."""
+    if not isinstance(value, str):
+        return value[-1:]
+    if isinstance(kind, sa.types.NullType):
+        return value[-32:]
+    return value.rpartition("," if isinstance(kind, sa.types.Integer) else "\0")[2]
+
+
 def _spread(value: Any, kind: sa.types.TypeEngine[Any]) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -193,7 +208,7 @@ def _spread(value: Any, kind: sa.types.TypeEngine[Any]) -> Any:
     if isinstance(kind, sa.types.NullType):
         return value.lower()
     if isinstance(kind, sa.types.Integer):
-        return pc.split_pattern(pa.array([value]), ",").flatten().cast(pa.int64())
+        return pa.array(np.fromstring(value, np.int64, sep=","))
     if isinstance(value, str):
         return pc.split_pattern(pa.array([value]), "\0").flatten()
     return pa.array(value, pa.string())
@@ -241,11 +256,14 @@ class SqliteRules:
     def uuid_in(self, value: UUID) -> Any:
         return value.bytes
 
+    def uuids_in(self, values: Sequence[bytes]) -> Sequence[Any]:
+        return values
+
     def uuid_out(self, value: Any) -> UUID:
         # What UUID(bytes=value) does but for its checks, which take longer than all else of a ref.
         made = object.__new__(UUID)
         _set_int(made, int.from_bytes(value))
-        _set_is_safe(made, SafeUUID.unknown)
+        _set_is_safe(made, _UNKNOWN)
         return made
 
     def greatest(self, one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
@@ -264,7 +282,8 @@ class SqliteRules:
 
     def gathered(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         if isinstance(column.type, sa.types.NullType):
-            return sa.func.group_concat(sa.func.hex(column), "")
+            # SQLite joins bytes as they are, and one call of hex is quicker than one for each row.
+            return sa.func.hex(sa.func.group_concat(column, ""))
         if isinstance(column.type, sa.types.Integer):
             return sa.func.group_concat(column)
         return sa.func.group_concat(column, sa.func.char(0))  # no text in a registry has a NUL
@@ -358,6 +377,9 @@ class PostgresqlRules:
 
     def uuid_in(self, value: UUID) -> Any:
         return value
+
+    def uuids_in(self, values: Sequence[bytes]) -> Sequence[Any]:
+        return [UUID(bytes=value) for value in values]
 
     def uuid_out(self, value: Any) -> UUID:
         return value if isinstance(value, UUID) else UUID(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -283,6 +283,21 @@ class Database:
     def execute_many(connection: sa.Connection, statement: Prepared, rows: Sequence[tuple[Any, ...]]) -> int:
         """Run a prepared statement for rows whose values are in its order already; return how many it hit."""
         return connection.exec_driver_sql(statement.sql, list(rows)).rowcount if rows else 0
+
+    @staticmethod
+    def execute_each(connection: sa.Connection, statement: Prepared, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Run a prepared statement for very many rows, each made when its turn has come: none is kept.
+
+        A list of so many has the interpreter look for garbage again and again. Errors are the driver's own.
+        """
+        cursor: Any = connection.connection.cursor()
+        with contextlib.closing(cursor):
+            cursor.executemany(statement.sql, rows)
+
+    def is_refused(self, error: DestinationError) -> bool:
+        """Whether a constraint of the database is why something could not be written."""
+        cause = error.__cause__
+        return isinstance(getattr(cause, "orig", cause), self.dialect.loaded_dbapi.IntegrityError)
 
     def rows(self, statement: sa.Select[Any], values: Mapping[str, Any], *, is_kept: bool) -> list[Any]:
         """Run one statement as a transaction of its own; return rows as the driver gives them.

@@ -70,7 +70,12 @@ class Paged:
 
     def statement(self, values: Mapping[str, Any]) -> sa.Select[Any]:
         """Return the statement that takes these values: of the first page, or of all others."""
-        return self._following if f"{_AFTER}0" in values else self._first
+        return self._first if self.begins(values) else self._following
+
+    @staticmethod
+    def begins(values: Mapping[str, Any]) -> bool:
+        """Whether these values are of the first page."""
+        return f"{_AFTER}0" not in values
 
     @cached_property
     def _first(self) -> sa.Select[Any]:

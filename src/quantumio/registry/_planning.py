@@ -25,6 +25,7 @@ from quantumio.registry._sky_search import SkySearch
 from quantumio.registry._sources import Moment, Source, dataset_rows, of_keys
 from quantumio.registry._tree import Expression
 from quantumio.registry._universe_schema import Tables
+from quantumio.registry._where_shape import shape_of
 
 __all__ = ["Plan", "Planner", "check_past"]
 
@@ -96,26 +97,59 @@ class Planner:
         collections, searched_in_order = names.search_like(query.collections)
         find_first = searched_in_order and query.find_first
         types = names.types_like(query.dataset_types)
-        if where is None and all(query.data_id.keys() <= entry.group.columns.keys() for entry in types):
-            # What follows depends on the values of the data ID no more: parameters stand for them.
-            shape = (
-                *(tuple(types), query.dataset_types, collections),
-                *(*data_id, find_first, query.versions, order_by),
-                *(query.as_of is None, in_order),
-            )
-            kept = self._kept.get(shape)
-            if kept is None:
-                asked = evolve(query, data_id={name: _parameter(name, data_id[name]) for name in data_id})
-                moment = Moment(collections, find_first, _AT)
-                kept = self._sources(asked, (), types, moment, order_by, in_order=in_order)
-                if len(self._kept) >= _MOST_KEPT:
-                    self._kept.clear()
-                self._kept[shape] = kept
-            values = {"at_seq": seq, **{f"of_{name}": value for name, value in data_id.items()}}
-            return Plan(names, seq, kept, of_keys(order_by), query.limit, values, is_kept=True)
+        kept = self._kept_plan(query, terms, types, Moment(collections, find_first, _AT), order_by, in_order)
+        if kept is not None:
+            sources, values = kept
+            values["at_seq"] = seq
+            return Plan(names, seq, sources, of_keys(order_by), query.limit, values, is_kept=True)
         moment = Moment(collections, find_first, seq)
         sources = self._sources(query, terms, types, moment, order_by, in_order=in_order)
         return Plan(names, seq, sources, of_keys(order_by), query.limit)
+
+    def _kept_plan(
+        self,
+        query: DatasetQuery,
+        terms: Sequence[Expression],
+        types: Sequence[TypeEntry],
+        moment: Moment,
+        order_by: tuple[tuple[str, bool], ...],
+        in_order: bool,
+    ) -> tuple[tuple[Source, ...], dict[str, Any]] | None:
+        """Return sources that are the same for all queries of one shape, and values of their parameters.
+
+        A shape says nothing of the values of the data ID and of the expression, and of the moment. None where
+        more than parameters depends on them: where regions are compared, or something is wrong.
+        """
+        if not all(
+            query.data_id.keys() <= entry.group.columns.keys()
+            and self._sky_datasets.are_own(terms, entry.type.dimensions)
+            for entry in types
+        ):
+            return None
+        shaped = shape_of(terms, query.bind, query.where or "")
+        if shaped is None:
+            return None
+        terms, values = shaped
+        shape = (
+            *(tuple(types), query.dataset_types, moment.collections, terms),
+            *(*query.data_id, moment.find_first, query.versions, order_by),
+            *(query.as_of is None, in_order),
+        )
+        kept = self._kept.get(shape)
+        if kept is None:
+            data_id = {name: _parameter(name, value) for name, value in query.data_id.items()}
+            try:
+                kept = self._sources(
+                    evolve(query, data_id=data_id), terms, types, moment, order_by, in_order=in_order
+                )
+            except InvalidInputError:
+                if not terms:
+                    raise
+                return None  # what was written says better what is wrong
+            if len(self._kept) >= _MOST_KEPT:
+                self._kept.clear()
+            self._kept[shape] = kept
+        return kept, {**values, **{f"of_{name}": value for name, value in query.data_id.items()}}
 
     def _sources(
         self,

@@ -11,7 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from attrs import evolve, frozen
 
-from quantumio.model import DataId, DatasetRef, StoredDataset
+from quantumio.model import DataId, DatasetRef, StoredDataset, trusted_ref
 from quantumio.ports import DatasetQuery
 from quantumio.registry._arguments import check_limit
 from quantumio.registry._columns import ColumnReader
@@ -83,6 +83,7 @@ class _Refs:
 
     def __init__(self, source: Source, rest: sa.ColumnElement[bool] | None) -> None:
         self._entry = source.entry
+        self._is_same = rest is None  # whenever it comes of the same source
         statement, places = source.select(("id", "run_id", "v"), source.entry.group.dimensions)
         self.paged = Paged(statement if rest is None else statement.where(rest), source.keys, places)
 
@@ -90,19 +91,16 @@ class _Refs:
         self, database: Database, plan: Plan, page: sa.Select[Any], values: Mapping[str, Any]
     ) -> list[Any]:
         """Return rows of the driver."""
-        return database.rows(page, {**plan.values, **values}, is_kept=plan.is_kept)
+        return database.rows(page, {**plan.values, **values}, is_kept=plan.is_kept and self._is_same)
 
     def found(self, database: Database, plan: Plan, rows: Sequence[Any]) -> list[DatasetRef]:
         """Return the refs of rows."""
         uuid_out, own, runs = database.rules.uuid_out, self.paged.own, plan.names.collections_by_id
         dataset_type, dimensions = self._entry.type, self._entry.group.dimensions
+        of_row = DataId.of_row
         return [
-            DatasetRef(
-                uuid_out(row[0]),
-                dataset_type,
-                DataId(dict(zip(dimensions, row[3:own], strict=True))),
-                runs[row[1]].name,
-                row[2],
+            trusted_ref(
+                uuid_out(row[0]), dataset_type, of_row(dimensions, row[3:own]), runs[row[1]].name, row[2]
             )
             for row in rows
         ]
@@ -211,7 +209,9 @@ class Queries:
                 condition = _rest(plan, source, number, token.source, values)
                 if condition is None and number < token.source:
                     continue
-            streams.append(self._stream(plan, reader(source, condition), source, number, first))
+            make: Callable[[], _Stored | _Refs] = partial(reader, source, condition)
+            reading = source.once(reader, make) if condition is None else make()
+            streams.append(self._stream(plan, reading, source, number, first))
         if len(streams) > 1 and plan.order_by:
             return heapq.merge(*streams, key=lambda match: match.order)
         return (match for stream in streams for match in stream)

@@ -75,6 +75,11 @@ class SkyDatasets:
         own_id = {name: value for name, value in query.data_id.items() if name in known}
         return evolve(query, data_id=own_id), And((*own_terms, near))
 
+    def are_own(self, terms: Sequence[Expression], dimensions: tuple[str, ...]) -> bool:
+        """Whether terms name dimensions of a dataset type alone, or those that they imply."""
+        known = {*dimensions, *self._tables.universe.implied(dimensions)}
+        return all(self._keys(term) <= known for term in terms)
+
     def _keys(self, term: Expression) -> set[str]:
         """Return the dimensions that tell the records which a condition asks for."""
         universe = self._tables.universe

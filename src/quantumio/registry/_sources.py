@@ -88,6 +88,8 @@ class Source:
         What orders the matches, and tells them apart: the words first.
     run
         Whose datasets the matches are; None where there are several.
+    finds_latest
+        Whether the statement itself finds the latest version of each key, among rows of several.
 
     Raises
     ------
@@ -120,7 +122,7 @@ class Source:
         self._rows, self._conditions, rank = _Rows(rules, entry, moment, query.versions, own).made(
             by_key=by_key
         )
-        self._finds_latest = query.versions == "latest" and self._rows is group.dataset
+        self.finds_latest = query.versions == "latest" and self._rows is group.dataset
         columns: dict[str, Any] = {name: self._rows.c[column] for name, column in group.columns.items()}
         self._scope = Scope(
             tables,
@@ -136,7 +138,7 @@ class Source:
         tail: list[sa.ColumnElement[Any]] = [
             self._rows.c[column] for column in self._key if column not in words
         ]
-        if not self._finds_latest:  # otherwise a key has one row
+        if not self.finds_latest:  # otherwise a key has one row
             tail += [*([] if rank is None else [rank]), self._rows.c.v, raw(self._rows.c.id)]
         self.keys = [
             *(OrderKey(key, descending) for word, descending in order_by for key in self._order(word)),
@@ -162,14 +164,18 @@ class Source:
         return self._selected(self._columns(head, self._entry.group.columns))
 
     def select(
-        self, head: Sequence[str], dimensions: Sequence[str]
+        self, head: Sequence[str], dimensions: Sequence[str], *, every_version: bool = False
     ) -> tuple[sa.Select[Any], list[int | None]]:
-        """Return the statement of some columns, and which of them each key is (None: none of them)."""
+        """Return the statement of some columns, and which of them each key is (None: none of them).
+
+        With ``every_version`` it does not look for the latest; where all rows that it finds are of the same
+        version, none of their keys has two.
+        """
         columns = self._columns(head, dimensions)
         places = [
             next((place for place, one in enumerate(columns) if one is key.column), None) for key in self.keys
         ]
-        return self._selected(columns), places
+        return self._selected(columns, every_version=every_version), places
 
     def _columns(self, head: Sequence[str], dimensions: Iterable[str]) -> list[sa.ColumnElement[Any]]:
         columns, names = self._rows.c, self._entry.group.columns
@@ -188,8 +194,8 @@ class Source:
         one: sa.Select[Any] = sa.select(sa.literal_column("1"))
         return one.select_from(self._scope.joined(self._rows)).where(*self._conditions).limit(1)
 
-    def _selected(self, columns: Sequence[Any]) -> sa.Select[Any]:
-        if self._finds_latest:
+    def _selected(self, columns: Sequence[Any], *, every_version: bool = False) -> sa.Select[Any]:
+        if self.finds_latest and not every_version:
             selected = self._rules.latest(
                 columns, [self._rows.c[column] for column in self._key], self._rows.c.v
             )

@@ -21,6 +21,7 @@ __all__ = [
     "Not",
     "Or",
     "Overlap",
+    "Parameter",
     "Pattern",
     "Range",
     "Shape",
@@ -65,11 +66,20 @@ class Bind:
 
 
 @frozen
+class Parameter:
+    """A value of this kind, which comes whenever what was made of the expression is used; see `shape_of`."""
+
+    name: str
+    kind: str
+    at: int = 0
+
+
+@frozen
 class Range:
     """Integers from ``first`` to ``last``, both included, in steps."""
 
-    first: int
-    last: int
+    first: int | Parameter
+    last: int | Parameter
     step: int
     at: int
 
@@ -82,8 +92,8 @@ class Comparison:
     """``left operator right``."""
 
     operator: str
-    left: Value
-    right: Value
+    left: Value | Parameter
+    right: Value | Parameter
     at: int
 
 
@@ -91,8 +101,8 @@ class Comparison:
 class Membership:
     """``value IN (items)``."""
 
-    value: Value
-    items: tuple[Value | Range, ...]
+    value: Value | Parameter
+    items: tuple[Value | Range | Parameter, ...]
     at: int
 
 
@@ -110,7 +120,7 @@ class Pattern:
 class IsNull:
     """``value IS NULL``."""
 
-    value: Value
+    value: Value | Parameter
     at: int
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from quantumio.errors import ErrorKind, InvalidInputError, QuantumioError
-from quantumio.model import Region, Timespan, check_data_id_value, tai_ns
-from quantumio.registry._dialect import BIG_INTEGER, FLAG, REAL, TEXT, Rules
+from quantumio.model import Timespan, check_data_id_value
+from quantumio.registry._dialect import BIG_INTEGER, TEXT, Rules
 from quantumio.registry._expression import bound, expression_error, parse
 from quantumio.registry._scope import Scope, Unknown
-from quantumio.registry._time import TIMES, datetime_ns, fits
 from quantumio.registry._tree import (
     And,
     Area,
@@ -30,6 +27,7 @@ from quantumio.registry._tree import (
     Not,
     Or,
     Overlap,
+    Parameter,
     Pattern,
     Range,
     Shape,
@@ -39,16 +37,10 @@ from quantumio.registry._tree import (
     binds_of,
 )
 from quantumio.registry._universe_schema import Tables
+from quantumio.registry._where_values import TYPES, kind_of, listed, moment_of, scalar
 
 __all__ = ["Where", "check_expression", "data_id_condition"]
 
-_TYPES: Final[Mapping[str, sa.types.TypeEngine[Any]]] = {
-    "int": BIG_INTEGER,
-    "float": REAL,
-    "str": TEXT,
-    "bool": FLAG,
-    "time": BIG_INTEGER,
-}
 _WORDS: Final = {
     "int": "an integer",
     "float": "a number",
@@ -58,7 +50,6 @@ _WORDS: Final = {
 }
 _SET_IN_ONE_PARAMETER: Final = 32
 _MOST_PARAMETERS: Final = 10_000
-_SCALARS = (bool, int, float, str, Time)
 
 
 class Where:
@@ -125,48 +116,23 @@ class Where:
         return expression_error(self._text, at, what, hint)
 
     # -- values
-    def _column(self, value: Value) -> tuple[sa.ColumnElement[Any], str]:
+    def _column(self, value: Value | Parameter) -> tuple[sa.ColumnElement[Any], str]:
         """Return the SQL of a value and its kind."""
+        if isinstance(value, Parameter):
+            return _parameter(value), value.kind
         if isinstance(value, Name):
             try:
                 return self._scope.column(value.text)
             except Unknown as unknown:
                 raise self._error(value.at, unknown.message, unknown.hint) from None
-        return self._literal(self._scalar(value))
+        return self._literal(self._given(value))
+
+    def _given(self, value: Literal | Bind) -> Any:
+        return scalar(value, self._bind, self._text)
 
     def _literal(self, value: Any) -> tuple[sa.ColumnElement[Any], str]:
-        kind = _kind(value)
-        return sa.literal(value.ns if isinstance(value, Time) else value, _TYPES[kind]), kind
-
-    def _scalar(self, value: Literal | Bind) -> Any:
-        if isinstance(value, Literal):
-            return value.value
-        return self._checked(value, bound(value, self._bind, self._text))
-
-    def _checked(self, bind: Bind, given: object) -> Any:
-        """Return a bound value in the type that it has in the language."""
-        is_numpy = type(given).__module__ == "numpy" and getattr(given, "size", 0) == 1
-        value: Any = given.item() if is_numpy and hasattr(given, "item") else given
-        if (moment := _moment(self._text, bind, value)) is not None:
-            return moment
-        if isinstance(value, (Region, Timespan)):
-            raise self._error(
-                bind.at,
-                f":{bind.name} is a {type(value).__name__}",
-                f"compare it with OVERLAPS :{bind.name}",
-            )
-        if not isinstance(value, _SCALARS):
-            hint = (
-                "use IS NULL" if value is None else "give a number, a text, a Time, or for IN a list of them"
-            )
-            raise self._error(bind.at, f":{bind.name} = {value!r:.60} is no value", hint)
-        if isinstance(value, float) and math.isnan(value):
-            raise self._error(bind.at, f":{bind.name} is not a number", "use IS NULL")
-        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
-            raise self._error(bind.at, f":{bind.name} = {value} does not fit 64 bits")
-        if isinstance(value, str) and ("\0" in value or not _encodes(value)):
-            raise self._error(bind.at, f":{bind.name} = {value!r:.60} is no valid text")
-        return value
+        kind = kind_of(value)
+        return sa.literal(value.ns if isinstance(value, Time) else value, TYPES[kind]), kind
 
     # -- overlaps
     def _area(self, name: Name) -> sa.FromClause:
@@ -212,7 +178,7 @@ class Where:
         return Timespan(moment, min(moment + 1, whole.end_ns))
 
     def _time_of(self, value: Literal | Bind) -> int:
-        moment = self._scalar(value)
+        moment = self._given(value)
         if not isinstance(moment, Time):
             raise self._error(
                 value.at,
@@ -242,7 +208,9 @@ class Where:
             case _:
                 return left >= right
 
-    def _check_kinds(self, left: Value, left_kind: str, right: Value, right_kind: str) -> None:
+    def _check_kinds(
+        self, left: Value | Parameter, left_kind: str, right: Value | Parameter, right_kind: str
+    ) -> None:
         if left_kind == right_kind or {left_kind, right_kind} == {"int", "float"}:
             return
         at, named = (right, left) if isinstance(left, Name) else (left, right)
@@ -254,18 +222,22 @@ class Where:
     def _membership(self, test: Membership) -> sa.ColumnElement[bool]:
         column, kind = self._column(test.value)
         values: list[Any] = []
+        parameters: list[sa.ColumnElement[Any]] = []
         others: list[sa.ColumnElement[bool]] = []
         for item in test.items:
             if isinstance(item, Range):
-                self._check_kinds(test.value, kind, Literal(item.first, item.at), "int")
+                self._check_kinds(test.value, kind, Literal(0, item.at), "int")
                 others.append(_in_range(column, item))
+            elif isinstance(item, Parameter):
+                self._check_kinds(test.value, kind, item, item.kind)
+                parameters.append(_parameter(item))
             elif isinstance(item, Name):
                 other, other_kind = self._column(item)
                 self._check_kinds(test.value, kind, item, other_kind)
                 others.append(column == other)
             else:
-                for value in self._listed(item):
-                    self._check_kinds(test.value, kind, Literal(value, item.at), _kind(value))
+                for value in listed(item, self._bind, self._text):
+                    self._check_kinds(test.value, kind, Literal(value, item.at), kind_of(value))
                     values.append(value.ns if isinstance(value, Time) else value)
         if len(values) > _MOST_PARAMETERS and {type(value) for value in values} not in ({int}, {str}):
             raise self._error(
@@ -274,28 +246,19 @@ class Where:
                 f"at most {_MOST_PARAMETERS} fit",
                 "give fewer, or compare with < and >",
             )
-        tests = [*others, *([self._in_values(column, kind, values)] if values else [])]
+        tests = [
+            *others,
+            *([column.in_(parameters)] if parameters else []),
+            *([self._in_values(column, kind, values)] if values else []),
+        ]
         return sa.or_(*tests) if tests else sa.false()
-
-    def _listed(self, item: Literal | Bind) -> list[Any]:
-        if isinstance(item, Bind):
-            given = bound(item, self._bind, self._text)
-            if type(given).__module__ == "numpy" and hasattr(given, "tolist"):
-                given = given.tolist()
-            if (
-                isinstance(given, Iterable)
-                and not isinstance(given, (str, bytes))
-                and not hasattr(given, "tai")
-            ):
-                return [self._checked(item, value) for value in given]
-        return [self._scalar(item)]
 
     def _in_values(
         self, column: sa.ColumnElement[Any], kind: str, values: list[Any]
     ) -> sa.ColumnElement[bool]:
         kinds = {type(value) for value in values}
         if len(values) <= _SET_IN_ONE_PARAMETER:
-            return column.in_([sa.literal(value, _TYPES[_kind(value)]) for value in values])
+            return column.in_([sa.literal(value, TYPES[kind_of(value)]) for value in values])
         if kinds <= {int} or kinds == {str}:
             types = {"x": "int" if kinds <= {int} else "str"}
             value = self._rules.rows_value(([value] for value in dict.fromkeys(values)), types)
@@ -307,7 +270,7 @@ class Where:
         word = test.operator.removesuffix("()")
         if kind != "str":
             raise self._error(test.value.at, f"{word} takes texts, this is {_WORDS[kind]}")
-        pattern = None if isinstance(test.pattern, Name) else self._scalar(test.pattern)
+        pattern = None if isinstance(test.pattern, Name) else self._given(test.pattern)
         if not isinstance(pattern, str):
             raise self._error(test.pattern.at, f"{word} takes a pattern", "write it as 'text', or bind one")
         if test.operator == "LIKE":
@@ -326,37 +289,7 @@ def check_expression(text: object, bind: Mapping[str, object]) -> None:
     for one in binds_of(parse(text)):
         given = bound(one, bind, str(text))
         for value in given if isinstance(given, (list, tuple)) else (given,):
-            _moment(str(text), one, value)
-
-
-def _moment(text: str, bind: Bind, value: Any) -> Time | None:
-    """Return the moment that a bound value is; None where it is none.
-
-    Raises
-    ------
-    InvalidInputError
-        It is a moment that the registry does not take.
-    """
-    if hasattr(value, "tai"):
-        try:
-            return Time(tai_ns(value))
-        except QuantumioError as error:
-            raise expression_error(text, bind.at, f":{bind.name}: {error.message}", error.hint) from error
-    if not isinstance(value, datetime):
-        return None
-    if value.tzinfo is None:
-        raise expression_error(
-            text, bind.at, f":{bind.name} = {value!r} has no time zone", "give one: tzinfo=UTC"
-        )
-    try:
-        ns = datetime_ns(value)
-    except OverflowError:
-        ns = None
-    if ns is None or not fits(ns):
-        raise expression_error(
-            text, bind.at, f":{bind.name} = {value.isoformat()} does not fit 64 bits of nanoseconds", TIMES
-        )
-    return Time(ns)
+            moment_of(str(text), one, value)
 
 
 def _where_known(
@@ -378,22 +311,15 @@ def _without_sets(pattern: str) -> str:
     return re.sub(r"\\([][*?\\])|\[", as_it_is, pattern)
 
 
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, Time):
-        return "time"
-    return type(value).__name__ if type(value) in (bool, int, float, str) else "str"
+def _parameter(parameter: Parameter) -> sa.BindParameter[Any]:
+    return sa.bindparam(parameter.name, type_=TYPES[parameter.kind])
 
 
 def _in_range(column: sa.ColumnElement[Any], item: Range) -> sa.ColumnElement[bool]:
-    first, last = sa.literal(item.first, BIG_INTEGER), sa.literal(item.last, BIG_INTEGER)
+    first, last = (
+        _parameter(end) if isinstance(end, Parameter) else sa.literal(end, BIG_INTEGER)
+        for end in (item.first, item.last)
+    )
     inside = sa.and_(column >= first, column <= last)
     if item.step == 1:
         return inside

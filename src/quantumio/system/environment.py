@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 import uuid
+from itertools import accumulate
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -24,6 +25,7 @@ __all__ = [
     "random_token",
     "user",
     "uuid7",
+    "uuid7_bytes",
     "variable",
 ]
 
@@ -35,7 +37,8 @@ _random_bits: list[int] = []
 _RANDOM_BITS = 74
 _RANDOM_BYTES = 10
 _RANDOM_BITS_AT_ONCE = 64
-_STEP_MASK = (1 << 48) - 1
+_STEP_BYTES = 6
+_STEP_MASK = (1 << 8 * _STEP_BYTES) - 1
 os.register_at_fork(after_in_child=_random_bits.clear)
 
 
@@ -126,7 +129,25 @@ def uuid7() -> uuid.UUID:
             # by a random step: after a fork two processes go on from the same value
             value = _last_uuid_value + 1 + (random_bits & _STEP_MASK)
         _last_uuid_value = value
-    # clock (48 bits), version 7, 12 bits, variant 0b10, 62 bits
-    return uuid.UUID(
-        int=value >> 74 << 80 | 7 << 76 | (value >> 62 & 0xFFF) << 64 | 2 << 62 | value & 0x3FFFFFFFFFFFFFFF
+    return uuid.UUID(int=_uuid7_of(value))
+
+
+def uuid7_bytes(count: int) -> list[bytes]:
+    """Make so many as 16 bytes each, as `uuid7` does one: they increase, and so do later ones."""
+    global _last_uuid_value  # noqa: PLW0603  one clock for the process
+    random_bits = secrets.token_bytes(count * _STEP_BYTES + _RANDOM_BYTES)
+    first = int.from_bytes(random_bits[-_RANDOM_BYTES:]) >> 8 * _RANDOM_BYTES - _RANDOM_BITS
+    value = (time.time_ns() // 1_000_000 << _RANDOM_BITS) | first
+    steps = (
+        int.from_bytes(random_bits[start : start + _STEP_BYTES]) + 1
+        for start in range(0, count * _STEP_BYTES, _STEP_BYTES)
     )
+    with _uuid_lock:
+        values = list(accumulate(steps, initial=max(value, _last_uuid_value)))
+        _last_uuid_value = values[-1]
+    return [_uuid7_of(value).to_bytes(16) for value in values[1:]]
+
+
+def _uuid7_of(value: int) -> int:
+    """Return the UUID of its payload: clock (48 bits), version 7, 12 bits, variant 0b10, 62 bits."""
+    return value >> 74 << 80 | 7 << 76 | (value >> 62 & 0xFFF) << 64 | 2 << 62 | value & 0x3FFFFFFFFFFFFFFF

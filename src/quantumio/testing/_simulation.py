@@ -568,6 +568,7 @@ class Simulation:
             (environment, "perf_counter", self.now),
             (environment, "pid", pid),
             (environment, "uuid7", self._uuid7),
+            (environment, "uuid7_bytes", lambda count: [self._uuid7().bytes for _ in range(count)]),
             (environment, "random_token", lambda nbytes=8: self.chance.randbytes(nbytes).hex()),
             (environment, "host", host),
             (environment, "boot_id", lambda: f"{host()}:1"),

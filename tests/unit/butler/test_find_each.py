@@ -1,5 +1,8 @@
 """Look-ups of many data IDs at once, through a Butler."""
 
+from types import MappingProxyType
+
+import numpy as np
 import pytest
 
 from quantumio import ConflictError, InvalidInputError, NotFoundError, Timespan
@@ -67,6 +70,35 @@ def test_data_ids_of_records_are_looked_up(night):
     frame = night.find_each("flat", data_ids, collections="calib", as_="pandas")
     assert list(frame["matches"]) == [1] * 6
     assert len(set(frame["id"])) == 4
+
+
+def test_data_ids_of_different_dimensions_are_looked_up_together(night):
+    """They come in the order in which they were given, whatever their types."""
+    data_ids = [
+        {"instrument": "ST8", "visit": 1, "detector": 0},
+        {"instrument": "ST8", "detector": 1, "physical_filter": "R"},
+        {"visit": np.int64(2), "detector": np.int32(1)},
+        MappingProxyType({"visit": 3, "detector": 0, "instrument": "ST8"}),
+        {"detector": 1, "visit": 9, "instrument": "ST8"},
+        {"visit": 2, "detector": 0},
+    ]
+    table = night.find_each("flat", data_ids, collections="calib")
+    # without a time a calibration is not found, not even by its whole data ID
+    assert table.column("id").to_pylist() == expected(night, "flat", data_ids, ["calib"])
+    assert table.column("matches").to_pylist() == [1, 0, 1, 1, 0, 1]
+    assert table.column("visit").to_pylist() == [1, None, 2, 3, 9, 2]
+    assert table.column("detector").to_pylist() == [0, 1, 1, 0, 1, 0]
+    assert table.column("instrument").to_pylist() == ["ST8", "ST8", None, "ST8", "ST8", None]
+    assert table.column("physical_filter").to_pylist() == [None, "R", None, None, None, None]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"visit": True}, {"visit": "1a"}, {"visit": 1 << 63}, {"visit": 1.5}, {"visit": None}]
+)
+def test_a_wrong_value_among_right_ones_is_named(night, wrong):
+    right = [{"instrument": "ST8", "visit": visit, "detector": 0} for visit in (1, 2, 3)]
+    with pytest.raises(InvalidInputError, match="is no value of dimension 'visit'"):
+        night.find_each("flat", [*right, {**right[0], **wrong}], collections="calib")
 
 
 def test_what_cannot_be_looked_up_is_refused(night):

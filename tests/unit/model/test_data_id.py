@@ -21,6 +21,33 @@ def values(draw):
     return {name: draw(integers if UNIVERSE[name].key == "int" else texts) for name in names}
 
 
+@given(values())
+def test_of_a_row_is_the_same_data_id(given_values):
+    def of_row():
+        return DataId.of_row(tuple(given_values), tuple(given_values.values()))
+
+    same = DataId(given_values)
+    assert of_row() == same == of_row()
+    assert hash(of_row()) == hash(same)
+    assert dict(of_row()) == given_values
+    assert list(of_row()) == list(given_values)
+    assert len(of_row()) == len(given_values)
+    assert str(of_row()) == str(same)
+    assert pickle.loads(pickle.dumps(of_row())) == same
+    for name, value in given_values.items():
+        assert of_row()[name] == value
+        assert of_row().subset([name]) == {name: value}
+
+
+def test_of_a_row_has_no_other_attributes():
+    made = DataId.of_row(("visit",), (3,))
+    assert not hasattr(made, "visit")
+    with pytest.raises(AttributeError, match="no attribute 'visit'"):
+        _ = made.visit
+    with pytest.raises(AttributeError):
+        made.visit = 3
+
+
 @given(values(), st.randoms())
 def test_every_spelling_is_the_same_data_id(given_values, random):
     names = list(given_values)

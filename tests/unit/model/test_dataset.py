@@ -17,6 +17,7 @@ from quantumio.model import (
     StoredDataset,
     default_universe,
     make_data_id,
+    trusted_ref,
 )
 
 UNIVERSE = default_universe()
@@ -163,3 +164,15 @@ def test_size_of_a_stored_dataset_is_that_of_its_first_artifact():
 
     assert stored(artifacts).nbytes == 7
     assert stored(()).nbytes == 0
+
+
+def test_trusted_ref_is_a_ref_like_any_other():
+    data_id = DataId({"instrument": "HSC", "visit": 1, "detector": 2})
+    number = uuid.uuid4()
+    checked = DatasetRef(number, CALEXP, data_id, "u/run", 3)
+    trusted = trusted_ref(number, CALEXP, data_id, "u/run", 3)
+    assert trusted == checked
+    assert hash(trusted) == hash(checked)
+    assert (str(trusted), repr(trusted)) == (str(checked), repr(checked))
+    assert trusted.to_wire() == checked.to_wire()
+    assert pickle.loads(pickle.dumps(trusted)).to_wire() == checked.to_wire()

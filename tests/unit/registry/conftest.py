@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -184,6 +184,11 @@ def until(condition: Callable[[], object], *, timeout_s: float = 120.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         threading.Event().wait(0.01)
+
+
+def columns_of(dataset_type: DatasetType, data_ids: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return data IDs of a dataset type column by column."""
+    return {name: [one[name] for one in data_ids] for name in dataset_type.dimensions}
 
 
 def visit(number: int, detector: int = 0, instrument: str = "ST8") -> dict[str, Any]:

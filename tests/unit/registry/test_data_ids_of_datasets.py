@@ -9,7 +9,7 @@ from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import DatasetType, Timespan
 from quantumio.ports import DatasetQuery
 from quantumio.registry import SqlCatalog
-from tests.unit.registry.conftest import CALEXP, FLAT, NOTE, RAW, Commit, exposure, visit
+from tests.unit.registry.conftest import CALEXP, FLAT, NOTE, RAW, Commit, columns_of, exposure, visit
 
 COADD = DatasetType("coadd", dimensions=("band", "skymap", "tract", "patch"), storage_class="CCDData")
 
@@ -168,7 +168,7 @@ def test_find_each_looks_back(catalog: SqlCatalog, commit: Commit) -> None:
     new = commit(FLAT, data_ids, run="new")
     catalog.decertify("calib", "flat", Timespan())
     catalog.certify("calib", new, Timespan())
-    asked = [ref.data_id for ref in old]
+    asked = columns_of(FLAT, [ref.data_id for ref in old])
     spans: list[Any] = [Timespan(0, 1)] * 3
 
     def found(*collections: str, **options: Any) -> list[Any]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from quantumio.errors import ConflictError
 from quantumio.model import DataId, Timespan
 from quantumio.registry import SqlCatalog
-from tests.unit.registry.conftest import FLAT, Commit
+from tests.unit.registry.conftest import FLAT, Commit, columns_of
 
 SPANS = st.tuples(st.integers(0, 12), st.integers(1, 6)).map(lambda pair: Timespan(pair[0], sum(pair)))
 
@@ -28,7 +28,8 @@ def single(catalog: SqlCatalog, data_id: DataId, span: Timespan | None, collecti
 
 def check(catalog: SqlCatalog, asked: list[tuple[int, Timespan | None]], collections: list[str]) -> list[int]:
     data_ids = [DataId(flat(detector)) for detector, _ in asked]
-    ids, numbers = catalog.find_each(FLAT, data_ids, [span for _, span in asked], collections)
+    columns = columns_of(FLAT, data_ids)
+    ids, numbers = catalog.find_each(FLAT, columns, [span for _, span in asked], collections)
     expected = [
         single(catalog, data_id, span, collections)
         for data_id, (_, span) in zip(data_ids, asked, strict=True)
@@ -64,6 +65,7 @@ def test_each_is_found_as_it_would_be_alone(catalog: SqlCatalog, commit: Commit)
     catalog.set_chain("all", ["more", "good", "calib"])
     check(catalog, asked, ["all"])
     assert check(catalog, [], ["all"]) == []
+    assert check(catalog, [(0, None), (7, None)], ["calib", "good"]) == [0, 1]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -59,6 +59,34 @@ def test_identifiers_of_many_threads_are_unique_and_each_threads_increase():
     assert len({identifier for mine in made for identifier in mine}) == 16_000
 
 
+def test_many_at_once_are_identifiers_between_single_ones():
+    before = environment.uuid7()
+    many = [uuid.UUID(bytes=value) for value in environment.uuid7_bytes(5000)]
+    after = environment.uuid7()
+    made = [before, *many, after]
+    assert all(one < other for one, other in itertools.pairwise(made))
+    assert all(one.version == 7 and one.variant == uuid.RFC_4122 for one in many)
+    assert milliseconds(many[-1]) <= milliseconds(before) + 1000
+    assert environment.uuid7_bytes(0) == []
+
+
+def test_many_at_once_increase_when_the_clock_goes_back(clock):
+    first = environment.uuid7_bytes(3)
+    clock.ns -= 10**12
+    second = environment.uuid7_bytes(3)
+    assert sorted({*first, *second}) == [*first, *second]
+
+
+def test_many_at_once_of_two_forks_differ(clock, monkeypatch):
+    """Both go on from the same last value, at the same time."""
+    ahead = (clock.ns // 1_000_000 + 5) << 74
+    made = []
+    for _ in range(2):
+        monkeypatch.setattr(environment, "_last_uuid_value", ahead)
+        made += environment.uuid7_bytes(100)
+    assert len(set(made)) == 200
+
+
 def test_identifiers_increase_while_the_clock_stands(clock):
     made = [environment.uuid7() for _ in range(1000)]
     assert made == sorted(set(made))
