@@ -8,6 +8,10 @@ already. "Bare" is executemany of the very rows that ours has written, into the 
 constraints, with a commit for every 5,000 datasets. The peer has no tables: where ours gives one, it gives
 a list of refs.
 
+`--postgresql URL` has both sides on a server of PostgreSQL, each with a database of its own there, which is
+made and dropped; the peer needs the extension btree_gist. The bare statements are left out. Only the clock on
+the wall counts what a server does.
+
 `--grow N` looks at our registry alone while it grows to N datasets.
 """
 
@@ -18,6 +22,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import secrets
 import sqlite3
 import statistics
 import subprocess
@@ -25,11 +30,12 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import pyarrow as pa
 
@@ -50,6 +56,8 @@ BOUNDS = {
     " calibrations": 5,
 }
 """How many times the speed of the peer is wanted, by a part of what is measured."""
+ON_SERVER = 5
+"""The same on PostgreSQL, whatever is measured."""
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 clock = CLOCKS["wall"]
@@ -143,14 +151,14 @@ class Ours:
 
     name = "quantumio"
 
-    def __init__(self, root: Path, visits: int) -> None:
-        with Butler.create(root) as butler:
+    def __init__(self, root: Path, visits: int, url: str | None = None) -> None:
+        with Butler.create(root, {"repository": {"registry": url}} if url else {}) as butler:
             for name, dimensions in {"calexp": DIMENSIONS, "bias": DIMENSIONS[:2]}.items():
                 butler.register_dataset_type(DatasetType(name, dimensions=dimensions, storage_class="Bytes"))
             for element, of_element in records(visits).items():
                 butler.insert_dimension(element, of_element)
             butler.register_run(RUN)
-        self.path = root / "registry.sqlite3"
+        self.root = root
         self.butler = Butler(root, run=RUN, instrument="HSC")
         self.longest_hold_s = 0.0
 
@@ -260,13 +268,13 @@ class Peer:
 
     name = "Rubin Data Butler"
 
-    def __init__(self, root: Path, visits: int) -> None:
+    def __init__(self, root: Path, visits: int, url: str | None = None) -> None:
         from lsst.daf.butler import Butler as RubinButler
-        from lsst.daf.butler import CollectionType, Timespan
+        from lsst.daf.butler import CollectionType, Config, Timespan
         from lsst.daf.butler import DatasetType as RubinDatasetType
         from lsst.sphgeom import Region
 
-        RubinButler.makeRepo(str(root))
+        RubinButler.makeRepo(str(root), Config({"registry": {"db": url}}) if url else None)
         self.butler = butler = RubinButler.from_config(str(root), writeable=True)
         for element, of_element in records(visits).items():
             own_name = {"instrument": "name", "physical_filter": "name", "skymap": "name"}.get(element, "id")
@@ -391,7 +399,7 @@ class Bare:
     """The same rows in the same schema, by the driver alone."""
 
     def __init__(self, ours: Ours, path: Path) -> None:
-        self._from = sqlite3.connect(f"file:{ours.path}?mode=ro", uri=True)
+        self._from = sqlite3.connect(f"file:{ours.root / 'registry.sqlite3'}?mode=ro", uri=True)
         self._to = sqlite3.connect(path, isolation_level=None)
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             self._to.execute(f"PRAGMA {pragma}")
@@ -504,15 +512,41 @@ def counted(action: Callable[[], int], expected: int) -> float:
     return taken_s
 
 
-def measure(rows: int, rounds: int, directory: Path, *, with_peer: bool) -> dict[str, Any]:
+@contextmanager
+def databases(server: str | None) -> Iterator[list[str | None]]:
+    """Make a database for each side on a server, and drop them; None for each where there is no server."""
+    if server is None:
+        yield [None, None]
+        return
+    import psycopg
+
+    names = [f"bench_{secrets.token_hex(8)}" for _ in range(2)]
+    parts = urlsplit(server)
+    ours, peer = (urlunsplit(parts._replace(path=f"/{name}")) for name in names)
+    with psycopg.connect(server, autocommit=True) as connection:
+        for name in names:
+            connection.execute(f"CREATE DATABASE {name}")
+        try:
+            with psycopg.connect(peer, autocommit=True) as of_peer:
+                of_peer.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
+            yield [ours, peer]
+        finally:
+            for name in names:
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def measure(
+    rows: int, rounds: int, directory: Path, urls: Sequence[str | None], *, with_peer: bool
+) -> dict[str, Any]:
     """Return seconds by what was done and by side, and what another process met meanwhile."""
     batch, visits = rows // BATCHES, rows // DETECTORS
     rows = batch * BATCHES
-    ours = Ours(directory / "ours", visits)
-    bare = Bare(ours, directory / "bare.sqlite3")
+    on_server = urls[0] is not None
+    ours = Ours(directory / "ours", visits, urls[0])
+    bare = None if on_server else Bare(ours, directory / "bare.sqlite3")
     sides: list[Ours | Peer] = [ours]
     if with_peer:
-        sides.append(Peer(directory / "peer", visits))
+        sides.append(Peer(directory / "peer", visits, urls[1]))
     some = [number * 977 % rows for number in range(200)]
     firsts = [number * 7 % (visits - 9) for number in range(5)]
     of_calibrations = [number * CALIBRATION_STEP % (visits - CALIBRATED_VISITS) for number in range(3)]
@@ -532,8 +566,10 @@ def measure(rows: int, rounds: int, directory: Path, *, with_peer: bool) -> dict
             return taken_by(action)
 
         inserts = {side.name: partial(_insert_batch, side, batch) for side in sides}
+        if bare:
+            inserts["bare"] = lambda _: bare.insert() / batch
         done = {
-            "insert, s per row": interleaved(BATCHES, inserts | {"bare": lambda _: bare.insert() / batch}),
+            "insert, s per row": interleaved(BATCHES, inserts),
             "find one by its data ID": looked_up("find", some),
             "1,000 of ten visits, refs": looked_up("refs_of_visits", firsts),
             "1,000 of ten visits, table": looked_up("table_of_visits", firsts),
@@ -551,15 +587,17 @@ def measure(rows: int, rounds: int, directory: Path, *, with_peer: bool) -> dict
             f"{calibrated:,} calibrations": looked_up("calibrations", of_calibrations, calibrated),
         }
         ours.longest_hold_s = 0.0
-        with another_process(ours.path.parent) as beside:
+        with another_process(ours.root) as beside:
             inserted = ours.insert(range(rows, rows + batch))
         beside |= {"longest_hold_s": ours.longest_hold_s, "row_s": inserted / batch}
     finally:
-        bare.close()
+        if bare:
+            bare.close()
         for side in sides:
             side.close()
     return {
         "rows": rows,
+        "database": "PostgreSQL" if on_server else "SQLite",
         "clock": next(name for name in CLOCKS if CLOCKS[name] is clock),
         "seconds": done,
         "beside": beside,
@@ -615,13 +653,17 @@ def held(wanted: int, reached: float) -> str:
 
 
 def show(figures: dict[str, Any]) -> None:
-    print(f"{figures['rows']:,} datasets; medians of the {figures['clock']} clock, sides taking turns\n")
+    on_server = figures["database"] == "PostgreSQL"
+    print(
+        f"{figures['rows']:,} datasets on {figures['database']}; "
+        f"medians of the {figures['clock']} clock, sides taking turns\n"
+    )
     print(
         f"{'':32} {'quantumio':>14} {'Rubin Butler':>14} {'ratio':>7} {'wanted':>13} {'bare':>14} "
         f"{'of bare':>8}"
     )
     for what, taken in figures["seconds"].items():
-        wanted = next((times for part, times in BOUNDS.items() if part in what), None)
+        wanted = next((ON_SERVER if on_server else BOUNDS[part] for part in BOUNDS if part in what), None)
         ours, peer, bare = taken["quantumio"], taken.get("Rubin Data Butler"), taken.get("bare")
         if what.startswith("insert"):
             what, shown = "insert", lambda row_s: f"{1 / row_s:,.0f} rows/s"
@@ -653,6 +695,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="how often each side has its turn")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="by which clock")
     parser.add_argument("--grow", type=int, metavar="N", help="look at ours alone while it grows to N")
+    parser.add_argument("--postgresql", metavar="URL", help="have both sides on this server")
     parser.add_argument("--json", action="store_true", help="print figures for programs")
     parser.add_argument("--beside", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -667,7 +710,8 @@ def main() -> None:
         if arguments.grow:
             show_growth(grow(arguments.grow, Path(directory)))
             return
-        figures = measure(arguments.rows, arguments.rounds, Path(directory), with_peer=with_peer)
+        with databases(arguments.postgresql) as urls:
+            figures = measure(arguments.rows, arguments.rounds, Path(directory), urls, with_peer=with_peer)
     if arguments.json:
         print(json.dumps(figures, indent=1))
     else:
