@@ -16,6 +16,7 @@ from quantumio.registry._commit_rows import ArtifactWriter, insert_statement
 from quantumio.registry._engine import Database
 from quantumio.registry._latest import LatestVersions
 from quantumio.registry._names import NamesCache, TypeEntry
+from quantumio.registry._new_rows import NewRows
 from quantumio.registry._schema import DATASET, TXN
 from quantumio.system import environment
 
@@ -51,7 +52,7 @@ class BulkIngest:
         self._artifacts = artifacts
         self._latest = LatestVersions(database)
         self._txn = insert_statement(database, TXN, _TXN_COLUMNS)
-        self._dataset = insert_statement(database, DATASET, ("id", "type_id"))
+        self._datasets = NewRows(database, DATASET, ("id", "type_id"))
 
     def ingested(self, run: str, token: str) -> int:
         """Return how many rows of an ingest are datasets."""
@@ -97,10 +98,8 @@ class BulkIngest:
                 self._database.execute_many(
                     connection, self._txn, [(txid, run, "COMMITTED", 0, 0, key, edit.seq, now, now)]
                 )
-                self._database.execute_each(
-                    connection, self._dataset, zip(ids, repeat(entry.id), strict=False)
-                )
-                group = insert_statement(
+                self._datasets.write(connection, zip(ids, repeat(entry.id), strict=False))
+                group = NewRows(
                     self._database,
                     entry.group.dataset,
                     (
@@ -125,7 +124,7 @@ class BulkIngest:
                     repeat(edit.seq),
                     strict=False,  # what is the same in all rows has no end
                 )
-                self._database.execute_each(connection, group, datasets)
+                group.write(connection, datasets)
                 self._artifacts.write_direct(connection, txid, ids, rows, new=all_new)
                 written = environment.monotonic()
         except _Ahead as ahead:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import repeat
 from typing import Any, Final
 from uuid import UUID
@@ -16,6 +16,7 @@ from quantumio.ports import CollectionKind, Destinations, IngestRows, RegistryTa
 from quantumio.registry._dialect import Rules
 from quantumio.registry._engine import Database
 from quantumio.registry._lives import revive
+from quantumio.registry._new_rows import NewRows
 from quantumio.registry._outbox import Outbox
 from quantumio.registry._prepared import Prepared
 from quantumio.registry._schema import (
@@ -104,8 +105,14 @@ class ArtifactWriter:
             update: in_order(database.prepare(_insert_artifact, database.rules, update), with_object)
             for update in (False, True)
         }
-        self._new_object = in_order(database.prepare(_insert_new_object), _NEW_OBJECT_COLUMNS)
-        self._new_artifact = in_order(database.prepare(_insert_new_artifact), _NEW_ARTIFACT_COLUMNS)
+        # Of whole files that stay where they are, of the first generation.
+        self._new_objects = NewRows(database, OBJECT, _NEW_OBJECT_COLUMNS, {"store": DIRECT, "gen": 0})
+        self._new_artifacts = NewRows(
+            database,
+            ARTIFACT,
+            _NEW_ARTIFACT_COLUMNS,
+            {"store": DIRECT, "position": 0, "state": str(ArtifactState.OK)},
+        )
 
     def rows(
         self, dataset_id: Any, txid: Any, position: int, artifact: Artifact
@@ -177,8 +184,8 @@ class ArtifactWriter:
                 *(dataset_ids, object_ids, rows.formats, rows.digests, rows.sizes),
                 strict=False,
             )
-            self._database.execute_each(connection, self._new_object, objects)
-            self._database.execute_each(connection, self._new_artifact, artifacts)
+            self._new_objects.write(connection, objects)
+            self._new_artifacts.write(connection, artifacts)
             return
         direct, none = repeat(DIRECT), repeat(None)
         objects = zip(
@@ -216,23 +223,6 @@ def _insert_object(rules: Rules) -> sa.Insert:
         set_={name: insert.excluded[name] for name in _OBJECT_COLUMNS[3:]},
         where=OBJECT.c.sha256 == sa.literal_column("''"),
     )
-
-
-def _insert_new_object() -> sa.Insert:
-    """Return an INSERT of a whole file that stays where it is, of the first generation."""
-    return _insert_with(OBJECT, _NEW_OBJECT_COLUMNS, {"store": DIRECT, "gen": 0})
-
-
-def _insert_new_artifact() -> sa.Insert:
-    same: dict[str, str | int] = {"store": DIRECT, "position": 0, "state": str(ArtifactState.OK)}
-    return _insert_with(ARTIFACT, _NEW_ARTIFACT_COLUMNS, same)
-
-
-def _insert_with(table: sa.Table, columns: tuple[str, ...], same: Mapping[str, str | int]) -> sa.Insert:
-    """Return an INSERT of columns, and of constants of ours that are the same in all rows."""
-    values: dict[str, Any] = {name: sa.bindparam(name) for name in columns}
-    constants: dict[str, Any] = {name: sa.literal_column(repr(value)) for name, value in same.items()}
-    return sa.insert(table).values({**values, **constants})
 
 
 def _insert_artifact(rules: Rules, update: bool) -> sa.Insert:

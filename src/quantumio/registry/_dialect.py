@@ -107,6 +107,8 @@ class Rules(Protocol):
     """Run at the begin of a write transaction; may be empty."""
     exclude: str
     """Run by who changes the schema: waits for those who have asked for it, and lets nobody else ask."""
+    copies: bool
+    """Whether the driver has COPY for rows that are new."""
 
     def __hash__(self) -> int:
         """Return the hash: statements are cached by them."""
@@ -246,6 +248,7 @@ class SqliteRules:
     name = "sqlite"
     begin_snapshot = "BEGIN"
     begin_write = ""
+    copies = False
     exclude = ""  # there is one writer at a time, and a reader sees one moment
 
     def schema(self, cursor: Any, begin: str) -> str:
@@ -365,6 +368,7 @@ class PostgresqlRules:
         "SET LOCAL lock_timeout = '30s'; "
         "SET LOCAL idle_in_transaction_session_timeout = '20s'"
     )
+    copies = True
     exclude = "LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE"
 
     def schema(self, cursor: Any, begin: str) -> str:
