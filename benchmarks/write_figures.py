@@ -1,6 +1,7 @@
 """Write the figures of README.md and docs: run the demo and the benchmarks, and put in what they print.
 
-All of them, or those that the arguments name.
+All of them, or those that the arguments name. Those on PostgreSQL are left out unless the environment variable
+QUANTUMIO_BENCH_POSTGRESQL has the URL of a server with the extension btree_gist, where databases can be made.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ BENCHMARKS = {
     "registry": (*REGISTRY, "--rounds", "3"),
     "registry growth": (*REGISTRY, "--grow", "1000000"),
 }
+SERVER = os.environ.get("QUANTUMIO_BENCH_POSTGRESQL")
+if SERVER:
+    BENCHMARKS["registry on PostgreSQL"] = ("benchmarks/bench_registry.py", "--postgresql", SERVER)
 
 
 def run(*command: str) -> str:
@@ -91,11 +95,12 @@ def write_benchmark(name: str) -> None:
     """Put what a benchmark prints between the markers of its name."""
     load, _, _ = os.getloadavg()
     printed = run(*BENCHMARKS[name])
+    command = " ".join("URL" if part == SERVER else part for part in BENCHMARKS[name])
     between(
         ROOT / "docs" / "reference" / "measured.md",
         name,
         f"Measured on {machine()}, {disk()}, load {load:.1f} when it began, by\n"
-        f"`python {' '.join(BENCHMARKS[name])}`:\n\n```text\n{printed}\n```\n\n",
+        f"`python {command}`:\n\n```text\n{printed}\n```\n\n",
     )
 
 
