@@ -1,7 +1,8 @@
 """Write the figures of README.md and docs: run the demo and the benchmarks, and put in what they print.
 
-All of them, or those that the arguments name. Those on PostgreSQL are left out unless the environment variable
-QUANTUMIO_BENCH_POSTGRESQL has the URL of a server with the extension btree_gist, where databases can be made.
+All of them, or those that the arguments name. Those on PostgreSQL are left out unless the environment
+variable QUANTUMIO_BENCH_POSTGRESQL has the URL of a server with the extension btree_gist, where databases can
+be made.
 """
 
 from __future__ import annotations
