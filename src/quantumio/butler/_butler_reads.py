@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 from quantumio.butler._butler_base import ButlerBase
@@ -461,7 +461,10 @@ class Reads(ButlerBase):
 
     def _checked(self, where: str | None, bind: object) -> Mapping[str, object]:
         """Return the values of parameters; refuse an expression that is wrong wherever it is asked."""
-        given = check_mapping(bind, "bind")
+        given = {  # a query may be asked again and again
+            name: list(value) if isinstance(value, Iterator) else value
+            for name, value in check_mapping(bind, "bind").items()
+        }
         if where is not None:
             self._first.catalog.check_expression(where, given)
         return given

@@ -202,6 +202,12 @@ class _Search:
         """Return the dimensions that the time, and what else follows, depend on."""
         if not self._has_calibrations:
             return names
-        universe = self._repository.catalog.universe
-        extra = universe.required(name for name in names if name not in self._type.dimensions)
-        return [name for name in extra if name in names]
+        universe, own = self._repository.catalog.universe, self._type.dimensions
+        if not {*universe.implied(own)}.isdisjoint(names):
+            return names  # each is compared with its records
+        told = [
+            name
+            for name in (*names, *self._session.defaults)
+            if name in universe and (name not in own or universe[name].temporal)
+        ]
+        return [name for name in universe.required(dict.fromkeys(told)) if name in names]

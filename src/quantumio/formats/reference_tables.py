@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["column_batch", "reference_table"]
 
-_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML has no way to write."""
+_NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML has no way to write, or (carriage return) gives back as another one."""
 
 _EARLIEST_NS = -(1 << 63) + 60 * 10**9
 
@@ -107,6 +107,11 @@ def _is_empty(column: pa.ChunkedArray) -> bool:
     return bool(0 < len(column) == column.null_count)
 
 
+def _iso(moment: Any) -> str:
+    """Return a moment as DALI writes it: UTC without an offset."""
+    return str(moment.isoformat()).removesuffix("+00:00")
+
+
 def _votable(table: pa.Table) -> str:
     import pyarrow as pa
     from astropy.io.votable import from_table, writeto
@@ -120,7 +125,7 @@ def _votable(table: pa.Table) -> str:
             columns[name] = MaskedColumn(column.fill_null(0).to_numpy(), mask=missing)
         else:  # VOTable has no timestamp: IVOA DALI writes moments as ISO 8601 text
             values = ["" if value is None else value for value in column.to_pylist()]
-            texts = [value.isoformat() if hasattr(value, "isoformat") else str(value) for value in values]
+            texts = [_iso(value) if hasattr(value, "isoformat") else str(value) for value in values]
             texts = [_NOT_IN_XML.sub("\ufffd", text) for text in texts]
             columns[name] = Column(texts, dtype=str)
     document = io.BytesIO()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -191,7 +191,8 @@ def check_bind(bind: object) -> Mapping[str, object]:
         They are no mapping.
     """
     if isinstance(bind, Mapping):
-        return bind
+        # What can be read once is read by whoever comes first.
+        return {name: list(value) if isinstance(value, Iterator) else value for name, value in bind.items()}
     raise InvalidInputError(
         f"bind = {bind!r:.80} ({type(bind).__name__}) is no mapping",
         hint="give names and values, such as {'x': 5}",

@@ -323,7 +323,14 @@ def _in_range(column: sa.ColumnElement[Any], item: Range) -> sa.ColumnElement[bo
     inside = sa.and_(column >= first, column <= last)
     if item.step == 1:
         return inside
-    return sa.and_(inside, (column - first) % sa.literal(item.step, BIG_INTEGER) == sa.literal_column("0"))
+    step = sa.literal(item.step, BIG_INTEGER)
+    return sa.and_(inside, _residue(column, step) == _residue(first, step))
+
+
+def _residue(number: sa.ColumnElement[Any], step: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """Return what is left, 0 or more; a difference of two numbers may be none of 64 bits."""
+    left = number % step  # has the sign of the number
+    return sa.case((left < sa.literal_column("0"), left + step), else_=left)
 
 
 def data_id_condition(

@@ -114,6 +114,46 @@ def test_what_cannot_be_looked_up_is_refused(night):
         night.find_each("nothing", [], collections="calib")
 
 
+def test_visits_of_the_type_itself_have_their_own_times(night):
+    late = night.find("stats", visit=1, collections="r")
+    night.certify("of_stats", [late], Timespan(10, 11).begin, Timespan(10, 11).end)
+    night.certify("never", [night.find("bias", detector=0, collections="gen")], None, None)
+    data_ids = [{"instrument": "ST8", "visit": visit, "detector": 0} for visit in (99, 2, 1)]
+    for collections in (["of_stats"], ["never", "r"]):
+        table = night.find_each("stats", data_ids, collections=collections)
+        assert table.column("id").to_pylist() == [None, None, str(late.id)]
+
+
+def test_filter_that_its_visit_contradicts_is_refused(night):
+    data_ids = [{"instrument": "ST8", "visit": visit, "physical_filter": "R"} for visit in (1, 2)]
+    with pytest.raises(InvalidInputError, match="contradict"):
+        night.find("stats", data_ids[1], collections=["calib", "r"])
+    with pytest.raises(InvalidInputError, match="contradict"):
+        night.find_each("stats", data_ids, collections=["calib", "r"])
+
+
+def test_default_visit_is_one_of_each_instrument(night, open_butler):
+    night.insert_dimension(
+        "visit",
+        [{"instrument": "B", "visit": 1, "physical_filter": "R", "timespan": Timespan(100, 101)}],
+    )
+    for run in ("old", "new"):
+        with night.context(run=run) as context:
+            for instrument in ("ST8", "B"):
+                context.put({"run": run}, "bias", instrument=instrument, detector=7)
+    edge = Timespan(50, 51).begin
+    for instrument in ("ST8", "B"):
+        for run, valid in (("old", (None, edge)), ("new", (edge, None))):
+            refs = list(night.query("bias", collections=run, instrument=instrument))
+            night.certify("changed", refs, *valid)
+    by_default = open_butler(night._session.repositories[0].root, run="r", visit=1)
+    for instruments in (["ST8", "B"], ["B", "ST8"]):
+        data_ids = [{"instrument": instrument, "detector": 7} for instrument in instruments]
+        table = by_default.find_each("bias", data_ids, collections="changed")
+        expected = [str(by_default.find("bias", one, collections="changed").id) for one in data_ids]
+        assert table.column("id").to_pylist() == expected
+
+
 def test_several_repositories_are_searched_in_turn(night, make_root, open_butler):
     second = make_root("second")
     with open_butler(second, run="r") as other:

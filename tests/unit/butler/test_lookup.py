@@ -288,3 +288,13 @@ def test_read_only_butler_of_several_repositories_puts_nowhere(two, open_butler)
     reading = open_butler(roots, readonly=True, collections="r")
     put(calibs, "stats", run="r", visit=5)
     assert reading.get("stats", visit=5)["visit"] == 5
+
+
+@pytest.mark.parametrize("where", ["visit IN (:a)", "visit IN (:a) AND instrument LIKE 'ST%'"])
+def test_query_whose_values_can_be_read_once_is_asked_again_and_again(butler, where):
+    with butler.context() as context:
+        for visit in range(50):
+            context.put({"visit": visit}, "stats", visit=visit)
+    for numbers in ([1, 2], range(2, 44)):
+        query = butler.query("stats", collections="r", where=where, bind={"a": iter(numbers)})
+        assert [query.count(), query.table().num_rows, len(list(query))] == [len(numbers)] * 3

@@ -294,6 +294,8 @@ MATCHES: list[tuple[str, list[int]]] = [
     ("visit = 1 OR visit = 3 AND detector = 1", [1]),
     ("(visit = 1 OR visit = 3) AND NOT detector = 1", [1, 3]),
     ("visit IN (1, 5..8:2, 100)", [1, 5, 7]),
+    ("visit IN (-9223372036854775807..10:2)", [1, 3, 5, 7, 9]),
+    ("visit IN (-9223372036854775806..10:4)", [2, 6, 10]),
     ("visit NOT IN (2..10)", [1]),
     ("visit < 2.5", [1, 2]),
     ("instrument = 'ST8' AND visit <= 1", [1]),
@@ -324,6 +326,16 @@ def test_where_matches(catalog: SqlCatalog, commit: Commit) -> None:
     insert_visits(catalog, commit)
     for where, expected in MATCHES:
         assert visits(catalog, where) == expected, where
+
+
+@pytest.mark.parametrize("where", ["visit IN (:a)", "visit IN (:a) AND instrument LIKE 'S%'"])
+@pytest.mark.parametrize("numbers", [[1, 2], range(2, 50)])
+def test_values_that_can_be_read_once_are_bound(
+    catalog: SqlCatalog, commit: Commit, where: str, numbers: Any
+) -> None:
+    insert_visits(catalog, commit)
+    once = DatasetQuery(dataset_types=("calexp",), where=where, bind={"a": iter(numbers)})
+    assert catalog.count(once) == len(visits(catalog, where, bind={"a": list(numbers)})) > 0
 
 
 def test_where_takes_bound_values(catalog: SqlCatalog, commit: Commit) -> None:
