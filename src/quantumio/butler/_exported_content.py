@@ -38,7 +38,7 @@ class ExportedContent:
 
     types: dict[str, ExportedType] = field(factory=dict)
     runs: list[str] = field(factory=list)
-    others: dict[str, CollectionKind] = field(factory=dict)
+    others: list[tuple[str, CollectionKind]] = field(factory=list)
     chains: dict[str, tuple[str, ...]] = field(factory=dict)
     datasets: dict[tuple[str, str], dict[UUID, ExportedDataset]] = field(factory=dict)
     tagged: list[tuple[str, Sequence[UUID]]] = field(factory=list)
@@ -91,7 +91,7 @@ def _take(content: ExportedContent, entry: Mapping[str, Any]) -> None:
                 if content.chains.setdefault(name, children) != children:
                     raise ValueError(f"{name!r} is two chains")
             else:
-                content.others[name] = kind
+                content.others.append((name, kind))
         case "dataset":
             key = (_text(entry, "dataset_type"), _text(entry, "run"))
             datasets = content.datasets.setdefault(key, {})

@@ -10,7 +10,15 @@ from attrs import field, frozen
 
 from quantumio.butler._exported_content import ExportedContent, ExportedDataset
 from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError, QuantumioError
-from quantumio.model import DIRECT, DataId, DatasetType, DimensionUniverse, Timespan, make_data_id
+from quantumio.model import (
+    DIRECT,
+    DataId,
+    DatasetType,
+    DimensionUniverse,
+    Timespan,
+    check_run,
+    make_data_id,
+)
 from quantumio.ports import Catalog, CollectionKind, MemberQuery
 from quantumio.system import files
 
@@ -82,6 +90,7 @@ def plan_import(
                     "repository without it",
                 )
             )
+    _check_collections(content, refuse)
     chains = new_chains(catalog, content, refuse)
     _check_children(catalog, content, chains, refuse)
     if transfer != DIRECT:
@@ -93,7 +102,7 @@ def plan_import(
         new=new,
         there=datasets.there,
         dataset_types=tuple(sorted(types.keys() - registered.keys())),
-        collections=tuple(sorted(_kinds(content).keys() - collections.keys())),
+        collections=tuple(sorted({name for name, _ in _kinds(content)} - collections.keys())),
         members=_new_members(catalog, content, datasets, collections, refuse),
     )
 
@@ -101,22 +110,44 @@ def plan_import(
 # ---------------------------------------------------------------------------- collections
 
 
-def _kinds(content: ExportedContent) -> dict[str, CollectionKind]:
-    """Return all collections of an export, also those that it names only where something is in them."""
-    return (
-        dict.fromkeys((run for _, run in content.datasets), CollectionKind.RUN)
-        | dict.fromkeys((name for name, _ in content.tagged), CollectionKind.TAGGED)
-        | dict.fromkeys((name for name, *_ in content.certified), CollectionKind.CALIBRATION)
-        | dict.fromkeys(content.runs, CollectionKind.RUN)
-        | content.others
-        | dict.fromkeys(content.chains, CollectionKind.CHAINED)
+def _kinds(content: ExportedContent) -> list[tuple[str, CollectionKind]]:
+    """Return all collections of an export, also those that it names only where something is in them.
+
+    A name is there once with each kind that the export says it has.
+    """
+    return sorted(
+        {(run, CollectionKind.RUN) for _, run in content.datasets}
+        | {(name, CollectionKind.TAGGED) for name, _ in content.tagged}
+        | {(name, CollectionKind.CALIBRATION) for name, *_ in content.certified}
+        | {(run, CollectionKind.RUN) for run in content.runs}
+        | set(content.others)
+        | {(name, CollectionKind.CHAINED) for name in content.chains}
     )
+
+
+def _check_collections(content: ExportedContent, refuse: Refuse) -> None:
+    """Refuse names that no collection can have, and those that are to be collections of two kinds."""
+    kinds: dict[str, list[CollectionKind]] = {}
+    for name, kind in _kinds(content):
+        kinds.setdefault(name, []).append(kind)
+    for name, several in kinds.items():
+        try:
+            check_run(name, "collection")
+        except InvalidInputError as error:
+            refuse(error)
+        if several[1:]:
+            refuse(
+                ConflictError(
+                    f"the collection {name!r} is {' and '.join(several)} in the export",
+                    hint="export collections of different kinds under different names",
+                )
+            )
 
 
 def new_chains(catalog: Catalog, content: ExportedContent, refuse: Refuse) -> dict[str, tuple[str, ...]]:
     """Return the chains that are not there yet; refuse collections that are there otherwise."""
     there = {record.name: record for record in catalog.collections()}
-    for name, kind in _kinds(content).items():
+    for name, kind in _kinds(content):
         if (record := there.get(name)) is None:
             continue
         if record.kind is not kind:
@@ -135,9 +166,18 @@ def new_chains(catalog: Catalog, content: ExportedContent, refuse: Refuse) -> di
 def _check_children(
     catalog: Catalog, content: ExportedContent, chains: Mapping[str, Sequence[str]], refuse: Refuse
 ) -> None:
-    """Refuse chains that search what is nowhere, and those that contain themselves."""
+    """Refuse chains that search what is nowhere, or one collection twice, or themselves."""
+    for name, children in chains.items():
+        if twice := sorted({child for child in children if children.count(child) > 1}):
+            refuse(
+                InvalidInputError(
+                    f"the chain {name!r} of the export names {', '.join(map(repr, twice))} twice",
+                    hint="export it with each once, where it is to be searched first",
+                    kind=ErrorKind.COLLECTION,
+                )
+            )
     known = {record.name for record in catalog.collections()}
-    known |= _kinds(content).keys() - content.chains.keys()
+    known |= {name for name, _ in _kinds(content)} - content.chains.keys()
     todo = dict(chains)
     while ready := [name for name, children in todo.items() if known.issuperset(children)]:
         for name in ready:
@@ -215,6 +255,7 @@ class _Datasets:
         dataset_type = self._types.get(name) or self._catalog.dataset_type(name)
         all_of = list(datasets)
         stored = self._catalog.stored([one.id for one in all_of])
+        removed = self._catalog.removed([one.id for one in all_of if one.id not in stored])
         found: dict[DataId, ExportedDataset] = {}
         self.there.setdefault(name, 0)
         ids: dict[DataId, UUID] = {}
@@ -229,6 +270,13 @@ class _Datasets:
                     self.keys[one.id] = (name, data_id)
                     continue
                 conflict = ConflictError(f"{ref} has the id of {what} in the export: {one.id}")
+            if conflict is None and one.id in removed:
+                conflict = ConflictError(
+                    f"{what} cannot have the id {one.id}: the dataset of that id was deleted here",
+                    hint="ingest its file, which gives it another id, or import into a repository that never "
+                    "had it",
+                    kind=ErrorKind.REMOVED,
+                )
             if conflict is None and name in self.registered and run in self._runs:
                 conflict = self._twin(dataset_type, data_id, run, what, one)
             if conflict is not None:
@@ -300,7 +348,17 @@ def _new_members(
     for name, ids in content.tagged:
         tagged.setdefault(name, []).extend((one, Timespan()) for one in ids)
     for name, timespan, ids in content.certified:
-        certified.setdefault(name, []).extend((one, timespan) for one in ids)
+        if timespan.is_empty:
+            refuse(
+                InvalidInputError(
+                    f"the timespan {timespan} of {len(ids)} datasets in {name!r} in the export is empty: "
+                    "nothing is valid in it",
+                    hint="export them with an end after the begin",
+                    kind=ErrorKind.TIMESPAN,
+                )
+            )
+        else:
+            certified.setdefault(name, []).extend((one, timespan) for one in ids)
     found = {}
     for kind, wanted in ((CollectionKind.TAGGED, tagged), (CollectionKind.CALIBRATION, certified)):
         for name, members in wanted.items():

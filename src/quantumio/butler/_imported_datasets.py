@@ -13,10 +13,10 @@ from quantumio.butler._exported_content import ExportedContent, ExportedType, re
 from quantumio.butler._import_plan import new_chains, plan_import
 from quantumio.butler._imported_dimensions import DimensionImport, import_dimension_records
 from quantumio.butler._ingest import IngestFile, check_file, check_transfer, ingest_files, resolution_of
-from quantumio.butler._repository import Repository
+from quantumio.butler._repository import Repository, acquire, release
 from quantumio.butler._session import Session
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, QuantumioError
-from quantumio.model import DatasetRef, DatasetType, DimensionUniverse
+from quantumio.model import DatasetRef, DatasetType, DimensionUniverse, Resolution
 from quantumio.ports import Catalog, CollectionKind
 
 __all__ = ["DatasetImport", "import_exported_datasets"]
@@ -110,9 +110,18 @@ def import_exported_datasets(
     }
     if dry_run:
         dimensions = import_dimension_records(catalog, entries, dry_run=True)
-        for (name, run), items in files.items():
-            known = types.get(name) or catalog.dataset_type(name)
-            _check_files(session, repository, known, run, items, transfer, note)
+        reader = acquire(repository.root, readonly=True)  # where policies look at stores, none is begun
+        try:
+            for (name, run), items in files.items():
+                known = types.get(name) or catalog.dataset_type(name)
+                try:
+                    resolution = resolution_of(session, reader, known, run, transfer)
+                    _check_stores(repository, resolution)
+                except QuantumioError as error:
+                    note(error)
+                _check_files(reader, known, items, note)
+        finally:
+            release(reader, 0)
     else:
         dimensions = import_dimension_records(catalog, entries)
         _insert(session, repository, content, types, files, transfer)
@@ -136,20 +145,22 @@ def _raise(error: QuantumioError) -> None:
     raise error
 
 
+def _check_stores(repository: Repository, resolution: Resolution) -> None:
+    """Refuse stores that are not there though they are in use: those are not begun when they are opened."""
+    for target in resolution.targets:
+        name = target.destination
+        is_shared = repository.destinations.user_of(name) is None
+        if target.required and is_shared and repository.catalog.has_objects(name):
+            repository.destinations.get(name)
+
+
 def _check_files(
-    session: Session,
     repository: Repository,
     dataset_type: DatasetType,
-    run: str,
     items: Sequence[IngestFile],
-    transfer: str,
     note: Callable[[QuantumioError], None],
 ) -> None:
     """Read files as an ingest does, and note what it would be refused for."""
-    try:
-        resolution_of(session, repository, dataset_type, run, transfer)
-    except QuantumioError as error:
-        note(error)
     for item in items:
         try:
             check_file(repository, dataset_type, item, None)
@@ -202,7 +213,7 @@ def _insert(
 
 
 def _collect(catalog: Catalog, content: ExportedContent) -> None:
-    for name, kind in content.others.items():
+    for name, kind in content.others:
         catalog.register_collection(name, kind)
     for name, ids in content.tagged:
         catalog.associate(name, _refs(catalog, ids))

@@ -570,6 +570,9 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
         With ``as_of`` those that there were after this commit or edit.
         """
 
+    def removed(self, ids: Iterable[UUID]) -> set[UUID]:
+        """Return those of the datasets that were committed once, and are there no more."""
+
     def versions(
         self, dataset_type: DatasetType, data_id: DataId, run: str, *, as_of: int | None = None
     ) -> list[StoredDataset]:

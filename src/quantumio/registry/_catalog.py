@@ -548,6 +548,11 @@ class SqlCatalog:
         """Return committed datasets by id, in the order of the ids; unknown ones are left out."""
         return self._finder.stored(ids, self._past(as_of))
 
+    def removed(self, ids: Iterable[UUID]) -> set[UUID]:
+        """Return those of the datasets that were committed once, and are there no more."""
+        wanted = list(ids)
+        return self._database.read(lambda connection: self._deletions.removed(connection, wanted))
+
     def versions(
         self, dataset_type: DatasetType, data_id: DataId, run: str, *, as_of: int | None = None
     ) -> list[StoredDataset]:

@@ -499,3 +499,103 @@ def test_policy_that_takes_no_files_is_told_by_a_dry_run(make_root, open_butler,
     assert [words for words in told.refused if "takes no files" in words]
     with pytest.raises(InvalidInputError, match="'dark'"):
         butler.import_datasets(export(HEAD + RUNS), transfer="move")
+
+
+FULL = HEAD + RUNS + COLLECTIONS
+TOO_LONG = "a" * 201
+
+
+def nothing_is_inserted(butler, path, words, error, kind, *, refused=1):
+    """Check that a dry run tells so, that the import raises it, and that both change nothing."""
+    root = butler._session.repositories[0].root
+    before = everything(root)
+    told = butler.import_datasets(path, dry_run=True)
+    assert [words in one for one in told.refused] == [True] * refused
+    with pytest.raises(error) as caught:
+        butler.import_datasets(path)
+    assert words in caught.value.message
+    assert caught.value.kind is kind
+    assert everything(root) == before
+
+
+@pytest.mark.parametrize("name", ["bad name!", "", "a/../b", "\u00e9", "x*", "/a", TOO_LONG])
+@pytest.mark.parametrize("old", ["name: bare", "name: empty", "name: outer", "collection: best"])
+def test_name_that_no_collection_can_have_is_refused(butler, export, old, name):
+    path = export(FULL.replace(old, f"{old.split()[0]} '{name}'"))
+    words = f"{name!r:.80} is no name for a collection"
+    nothing_is_inserted(butler, path, words, InvalidInputError, ErrorKind.NAME)
+
+
+def test_run_of_datasets_whose_name_no_collection_can_have_is_refused(butler, export):
+    path = export(FULL.replace("run: made", "run: 'bad name!'"))
+    nothing_is_inserted(butler, path, "'bad name!' is no name", InvalidInputError, ErrorKind.NAME)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("name: bare\n", "name: calib\n", "'calib' is CALIBRATION and TAGGED"),
+        ("name: bare\n", "name: made\n", "'made' is RUN and TAGGED"),
+        ("name: bare\n", "name: outer\n", "'outer' is CHAINED and TAGGED"),
+        ("collection: best\n", "collection: calib\n", "'calib' is CALIBRATION and TAGGED"),
+    ],
+)
+def test_collection_of_two_kinds_in_the_export_is_refused(butler, export, old, new, words):
+    path = export(FULL.replace(old, new))
+    nothing_is_inserted(butler, path, words, ConflictError, ErrorKind.EXISTS)
+
+
+def test_chain_that_names_a_child_twice_is_refused(butler, export):
+    path = export(FULL.replace("children: [inner, made]", "children: [made, made]"))
+    words = "the chain 'outer' of the export names 'made' twice"
+    nothing_is_inserted(butler, path, words, InvalidInputError, ErrorKind.COLLECTION)
+
+
+def test_validity_in_no_time_is_refused(butler, export):
+    path = export(FULL.replace("begin: null", "begin: !butler_time/tai/iso '2025-06-20 01:30:00'"))
+    words = "of 1 datasets in 'calib' in the export is empty"
+    nothing_is_inserted(butler, path, words, InvalidInputError, ErrorKind.TIMESPAN)
+
+
+def test_datasets_that_were_deleted_here_are_refused(butler, export):
+    path = export()
+    butler.import_datasets(path)
+    butler.disassociate("best", list(butler.query(collections="best")))
+    butler.decertify("calib", "dark", None, None)
+    butler.delete(butler.query("dark", collections="made"), dry_run=False)
+    told = butler.import_datasets(path, dry_run=True)
+    assert (told.inserted, told.there) == ({"summary": 0, "dark": 0}, {"summary": 1, "dark": 0})
+    assert str(IDS[1]) in told.refused[0]
+    nothing_is_inserted(butler, path, "was deleted here", ConflictError, ErrorKind.REMOVED, refused=2)
+
+
+@pytest.mark.parametrize("transfer", ["copy", "move"])
+def test_dry_run_begins_no_store(butler, export, transfer):
+    path, root = export(), butler._session.repositories[0].root
+    before = sorted(root.rglob("*"))
+    assert not (root / "data").exists()
+    assert butler.import_datasets(path, dry_run=True, transfer=transfer).refused == ()
+    assert sorted(root.rglob("*")) == before
+    butler.import_datasets(path, transfer=transfer)
+    assert (root / "data" / "_qio" / "store.json").exists()
+
+
+def test_dry_run_tells_that_a_store_in_use_is_not_there(make_root, open_butler, export):
+    root, path = make_root(), export(HEAD + RUNS)
+    with Butler(root) as butler, butler.context(run="mine") as ctx:
+        ctx.put({"n": 0}, "bias", instrument="Cam", detector=1)
+    (root / "data").rename(root / "unmounted")
+    butler = open_butler(root)
+    refused = butler.import_datasets(path, dry_run=True, transfer="copy").refused
+    assert ["its store is not at" in one for one in refused] == [True, True]
+    assert not (root / "data").exists()
+
+
+def test_dry_run_tells_that_files_would_be_moved_into_memory(make_root, open_butler, export):
+    config = {
+        "destinations": {"scratch": {"kind": "memory"}},
+        "rules": [{"datasets": "dark", "to": ["scratch"]}],
+    }
+    butler = open_butler(make_root("memory", config))
+    (refused,) = butler.import_datasets(export(HEAD + RUNS), dry_run=True, transfer="move").refused
+    assert "keeps 'dark' in memory alone" in refused
