@@ -479,16 +479,18 @@ class Butler(Definitions, Reads, History, Care):
         Raises
         ------
         ConflictError
-            Another dataset, dataset type, collection, tag or validity is there, or the export has two ids for
-            one data ID of a run: nothing was inserted. Another record is there, or somebody else was faster:
-            what was inserted before it stays.
+            Another dataset, dataset type, collection, tag or validity is there, a dataset was deleted here
+            (``kind="removed"``), or the export has two ids for one data ID of a run, or two kinds for one
+            collection: nothing was inserted. Another record is there, or somebody else was faster: what was
+            inserted before it stays.
         NotFoundError, DestinationError
             The export, a file or a collection is not there or cannot be read.
         FormatError
             It is no export, or a file is unreadable or in no format of its storage class.
         InvalidInputError
-            A dimension, storage class or data ID is none of this repository; a file holds several datasets,
-            or is not beneath ``root``.
+            A dimension, storage class or data ID is none of this repository; a collection can have no such
+            name, a chain names a child twice, the timespan of a calibration is empty; a file holds several
+            datasets, or is not beneath ``root``.
 
         Notes
         -----
