@@ -10,6 +10,8 @@ from quantumio import AsyncButler, Butler
 from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError, StateError
 from quantumio.testing import collect_garbage_at_once
 
+pytestmark = pytest.mark.on_disk
+
 RUN = "u/ada/isr"
 
 

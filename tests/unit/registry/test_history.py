@@ -12,8 +12,6 @@ from quantumio.registry import SqlCatalog
 from quantumio.system import environment
 from tests.unit.registry.conftest import CALEXP, FLAT, Commit, Place, make_transaction, visit
 
-pytestmark = pytest.mark.on_disk
-
 
 def moments(place: Place) -> list[tuple[int, int]]:
     engine = sa.create_engine(place.url)
