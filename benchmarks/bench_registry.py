@@ -513,7 +513,7 @@ def counted(action: Callable[[], int], expected: int) -> float:
 
 
 @contextmanager
-def databases(server: str | None) -> Iterator[list[str | None]]:
+def databases(server: str | None, *, with_peer: bool) -> Iterator[list[str | None]]:
     """Make a database for each side on a server, and drop them; None for each where there is no server."""
     if server is None:
         yield [None, None]
@@ -527,8 +527,9 @@ def databases(server: str | None) -> Iterator[list[str | None]]:
         for name in names:
             connection.execute(f"CREATE DATABASE {name}")
         try:
-            with psycopg.connect(peer, autocommit=True) as of_peer:
-                of_peer.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
+            if with_peer:
+                with psycopg.connect(peer, autocommit=True) as of_peer:
+                    of_peer.execute("CREATE EXTENSION btree_gist")
             yield [ours, peer]
         finally:
             for name in names:
@@ -710,7 +711,7 @@ def main() -> None:
         if arguments.grow:
             show_growth(grow(arguments.grow, Path(directory)))
             return
-        with databases(arguments.postgresql) as urls:
+        with databases(arguments.postgresql, with_peer=with_peer) as urls:
             figures = measure(arguments.rows, arguments.rounds, Path(directory), urls, with_peer=with_peer)
     if arguments.json:
         print(json.dumps(figures, indent=1))
