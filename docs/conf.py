@@ -90,9 +90,9 @@ PLACES = ("quantumio", "quantumio.butler", "quantumio.engine", "quantumio.model"
 
 # Made by methods of others, never by their constructors, whose parameters are nobody's business.
 NOT_CONSTRUCTED = {
-    "AsyncDataContext", "AsyncDeferredDataset", "AsyncJoin", "AsyncQuery", "AsyncReceipt", "AsyncTicket",
-    "DataContext", "DeferredDataset", "Join", "Query", "QuantumContext", "AsyncQuantumContext", "Receipt",
-    "Ticket",
+    "AsyncCertifications", "AsyncDataContext", "AsyncDeferredDataset", "AsyncJoin", "AsyncQuantumContext",
+    "AsyncQuery", "AsyncReceipt", "AsyncTicket", "Certifications", "DataContext", "DeferredDataset", "Join",
+    "QuantumContext", "Query", "Receipt", "Ticket",
 }  # fmt: skip
 
 
