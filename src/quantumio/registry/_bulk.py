@@ -12,11 +12,11 @@ from quantumio.ports import CollectionKind, IngestedChunk, IngestRows, ingest_ke
 from quantumio.registry._arguments import is_text
 from quantumio.registry._clock import Clock
 from quantumio.registry._collections import check_kind
-from quantumio.registry._commit_rows import ArtifactWriter, insert_statement
+from quantumio.registry._commit_rows import ArtifactWriter
 from quantumio.registry._engine import Database
 from quantumio.registry._latest import LatestVersions
 from quantumio.registry._names import NamesCache, TypeEntry
-from quantumio.registry._new_rows import NewRows
+from quantumio.registry._new_rows import NewRows, insert_statement
 from quantumio.registry._schema import DATASET, TXN
 from quantumio.system import environment
 

@@ -16,7 +16,7 @@ from quantumio.ports import CollectionKind, Destinations, IngestRows, RegistryTa
 from quantumio.registry._dialect import Rules
 from quantumio.registry._engine import Database
 from quantumio.registry._lives import revive
-from quantumio.registry._new_rows import NewRows
+from quantumio.registry._new_rows import NewRows, in_order, insert_statement
 from quantumio.registry._outbox import Outbox
 from quantumio.registry._prepared import Prepared
 from quantumio.registry._schema import (
@@ -31,7 +31,7 @@ from quantumio.registry._schema import (
 from quantumio.registry._universe_schema import GroupTables
 from quantumio.registry._verdict import Verdicts
 
-__all__ = ["ArtifactWriter", "Inserts", "insert_statement"]
+__all__ = ["ArtifactWriter", "Inserts"]
 
 _TXN_COLUMNS: Final = (
     "txid",
@@ -64,22 +64,6 @@ _NEW_OBJECT_COLUMNS: Final = ("id", "path", "txid", "sha256", "nbytes")
 _NEW_ARTIFACT_COLUMNS: Final = ("dataset_id", "object_id", "format", "digest", "nbytes")
 _OF_MEMBERS: Final = "-"
 """Stands for the digest of a pack: its members have theirs."""
-
-
-def insert_statement(database: Database, table: sa.Table, columns: tuple[str, ...]) -> Prepared:
-    """Return an INSERT whose values come in the order of ``columns``."""
-    return in_order(database.prepare(_insert, table, columns), columns)
-
-
-def _insert(table: sa.Table, columns: tuple[str, ...]) -> sa.Insert:
-    return sa.insert(table).values({name: sa.bindparam(name) for name in columns})
-
-
-def in_order(statement: Prepared, columns: tuple[str, ...]) -> Prepared:
-    """Assure that a statement takes its values in this order."""
-    if statement.order != columns:
-        raise InternalError(f"a statement takes {statement.order}, not {columns}")
-    return statement
 
 
 class ArtifactWriter:

@@ -22,7 +22,7 @@ from quantumio.model import (
 )
 from quantumio.ports import DatasetQuery
 from quantumio.registry import SqlCatalog
-from quantumio.registry._commit_rows import insert_statement
+from quantumio.registry._new_rows import insert_statement
 from quantumio.registry._schema import TXN, TXN_REQUIRES
 from quantumio.registry._verdict import Standing
 from quantumio.system import environment
