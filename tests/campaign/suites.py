@@ -30,7 +30,7 @@ PROJECT = Path(__file__).parents[2]
 RECOVERIES, MORE_RECOVERIES = 3, 8
 """How many recoveries of each crash are killed: more where recovery has most to do."""
 CRASHES = [
-    (name, *case, {**test_every_operation.KILLED_AGAIN, **test_every_operation.DROPPED_AGAIN}.get(case[0]))
+    (name, *case, test_every_operation.KILLED_AGAIN.get(case[0]))
     for name, *case in test_every_operation.CASES + test_every_operation.IN_TURN
     if case[1] is not scenarios.remote  # there is no server here; the tests have one
 ]

@@ -112,7 +112,7 @@ def crash_everywhere(
 
     Two runs that end by themselves tell how often it reaches each. Every run has a copy of one prepared
     repository and a process of its own, forked from one that has loaded the libraries and has nothing open.
-    The check runs in another fork once the first is dead.
+    The check runs once it is dead, in another fork, or after a rehearsal in the process that forks.
 
     Parameters
     ----------
@@ -138,8 +138,9 @@ def crash_everywhere(
         How many runs are killed at a random time, in the midst of whatever they do.
     rehearse
         Whether the process that all are forked from does everything once itself, so that each of them finds
-        statements compiled and caches filled: quicker by a third. Only for functions that leave nothing
-        behind in memory, neither threads nor connections nor replaced attributes.
+        statements compiled and caches filled, and a check needs no process of its own: quicker.
+        Only for functions that leave nothing behind in memory: neither threads nor connections nor replaced
+        attributes.
     directory
         An existing directory for the repositories. Those without violations are removed.
     processes

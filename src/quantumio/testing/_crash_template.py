@@ -32,7 +32,7 @@ _LIKELY: Final = ("quantumio.registry", "quantumio.formats", "quantumio.destinat
 _FIRST_GUESS: Final = 40
 """How many points a recovery is thought to reach before one has told."""
 
-_ENDING_S: Final = 10.0
+_ENDING_S: Final = 5.0
 """How long a thread of a rehearsal that has nothing left to do may take to end, in seconds."""
 
 _EARLIER: Final = 6
@@ -46,6 +46,35 @@ def _load(name: str) -> Callable[..., None]:
     module, _, qualified = name.partition(":")
     function: Callable[..., None] = operator.attrgetter(qualified)(importlib.import_module(module))
     return function
+
+
+def _end_others() -> list[str]:
+    """Wait for the threads that have nothing left to do, and return the names of those that go on."""
+    others = [one for one in threading.enumerate() if one is not threading.current_thread()]
+    for other in others:
+        other.join(_ENDING_S)
+    return [other.name for other in others if other.is_alive()]
+
+
+def _here(work: Callable[[], None], timeout_s: float) -> str | None:
+    """Run what leaves nothing behind in a thread that ends; return what it raised, or None."""
+    raised: list[str] = []
+
+    def told() -> None:
+        try:
+            work()
+        except BaseException:  # noqa: BLE001  whatever it is, it is what is wrong with this run
+            raised.append(traceback.format_exc())
+
+    thread = threading.Thread(target=told, daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if thread.is_alive():
+        return _TOO_LONG
+    if raised:
+        return raised[0]
+    left = _end_others()
+    return f"it has left threads behind, which the next run would not have: {left}" if left else None
 
 
 def _in_a_fork(work: Callable[[], None], report: Path, timeout_s: float) -> str | None:
@@ -109,6 +138,7 @@ class _Template:
     room: Path
     timeout_s: int
     longest: int = _FIRST_GUESS
+    rehearsed: bool = False
 
     @property
     def prepared(self) -> Path:
@@ -132,14 +162,10 @@ class _Template:
 
     def rehearse(self) -> None:
         """Do everything once here, in a thread that ends: nothing is open, and no thread left, at a fork."""
-        thread = threading.Thread(target=self._try_out, args=("rehearsal",))
-        thread.start()
-        thread.join()
-        others = [one for one in threading.enumerate() if one is not threading.current_thread()]
-        for other in others:
-            other.join(_ENDING_S)
-        if left := [other.name for other in others if other.is_alive()]:
-            raise RuntimeError(f"the rehearsal has left threads behind, which forks would not have: {left}")
+        failure = _here(lambda: self._try_out("rehearsal"), self.timeout_s)
+        if failure is not None:
+            raise RuntimeError(f"in the rehearsal, {failure}")
+        self.rehearsed = True
 
     def _try_out(self, name: str) -> None:
         repository = self.room / name
@@ -191,9 +217,7 @@ class _Template:
         if message is None and crash.name is not None:
             killed_again, message = self._kill_recoveries(room, repository, crash, number)
         if message is None:
-            message = _in_a_fork(
-                lambda: self.check(repository, crash), room / "check-failure", self.timeout_s
-            )
+            message = self._look(room, repository, crash)
         told = {
             "killed_again": killed_again,
             "name": crash.name,
@@ -207,6 +231,12 @@ class _Template:
         if message is None:
             shutil.rmtree(room)
         return told
+
+    def _look(self, room: Path, repository: Path, crash: Crash) -> str | None:
+        """Check what is left; here where that leaves nothing behind, which spares a fork and its pages."""
+        if self.rehearsed:
+            return _here(lambda: self.check(repository, crash), self.timeout_s)
+        return _in_a_fork(lambda: self.check(repository, crash), room / "check-failure", self.timeout_s)
 
     def _kill_recoveries(
         self, room: Path, repository: Path, crash: Crash, seed: int
@@ -233,9 +263,7 @@ class _Template:
         if reached.exists():
             self.longest = max(1, int(reached.read_text()))
         if message is None:
-            message = _in_a_fork(
-                lambda: self.check(repository, crash), room / "check-failure", self.timeout_s
-            )
+            message = self._look(room, repository, crash)
         if message is None:
             return note.exists(), None
         name = note.read_text() if note.exists() else "nothing"
@@ -330,7 +358,8 @@ def _start_worker(
                     break
                 told = template.kill_at(run, place)
                 print(json.dumps(told), file=report)
-                if task["stop_at_first"] and told["message"]:
+                threads_left = threading.active_count() > 1  # of a check that failed; forks would lack them
+                if told["message"] and (task["stop_at_first"] or threads_left):
                     break
         code = 0
     except BaseException:  # noqa: BLE001  as in every fork: told, and nothing but os._exit leaves it

@@ -48,6 +48,7 @@ def test_what_is_deleted_is_found_nowhere_and_its_object_is_in_the_trash(
     assert catalog.find(CALEXP, DataId(visit(1)), [gone.run]) is None
     assert catalog.versions(CALEXP, DataId(visit(1)), gone.run) == []
     assert [one.ref for one in catalog.query(DatasetQuery(versions="all"))] == [kept]
+    assert catalog.removed(iter([gone.id, kept.id, environment.uuid7()])) == {gone.id}
     assert trash(catalog) == {("local", path)}
     assert not record(catalog, path).is_referenced
     assert 0 <= record(catalog, path).trashed_s < 3600
