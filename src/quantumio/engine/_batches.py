@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 import anyio
-from attrs import define, field
+from attrs import define, field, frozen
 
 from quantumio.system import threads
 
@@ -21,30 +21,28 @@ _Result = TypeVar("_Result")
 
 
 @define(eq=False)
+class _Trip(Generic[_Item, _Result]):
+    """Items that go together, and what comes of them; who waits for one waits for all."""
+
+    items: list[_Item] = field(factory=list)
+    done: anyio.Event = field(factory=anyio.Event)
+    results: Sequence[_Result] = ()
+    error: Exception | None = None
+
+
+@frozen(eq=False)
 class Waiting(Generic[_Item, _Result]):
     """An item that was sent, and its result once there is one."""
 
-    item: _Item
-    done: anyio.Event = field(factory=anyio.Event)
-    _result: _Result | None = None
-    _error: Exception | None = None
+    _trip: _Trip[_Item, _Result]
+    _seat: int
 
     async def result(self) -> _Result:
         """Wait for the result, or raise why there is none."""
-        await self.done.wait()
-        if self._error is not None:
-            raise self._error
-        return self._result  # type: ignore[return-value]  # set before the event
-
-    def give(self, result: _Result) -> None:
-        """Give the result to whoever waits for it."""
-        self._result = result
-        self.done.set()
-
-    def fail(self, error: Exception) -> None:
-        """Have an error raised where the result is waited for."""
-        self._error = error
-        self.done.set()
+        await self._trip.done.wait()
+        if self._trip.error is not None:
+            raise self._trip.error
+        return self._trip.results[self._seat]
 
 
 class Batches(Generic[_Item, _Result]):
@@ -59,14 +57,19 @@ class Batches(Generic[_Item, _Result]):
 
     def __init__(self, work: Callable[[Sequence[_Item]], Sequence[_Result]]) -> None:
         self._work = work
-        self._send, self._receive = anyio.create_memory_object_stream[Waiting[_Item, _Result]](math.inf)
+        self._trips: deque[_Trip[_Item, _Result]] = deque()  # the last one still takes items
+        self._sent: anyio.Event | None = None
         self._limiter = anyio.CapacityLimiter(1)
 
     def send(self, item: _Item) -> Waiting[_Item, _Result]:
         """Send an item; nobody takes it back."""
-        waiting: Waiting[_Item, _Result] = Waiting(item)
-        self._send.send_nowait(waiting)
-        return waiting
+        if not self._trips or len(self._trips[-1].items) == _MOST:
+            self._trips.append(_Trip())
+            if self._sent is not None:
+                self._sent.set()
+        trip = self._trips[-1]
+        trip.items.append(item)
+        return Waiting(trip, len(trip.items) - 1)
 
     async def call(self, item: _Item) -> _Result:
         """Wait for the result of one item. A caller that is cancelled does not take the item back."""
@@ -74,18 +77,16 @@ class Batches(Generic[_Item, _Result]):
 
     async def run(self) -> None:
         """Serve until cancelled; a group that is under way is finished."""
-        with self._send, self._receive:
-            async for first in self._receive:
-                group = [first]
-                while len(group) < _MOST and self._receive.statistics().current_buffer_used:
-                    group.append(self._receive.receive_nowait())
+        while True:
+            self._sent = anyio.Event()
+            while self._trips:
                 with anyio.CancelScope(shield=True):
-                    items = [waiting.item for waiting in group]
-                    try:
-                        results = await threads.run(self._work, items, limiter=self._limiter)
-                    except Exception as error:  # noqa: BLE001  something has ended the thread by force
-                        for waiting in group:
-                            waiting.fail(error)
-                        continue
-                for waiting, result in zip(group, results, strict=True):
-                    waiting.give(result)
+                    await self._take(self._trips.popleft())
+            await self._sent.wait()
+
+    async def _take(self, trip: _Trip[_Item, _Result]) -> None:
+        try:
+            trip.results = await threads.run(self._work, trip.items, limiter=self._limiter)
+        except Exception as error:  # noqa: BLE001  something has ended the thread by force
+            trip.error = error
+        trip.done.set()

@@ -138,6 +138,7 @@ class Context:
         self.is_restored = False
         self.journaling: anyio.Lock | None = None
         self.entry: JournalEntry | None = None
+        self._is_handed_over = False
         self._name = f"{self.txid}.{self.generation}"
         self._outputs: dict[tuple[str, DataId], Output] = {}
         self._persistent: tuple[Output, ...] | None = None  # of them, once somebody has asked
@@ -450,6 +451,7 @@ class Context:
         with self._lock:  # so that whoever aborts sees it handed over, or broken off by an interrupt
             self.seal()
             self._runtime.submit(self)
+            self._is_handed_over = True  # where an interrupt comes before this, the runtime knows
 
     def _give_up(self) -> bool:
         """Take nothing more and never commit; False if it was handed over, or has an outcome, already.
@@ -457,7 +459,7 @@ class Context:
         True again where an interrupt broke an earlier abort off.
         """
         with self._lock:
-            if self.outcome is not None or self._runtime.has(self):
+            if self.outcome is not None or self._is_handed_over or self._runtime.has(self):
                 return False
             self.state = ContextState.DECIDED
             return True
