@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,11 @@ def run(*arguments: object, cwd: Path | None = None, **more: str) -> subprocess.
     )
 
 
-def on_terminal(*arguments: object, columns: int, **more: str) -> str:
+def on_terminal(*arguments: object, columns: int, command: Sequence[str] = COMMAND, **more: str) -> str:
     """Run the command on a terminal of its own, and return what it shows."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
+        [*command, *map(str, arguments)],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -263,13 +264,27 @@ SCREENS = (
 )
 
 
+# One process for all of them: it starts as long as they all take.
+ALL_SCREENS = """
+import sys
+from quantumio.cli import main
+for screen in sys.argv[1:]:
+    print(end="\\f", flush=True)
+    main(screen.split(), standalone_mode=False)
+    sys.stdout.flush()
+"""
+
+
 @pytest.mark.parametrize("columns", [40, 80, 120])
-@pytest.mark.parametrize("screen", SCREENS)
-def test_what_is_shown_fits_the_terminal(repository, columns, screen):
-    shown = on_terminal(*screen.split(), columns=columns, QUANTUMIO_REPOSITORY=str(repository))
-    lines = shown.splitlines()
-    assert max(map(len, lines)) <= columns
-    assert lines[0].strip(), "the first line is empty"
+def test_what_is_shown_fits_the_terminal(repository, columns):
+    command = [sys.executable, "-c", ALL_SCREENS]
+    shown = on_terminal(*SCREENS, columns=columns, command=command, QUANTUMIO_REPOSITORY=str(repository))
+    before, *each = shown.split("\f")
+    assert (before, len(each)) == ("", len(SCREENS))
+    for screen, text in zip(SCREENS, each, strict=True):
+        lines = text.splitlines()
+        assert max(map(len, lines)) <= columns, screen
+        assert lines[0].strip(), f"the first line of {screen!r} is empty"
 
 
 def test_completion_knows_the_commands():

@@ -1,7 +1,7 @@
 """A process that is killed at any point leaves what was promised.
 
-Every point of the scenarios in `CASES` is tried in every run; of the scenarios in `IN_TURN` a fifth has its
-turn, another one each day. A campaign tries them all, and so does whoever looks for a planted bug.
+Every point of the scenarios in `CASES` is tried in every run; of the scenarios in `IN_TURN` some have their
+turn, others each day of a week. A campaign tries them all, and so does whoever looks for a planted bug.
 """
 
 import datetime as dt
@@ -47,7 +47,7 @@ IN_TURN = [
     ("garbage", scenarios.collects, scenarios.with_garbage, scenarios.check_garbage),
     ("retry", scenarios.retries, scenarios.with_conflict, scenarios.check_retry),
 ]
-TURNS = 5
+TURNS = 7
 
 
 def of_today():
@@ -157,7 +157,12 @@ def test_many_threads_killed_at_any_moment_leave_what_was_promised(room):
 )
 def test_planted_bug_is_found(room, scenario, check, said):
     report = crash_everywhere(
-        scenario, prepare=scenarios.local, check=check, directory=room, stop_at_first=True
+        scenario,
+        prepare=scenarios.local,
+        check=check,
+        rehearse=scenario not in (scenarios.flips_before_it_places, scenarios.flips_in_halves),  # these patch
+        directory=room,
+        stop_at_first=True,
     )
     killed = [one for one in report.violations if one.crash.name is not None]
     assert any(said in one.message for one in killed), [one.message for one in report.violations][:3]

@@ -19,7 +19,6 @@ from quantumio.errors import (
 from quantumio.model import Artifact, ArtifactState, StoredDataset
 from quantumio.ports import (
     Formats,
-    ObjectDestination,
     StorageClassDelegate,
     TableDelegate,
     is_table,
@@ -193,7 +192,6 @@ def _read_artifact(
         assert artifact.load_id is not None
         rows = destination.read(artifact.path, artifact.load_id)
         return _from_rows(repository.formats.delegate(storage_class), rows, columns)
-    assert isinstance(destination, ObjectDestination)
     data = destination.read(artifact.path, artifact.byte_range)
     if not artifact.matches(data):
         raise DestinationError(

@@ -44,7 +44,7 @@ from quantumio.model import (
     Transaction,
     check_expectation,
 )
-from quantumio.ports import Chunks, StorageClassDelegate, TableDestination
+from quantumio.ports import Chunks, StorageClassDelegate, is_table
 from quantumio.system import environment
 from quantumio.system.os_errors import out_of_memory
 
@@ -411,7 +411,7 @@ class Context:
                 continue
             try:
                 table = destinations.get(name)
-                assert isinstance(table, TableDestination)
+                assert is_table(table)
                 table.check(output.ref.dataset_type.name, delegate.convert(value, "arrow"))
             except DestinationError:
                 pass  # it cannot be reached now; flushing will tell, and try again
