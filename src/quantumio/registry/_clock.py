@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Final
 
 import sqlalchemy as sa
@@ -24,7 +23,7 @@ class Clock:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._advance = _advance(database.rules)
+        self._advance = database.prepare(_advance, database.rules)
         self._note = database.prepare(_note)
         self._last_until = database.prepare(_last_until)
 
@@ -40,9 +39,10 @@ class Clock:
         names
             Whether names change, so that every cache must be read again.
         """
-        row = connection.execute(
-            self._advance, {"steps": steps, "edited": int(names), "now": environment.now_ns()}
-        ).one()
+        now = environment.now_ns()
+        (row,) = self._database.ask(
+            connection, self._advance, {"steps": steps, "edited": int(names), "now": now}
+        )
         if steps:
             self._database.execute_many(connection, self._note, [(row.seq, row.decided_ns)])
         return Edit(row.seq, row.edits, row.decided_ns)
@@ -77,7 +77,6 @@ def _last_until() -> sa.Select[tuple[int, int]]:
     )
 
 
-@functools.cache
 def _advance(rules: Rules) -> sa.Executable:
     now = sa.bindparam("now", type_=CLOCK.c.decided_ns.type)
     return (

@@ -8,6 +8,7 @@ per table for those that pass, and for the rows of those that end.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -22,6 +23,7 @@ from quantumio.model import (
     Transaction,
     TransactionState,
 )
+from quantumio.registry._any_ids import any_of, parts_of
 from quantumio.registry._arguments import check_uuid
 from quantumio.registry._clock import Clock
 from quantumio.registry._commit_rows import ArtifactWriter, Inserts
@@ -105,7 +107,7 @@ class Commits:
     ) -> None:
         """Read all that the verdicts need, under the clock."""
         wanted = {txid for one in group for txid in (one.txid, *one.requires)}
-        verdicts.standings = standings = _standings(connection, wanted)
+        verdicts.standings = standings = self._standings(connection, wanted)
         committed_before = [
             one.txid
             for one in group
@@ -125,6 +127,15 @@ class Commits:
             ids = [output.ref.id for transaction in group for output in transaction.outputs]
             verdicts.taken = {id_.int for id_ in _existing(connection, ids)}
         verdicts.latest = self._latest.ask(connection, names, verdicts.keys(group))
+
+    def _standings(self, connection: sa.Connection, txids: Collection[UUID]) -> dict[UUID, Standing]:
+        rules = self._database.rules
+        found: dict[UUID, Standing] = {}
+        for size, values in parts_of(sorted(txids), rules.uuid_in):
+            statement = self._database.prepare(_standings_of, size)
+            for txid, state, epoch, reason in self._database.ask(connection, statement, values):
+                found[rules.uuid_out(txid)] = Standing(state, epoch, reason)
+        return found
 
     def _winners(
         self, connection: sa.Connection, keyed: Iterable[tuple[str, str | None]]
@@ -172,20 +183,10 @@ class Commits:
         return found
 
 
-# Whoever decides takes the clock first; the rows are locked against a `prepare`, in its order.
-_STANDINGS = (
-    sa.select(TXN.c.txid, TXN.c.state, TXN.c.epoch, TXN.c.reason).order_by(TXN.c.txid).with_for_update()
-)
-
-
-def _standings(connection: sa.Connection, txids: Collection[UUID]) -> dict[UUID, Standing]:
-    found: dict[UUID, Standing] = {}
-    wanted = sorted(txids)
-    for start in range(0, len(wanted), _CHUNK):
-        statement = _STANDINGS.where(TXN.c.txid.in_(wanted[start : start + _CHUNK]))
-        for txid, state, epoch, reason in connection.execute(statement):
-            found[txid] = Standing(state, epoch, reason)
-    return found
+def _standings_of(size: int) -> sa.Select[Any]:
+    # Whoever decides takes the clock first; the rows are locked against a `prepare`, in its order.
+    columns = (TXN.c.txid, TXN.c.state, TXN.c.epoch, TXN.c.reason)
+    return sa.select(*columns).where(any_of(TXN.c.txid, size)).order_by(TXN.c.txid).with_for_update()
 
 
 _COMMITTED = TXN.c.state == sa.literal_column("'COMMITTED'")

@@ -280,6 +280,11 @@ class Database:
         return self._reading(lambda connection: run_prepared(connection, statement, values))
 
     @staticmethod
+    def ask(connection: sa.Connection, statement: Prepared, values: Mapping[str, Any]) -> Sequence[Any]:
+        """Run a prepared statement within a transaction; return its rows as the driver gives them."""
+        return connection.exec_driver_sql(statement.sql, statement.values(values)).all()
+
+    @staticmethod
     def execute_many(connection: sa.Connection, statement: Prepared, rows: Sequence[tuple[Any, ...]]) -> int:
         """Run a prepared statement for rows whose values are in its order already; return how many it hit."""
         return connection.exec_driver_sql(statement.sql, list(rows)).rowcount if rows else 0

@@ -20,6 +20,7 @@ from quantumio.model import (
     Timespan,
 )
 from quantumio.ports import CollectionKind
+from quantumio.registry._any_ids import parts_of
 from quantumio.registry._arguments import check_name, check_names, check_version
 from quantumio.registry._engine import Database
 from quantumio.registry._find_statements import (
@@ -38,7 +39,6 @@ from quantumio.registry._universe_schema import GroupTables
 
 __all__ = ["NO_ARTIFACT", "Finder", "stored_dataset"]
 
-_CHUNKS: Final = (1, 16, 512)  # sizes of sets of ids in one statement; smaller sets repeat their last id
 _STATES: Final = {str(state): state for state in ArtifactState}
 NO_ARTIFACT: Final = ((None,) * len(ARTIFACT_COLUMNS),)
 _NO_HEAD: Final = (None,) * 7
@@ -219,13 +219,8 @@ class Finder:
     ) -> list[Any]:
         rows: list[Any] = []
         past: tuple[bool, ...] = () if as_of is None else (True,)
-        uuid_in = self._database.rules.uuid_in
-        for start in range(0, len(ids), _CHUNKS[-1]):
-            part = ids[start : start + _CHUNKS[-1]]
-            size = next(size for size in _CHUNKS if size >= len(part))
+        for size, values in parts_of(ids, self._database.rules.uuid_in):
             statement = self._database.prepare(make, *group, size, *past)
-            padded = [*part, *[part[-1]] * (size - len(part))]
-            values: dict[str, Any] = {f"id_{index}": uuid_in(id_) for index, id_ in enumerate(padded)}
             rows += fetch(statement, {**values, "as_of": as_of})
         return rows
 

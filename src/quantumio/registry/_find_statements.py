@@ -7,6 +7,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from quantumio.ports import CollectionKind
+from quantumio.registry._any_ids import any_of
 from quantumio.registry._dialect import BIG_INTEGER, raw
 from quantumio.registry._schema import ARTIFACT, CLOCK, DATASET, OBJECT, TXN
 from quantumio.registry._universe_schema import GroupTables
@@ -139,12 +140,8 @@ def artifact_statement(dataset_id: Any, store: str) -> sa.Select[Any]:
     )
 
 
-def _in_ids(column: sa.ColumnElement[Any], size: int) -> sa.ColumnElement[bool]:
-    return column.in_([sa.bindparam(f"id_{index}", type_=column.type) for index in range(size)])
-
-
 def type_statement(size: int) -> sa.Select[Any]:
-    return sa.select(DATASET.c.id, DATASET.c.type_id).where(_in_ids(DATASET.c.id, size))
+    return sa.select(DATASET.c.id, DATASET.c.type_id).where(any_of(DATASET.c.id, size))
 
 
 def rows_statement(group: GroupTables, size: int, past: bool = False) -> sa.Select[Any]:
@@ -152,5 +149,5 @@ def rows_statement(group: GroupTables, size: int, past: bool = False) -> sa.Sele
     return (
         sa.select(*columns)
         .select_from(joined)
-        .where(_in_ids(group.dataset.c.id, size), *_there(group.dataset, "commit_seq", past))
+        .where(any_of(group.dataset.c.id, size), *_there(group.dataset, "commit_seq", past))
     )

@@ -20,6 +20,7 @@ from attrs import evolve
 from quantumio.errors import DestinationError, ErrorKind, InvalidInputError
 from quantumio.model import FollowUp, Transaction, TransactionRecord, TransactionState
 from quantumio.ports import LEASE_OVER
+from quantumio.registry._any_ids import any_of, parts_of
 from quantumio.registry._arguments import check_number, check_seconds, check_uuid, is_text
 from quantumio.registry._clock import Clock
 from quantumio.registry._dialect import Rules
@@ -45,8 +46,8 @@ class Intents:
         self._owners = owners
         self._outbox = outbox
         self._is_over = _is_over(database.rules)
-        self._standings = _standings(database.rules)
-        self._records = self._standings.add_columns(TXN.c.manifest).order_by(TXN.c.created_at, TXN.c.txid)
+        records = _standings(database.rules).add_columns(TXN.c.manifest)
+        self._records = records.order_by(TXN.c.created_at, TXN.c.txid)
 
     # -- before the first byte
     def prepare(self, group: Sequence[Transaction], owner: UUID, lease_s: float) -> list[TransactionRecord]:
@@ -56,16 +57,17 @@ class Intents:
         self._database.check_writable()
         if not group:
             return []
-        created = environment.now_ns()
+        created, uuid_in = environment.now_ns(), self._database.rules.uuid_in
+        carrier = uuid_in(owner)
         rows = [
             {
-                "txid": one.txid,
+                "txid": uuid_in(one.txid),
                 "run": one.run,
                 "epoch": one.epoch,
                 "gen": one.generation,
                 "key": one.key if has_good_key(one) else None,  # the flip refuses it, and names it
                 "manifest": one.to_json(),
-                "owner": owner,
+                "owner": carrier,
                 "lease_ns": lease_ns,
                 "created_at": created,
                 "state": "PREPARING",
@@ -74,7 +76,8 @@ class Intents:
         ]
         with self._database.edit(f"preparing {len(group)} contexts") as connection:
             self._owners.check(connection, owner)
-            connection.execute(_insert(self._database.rules, tuple(rows[0])), rows)
+            insert = self._database.prepare(_insert, self._database.rules, tuple(rows[0]))
+            self._database.execute_many(connection, insert, [insert.values(row) for row in rows])
             found = self._found(connection, {one.txid: one for one in group}, owner)
         return [found[one.txid] for one in group]
 
@@ -82,13 +85,19 @@ class Intents:
         self, connection: sa.Connection, group: Mapping[UUID, Transaction], owner: UUID
     ) -> dict[UUID, TransactionRecord]:
         """Return the records of a group; manifests that this owner has just given are not read again."""
+        rules = self._database.rules
+        given_now = (TransactionState.PREPARING, rules.uuid_in(owner))
         found = {}
-        for row in connection.execute(self._standings.where(TXN.c.txid.in_(list(group)))).all():
-            given = group[row.txid]
-            if (row.state, row.epoch, row.owner) == (TransactionState.PREPARING, given.epoch, owner):
-                found[row.txid] = _record(row, evolve(given, generation=row.gen))
-            else:
-                (found[row.txid],) = self._select(connection, self._records.where(TXN.c.txid == row.txid))
+        for size, values in parts_of(list(group), rules.uuid_in):
+            statement = self._database.prepare(_standings_of, rules, size)
+            for row in self._database.ask(connection, statement, values):
+                txid = rules.uuid_out(row.txid)
+                given = group[txid]
+                if (row.state, row.owner) == given_now and row.epoch == given.epoch:
+                    record = _record(row, evolve(given, generation=row.gen))
+                    found[txid] = evolve(record, txid=txid, owner=owner)
+                else:
+                    (found[txid],) = self._select(connection, self._records.where(TXN.c.txid == txid))
         return found
 
     # -- who carries it
@@ -222,7 +231,10 @@ def _standings(rules: Rules) -> sa.Select[Any]:
     return sa.select(*columns).select_from(TXN.outerjoin(OWNER, OWNER.c.id == TXN.c.owner))
 
 
-@functools.cache
+def _standings_of(rules: Rules, size: int) -> sa.Select[Any]:
+    return _standings(rules).where(any_of(TXN.c.txid, size))
+
+
 def _insert(rules: Rules, columns: tuple[str, ...]) -> sa.Insert:
     insert: Any = rules.insert(TXN).values({name: sa.bindparam(name) for name in columns})
     new = insert.excluded

@@ -40,8 +40,7 @@ class LatestVersions:
                 [index, ids[run], type_id, *values] for index, (run, type_id, values) in enumerate(wanted)
             )
             value = self._database.rules.rows_value(rows, types)
-            result = connection.exec_driver_sql(statement.sql, statement.values({"wanted": value})).all()
-            for index, version, txid, removed in result:
+            for index, version, txid, removed in self._database.ask(connection, statement, {"wanted": value}):
                 if version is not None:
                     run, *rest = wanted[index]
                     found[wanted[index]] = self._version(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -19,6 +20,7 @@ class Owners:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._known = database.prepare(_known)
 
     def register(self, owner: UUID, host: str, boot_id: str) -> None:
         """Make an owner known, or hear of it again."""
@@ -56,8 +58,12 @@ class Owners:
         StateError
             It is not known.
         """
-        if connection.execute(sa.select(OWNER.c.id).where(OWNER.c.id == owner)).first() is None:
+        if not self._database.ask(connection, self._known, {"id": self._database.rules.uuid_in(owner)}):
             raise StateError(
                 f"the registry at {self._database.place} does not know the owner {owner}",
                 hint="register it first; a registry that was put back from a backup knows only older ones",
             )
+
+
+def _known() -> sa.Select[Any]:
+    return sa.select(OWNER.c.id).where(OWNER.c.id == sa.bindparam("id"))

@@ -166,7 +166,7 @@ def test_row_that_is_not_as_it_was_read_undoes_the_whole_flip(
     assert catalog.take_over(transaction.txid, new_owner(catalog), 0) is not None
     stale = {one.txid: Standing("PREPARING", 0, None) for one in (transaction, other)}
     with monkeypatch.context() as patch, pytest.raises(InternalError, match="changed its state"):
-        patch.setattr("quantumio.registry._commit._standings", lambda *_: stale)
+        patch.setattr("quantumio.registry._commit.Commits._standings", lambda *_: stale)
         flip(catalog, other, transaction)
     assert catalog.count(DatasetQuery()) == 0
     assert isinstance(flip(catalog, other)[0], Committed)
