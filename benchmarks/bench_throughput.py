@@ -8,6 +8,7 @@ of the median, by order statistics.
 from __future__ import annotations
 
 import argparse
+import gc
 import itertools
 import json
 import math
@@ -266,6 +267,11 @@ def small_outputs(butler: Butler, root: Path, sizes: Sizes) -> Iterator[Figure]:
         commit_contexts(sizes.contexts, "buffered")
         butler.drain()
 
+    def submitted_beside_frozen_imports() -> None:
+        gc.freeze()  # as a harness may after its imports: no search for garbage looks at them again
+        submitted_by_one_thread()
+        gc.unfreeze()
+
     def committed_by_threads() -> None:
         with ThreadPoolExecutor(THREADS) as pool:
             for done in [
@@ -285,6 +291,13 @@ def small_outputs(butler: Butler, root: Path, sizes: Sizes) -> Iterator[Figure]:
         ("bare commits of SQLite", "/s", bare_number, None, bare_commits(root / "bare.db", bare_number)),
         (f"{sizes.outputs:,} outputs, one context", "/s", sizes.outputs, 5000, one_context),
         ("contexts of one output, submitted, drained", "/s", sizes.contexts, 1000, submitted_by_one_thread),
+        (
+            "contexts of one output, after gc.freeze()",
+            "/s",
+            sizes.contexts,
+            None,
+            submitted_beside_frozen_imports,
+        ),
         (f"contexts of one output, {THREADS} threads", "/s", sizes.contexts, 1000, committed_by_threads),
     ]
     seconds = in_turn(max(sizes.rounds // 2, 1), *[one[-1] for one in measured])
