@@ -257,9 +257,9 @@ class Recovery:
                 )
             match how_to_own(record):
                 case Owning.FINISHED:
-                    outcome = self._catalog.outcome(record.txid)
-                    assert isinstance(outcome, Committed)
-                    return outcome
+                    if isinstance(outcome := self._catalog.outcome(record.txid), Committed):
+                        return outcome
+                    return "an earlier attempt under its key had committed, and was deleted since"
                 case Owning.TAKE_OVER:
                     record = self._catalog.take_over(record.txid, self._owner.id, record.epoch)
                 case Owning.REOPEN:

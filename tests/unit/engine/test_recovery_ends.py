@@ -12,7 +12,7 @@ from quantumio.engine._owner import Owner
 from quantumio.engine._recovery import Recovery
 from quantumio.errors import DestinationError, ErrorKind
 from quantumio.model import Committed, FollowUp, FollowUpKind, TransactionState
-from quantumio.ports import LEASE_OVER, Placement
+from quantumio.ports import LEASE_OVER, REUSED, Placement
 from quantumio.system import environment
 from tests.unit.engine.conftest import WrappedCatalog
 from tests.unit.engine.journals import TXID, journal, write
@@ -129,6 +129,25 @@ async def test_entry_of_what_somebody_ended_is_kept_for_people_and_then_left_alo
     assert journal(found.root).entries()[0].note().reason == "it was ended: by hand"
     assert await found.run() == []
     assert (found.states(), found.carried) == ([JournalState.CONFLICT], [])
+
+
+@pytest.mark.parametrize(
+    ("is_deleted", "action", "states"),
+    [(False, "committed", []), (True, "conflict", [JournalState.CONFLICT])],
+)
+async def test_entry_of_what_stands_for_an_earlier_attempt_is_closed(found, is_deleted, action, states):
+    """A death between the flip and the closing of the entry set it aside, as if it were in conflict."""
+    (earlier,) = found.catalog.flip([attrs.evolve(transaction(found.place, 1), key="k")])
+    write(journal(found.root)).release()
+    again = attrs.evolve(transaction(found.place, 1, txid=TXID), key="k")
+    found.catalog.prepare([again], found.owner().id, 60.0)
+    (outcome,) = found.catalog.flip([again])
+    assert outcome.reused
+    assert found.catalog.transaction(TXID).reason == REUSED
+    if is_deleted:  # what is in the journal is all that there is
+        found.catalog.delete([earlier.refs[0].id], dry_run=False)
+    assert ("journal", action) in await found.run()
+    assert (found.states(), found.carried) == (states, [])
 
 
 async def test_entry_of_what_was_ended_over_its_silence_is_carried_under_other_names(found):
