@@ -1,6 +1,7 @@
 """What recovery does with what it finds, whatever others have made of it meanwhile."""
 
 import errno
+from collections import Counter
 from hashlib import sha256
 
 import attrs
@@ -227,6 +228,28 @@ async def test_follow_up_of_a_dead_owner_is_done_and_that_of_a_living_one_left(f
         owner.release()
     assert await found.run() == ([("follow_up", "done")] if dead else [])
     assert len(found.catalog.outbox()) == (0 if dead else 1)
+
+
+async def test_destination_that_keeps_recovery_waiting_in_vain_is_asked_once_in_a_round(found, monkeypatch):
+    """A lock that a stopped process held there was waited for half a minute for each follow-up, and again."""
+    store = found.place.repository.destinations.get("a")
+    cleaning = [FollowUp(kind=FollowUpKind.CLEAN, destination=name) for name in "ab"]
+    for _ in range(3):
+        assert found.catalog.abort(found.prepared(found.owner()).txid, 0, "by hand", cleaning)
+    asked, waited_s, real = [], [], environment.monotonic
+    monkeypatch.setattr(environment, "monotonic", lambda: real() + sum(waited_s))
+
+    def remove(paths):
+        asked.append(paths)
+        waited_s.append(30.0)
+        raise DestinationError("somebody holds the lock", kind=ErrorKind.TIMEOUT)
+
+    monkeypatch.setattr(store, "remove", remove)
+    assert Counter(await found.run()) == {("follow_up", "left"): 3, ("follow_up", "done"): 3}
+    assert len(asked) == 1
+    monkeypatch.undo()
+    found.catalog.hasten_follow_ups()
+    assert await found.run() == [("follow_up", "done")] * 3
 
 
 async def test_nothing_is_ended_nor_removed_where_a_process_wrote_that_the_registry_does_not_know(
