@@ -219,6 +219,13 @@ def test_file_that_is_not_what_the_table_says_is_not_copied(open_with, images, c
         (lambda table: with_uri(table, "/nowhere/2.npy"), {}, NotFoundError, "row 2: there is no file"),
         (lambda table: with_uri(table, "s3://x/2.npy"), {"transfer": "copy"}, InvalidInputError, "a URL"),
         (lambda table: with_uri(table, "s3://a:b@x/2.npy"), {}, InvalidInputError, "row 2: "),
+        (lambda table: with_uri(table, ""), {}, InvalidInputError, "a text of 1 or more bytes without NUL"),
+        (
+            lambda table: table.append_column("format", pa.array([""] * len(table))),
+            {},
+            InvalidInputError,
+            "a text of 1 to 1024 bytes without NUL",
+        ),
         (lambda table: table, {"format": "png"}, InvalidInputError, "row 0: format = 'png'"),
         (lambda table: table, {"run": "a b\n"}, InvalidInputError, "run"),
         (lambda table: table, {"run": "tagged"}, ConflictError, "TAGGED"),

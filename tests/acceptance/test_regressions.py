@@ -240,3 +240,13 @@ def test_threads_that_close_while_others_commit(make_butler):
         thread.join(30)
         assert not thread.is_alive()
     assert set(errors) <= {ErrorKind.CLOSED, ErrorKind.ABORTED}
+
+
+@pytest.mark.parametrize("method", ["associate", "disassociate", "certify", "certify_each"])
+def test_one_ref_in_place_of_a_list_is_refused_with_a_hint(butler, method):
+    """A bare TypeError said that a ref is not iterable."""
+    with butler.context() as ctx:
+        ref = ctx.put({"n": 1}, "stats", visit=1).ref
+    times = (None, None) if method == "certify" else ()
+    with pytest.raises(InvalidInputError, match=r"is no list of refs .*\[ref\]"):
+        getattr(butler, method)("u/ada/best", ref, *times)

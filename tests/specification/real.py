@@ -72,7 +72,7 @@ class Real:
         rows, visible = [], []
         for tx, txid in enumerate(self.txids):
             rows.append(self.row(self.catalog.transaction(txid)))
-            if outcome := self.catalog.outcome(txid):
+            if (outcome := self.catalog.outcome(txid)) and not outcome.reused:
                 stored = self.catalog.stored([ref.id for ref in outcome.refs])
                 for ref in outcome.refs:
                     (artifact,) = stored[ref.id].artifacts

@@ -19,7 +19,7 @@ from quantumio.model import (
     TransactionState,
     default_universe,
 )
-from quantumio.ports import LEASE_OVER, CollectionKind
+from quantumio.ports import LEASE_OVER, REUSED, CollectionKind
 from quantumio.registry._names import Collection, Edit, Names, TypeEntry
 from quantumio.registry._universe_schema import Tables
 from quantumio.registry._verdict import Standing, Verdicts, Version
@@ -100,6 +100,10 @@ def record(registry: Registry, tx: int) -> TransactionRecord | None:
 
 def outcome(registry: Registry, tx: int) -> Committed | None:
     row = registry.rows[tx]
+    if row is not None and row.state is ABORTED and row.reason == REUSED:
+        key = registry.plans[tx].key
+        (winner,) = {one.tx for one in registry.visible if registry.plans[one.tx].key == key}
+        return evolve(outcome(registry, winner), txid=TXIDS[tx], reused=True)
     if row is None or row.state is not COMMITTED:
         return None
     mine = [one for one in registry.visible if one.tx == tx]
@@ -171,7 +175,9 @@ def flip(
     verdicts.standings = {
         TXIDS[n]: Standing(row.state, row.epoch, row.reason) for n, row in enumerate(registry.rows) if row
     }
-    known = {n: done for n in range(len(registry.plans)) if (done := outcome(registry, n))}
+    known = {
+        n: done for n in range(len(registry.plans)) if (done := outcome(registry, n)) and not done.reused
+    }
     verdicts.winners = {(RUN, key): done for n, done in known.items() if (key := registry.plans[n].key)}
     verdicts.outcomes = {TXIDS[tx]: known[tx]} if tx in known else {}
     verdicts.latest = {

@@ -15,6 +15,7 @@ from quantumio.butler._session import (
     as_collections,
     as_names,
     as_path,
+    as_refs,
     check_mapping,
     dataset_id_of,
     seq_of,
@@ -270,11 +271,11 @@ class Definitions(ButlerBase):
         ConflictError
             Another ref of the same dataset type and data ID is in it.
         """
-        self._session.writeable().catalog.associate(check_run(collection, "collection"), list(refs))
+        self._session.writeable().catalog.associate(check_run(collection, "collection"), as_refs(refs))
 
     def disassociate(self, collection: str, refs: Iterable[DatasetRef]) -> None:
         """Take refs out of a TAGGED collection; those that are not in it are no error."""
-        self._session.writeable().catalog.disassociate(check_run(collection, "collection"), list(refs))
+        self._session.writeable().catalog.disassociate(check_run(collection, "collection"), as_refs(refs))
 
     def certify(self, collection: str, refs: Iterable[DatasetRef], begin: object, end: object) -> None:
         """Say when calibrations are valid, in a CALIBRATION collection (made where there is none).
@@ -292,7 +293,9 @@ class Definitions(ButlerBase):
             Another ref of the same dataset type and data ID is valid in a part of the time.
         """
         timespan = Timespan.make((begin, end))
-        self._session.writeable().catalog.certify(check_run(collection, "collection"), list(refs), timespan)
+        self._session.writeable().catalog.certify(
+            check_run(collection, "collection"), as_refs(refs), timespan
+        )
 
     def certify_each(
         self,
@@ -329,7 +332,7 @@ class Definitions(ButlerBase):
             A time or an id is none, there are too many or too few, or a timespan is empty.
         """
         given = refs.to_pylist() if hasattr(refs, "to_pylist") else refs
-        ids = [dataset_id_of(ref) for ref in given]
+        ids = [dataset_id_of(ref) for ref in as_refs(given)]
         whole = Timespan()
         begin_ns = tai_ns_each(begins, len(ids), whole.begin_ns)
         end_ns = tai_ns_each(ends, len(ids), whole.end_ns)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import Any, SupportsFloat, TypeVar
 from uuid import UUID
 
 from attrs import define, field
@@ -28,6 +28,7 @@ __all__ = [
     "as_collections",
     "as_names",
     "as_path",
+    "as_refs",
     "check_mapping",
     "check_timeout",
     "dataset_id_of",
@@ -41,6 +42,9 @@ Collections = str | Sequence[str] | None
 
 AsOf = object
 """A moment to look back to: a Time or datetime, the number of a commit, or the name of a snapshot."""
+
+
+_T = TypeVar("_T")
 
 
 def as_collections(collections: Collections, *, globs: bool = False) -> tuple[str, ...] | None:
@@ -103,6 +107,23 @@ def dataset_id_of(ref: DatasetRef | UUID | str) -> UUID:
             f"{ref!r} ({type(ref).__name__}) is no dataset ref and no UUID",
             hint="give a DatasetRef, or the UUID of a dataset or transaction",
         ) from None
+
+
+def as_refs(value: Iterable[_T]) -> list[_T]:
+    """Return what was given as several refs as a list.
+
+    Raises
+    ------
+    InvalidInputError
+        It is no list of anything, such as a ref alone.
+    """
+    if isinstance(value, Iterable):
+        return list(value)
+    raise InvalidInputError(
+        f"{value!s:.200} ({type(value).__name__}) is no list of refs",
+        hint="give a list: [ref] for one alone",
+        kind=ErrorKind.ARGUMENT,
+    )
 
 
 def check_count(value: object, what: str, least: int) -> int:

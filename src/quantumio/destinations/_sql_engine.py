@@ -200,6 +200,12 @@ class Database:
             yield
         except SQLAlchemyError as error:
             raise self._failure(doing, getattr(error, "orig", None) or error) from None
+        except TimeoutError as error:  # of the lock; the message names who holds it
+            raise DestinationError(
+                f"destination {self.name!r}: {doing} failed: {error.strerror}",
+                hint=_HINTS[ErrorKind.TIMEOUT],
+                kind=ErrorKind.TIMEOUT,
+            ) from error
         except OSError as error:
             raise local_failure(self.name, doing, error) from error
         except Exception as error:  # rows are handed to the drivers themselves

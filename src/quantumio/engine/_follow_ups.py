@@ -117,11 +117,14 @@ class FollowUps:
             self._do(entry, known or KnownStores(self._catalog))
             reach("follow_up.after")
         except QuantumioError as error:
-            delay_s = min(_FIRST_DELAY_S * 2**entry.attempts, _LONGEST_DELAY_S)
-            self._catalog.postpone(entry.id, delay_s)
+            self.postpone(entry)
             return error
         self._catalog.finish_follow_ups({entry.txid: (entry.follow_up,)})
         return None
+
+    def postpone(self, entry: OutboxEntry) -> None:
+        """Give one entry up that was claimed, until its next attempt is due."""
+        self._catalog.postpone(entry.id, min(_FIRST_DELAY_S * 2**entry.attempts, _LONGEST_DELAY_S))
 
     def check(self, follow_ups: Iterable[FollowUp], known: KnownStores) -> None:
         """Refuse what would remove something from a store that was written by a process nobody knows here.

@@ -121,7 +121,7 @@ class Examiner:
                 self._check_user(artifact)
                 self._check_store(destination)
         except DestinationError as error:
-            self._note_if_away(artifact.destination, error)
+            self._note_if_away(artifact, error)
             raise
         if told is None:
             raise Broken(FsckTrouble.MISSING, f"{artifact.path} is not there")
@@ -132,9 +132,11 @@ class Examiner:
                 FsckTrouble.WRONG_SIZE, f"{artifact.path} has {told.nbytes} bytes, not {artifact.nbytes}"
             )
 
-    def _note_if_away(self, name: str, error: QuantumioError) -> None:
-        if error.kind in (ErrorKind.UNREACHABLE, ErrorKind.TIMEOUT):
-            self.away[name] = error.message
+    def _note_if_away(self, artifact: Artifact, error: QuantumioError) -> None:
+        # Files that stay where they were may each lie on another disk: one says nothing of the others.
+        is_by_itself = artifact.destination == DIRECT and "://" not in artifact.path.removeprefix("file://")
+        if error.kind in (ErrorKind.UNREACHABLE, ErrorKind.TIMEOUT) and not is_by_itself:
+            self.away[artifact.destination] = error.message
 
     def _check_user(self, artifact: Artifact) -> None:
         """Refuse to miss in one user's store what is, or may be, in that of another.
@@ -196,7 +198,7 @@ class Examiner:
         try:
             rows = destination.read(artifact.path, artifact.load_id)  # verifies the checksum of the load
         except (DestinationError, NotFoundError) as error:
-            self._note_if_away(artifact.destination, error)
+            self._note_if_away(artifact, error)
             raise
         if level >= DECODE:
             delegate = self._formats.delegate(stored.ref.dataset_type.storage_class)

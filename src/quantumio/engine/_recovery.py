@@ -26,7 +26,7 @@ from quantumio.engine._way_back import Carry, WayBack
 from quantumio.errors import DestinationError, ErrorKind, QuantumioError
 from quantumio.model import Committed, OutboxEntry, TransactionRecord, TransactionState
 from quantumio.ports import Catalog
-from quantumio.system import threads
+from quantumio.system import environment, threads
 from quantumio.system.failpoints import reach
 
 __all__ = ["Recovery"]
@@ -35,6 +35,10 @@ _CLAIM_S: Final = 300.0
 """How long a follow-up belongs to who does it, in seconds."""
 
 _CLAIMED_AT_ONCE: Final = 16
+
+_WAITED_IN_VAIN_S: Final = 1.0
+"""A destination that fails after so many seconds is not asked again in the same round: a lock that somebody
+holds there, or a server that is silent, would be waited for as often as there are follow-ups."""
 
 
 class Recovery:
@@ -257,9 +261,9 @@ class Recovery:
                 )
             match how_to_own(record):
                 case Owning.FINISHED:
-                    outcome = self._catalog.outcome(record.txid)
-                    assert isinstance(outcome, Committed)
-                    return outcome
+                    if isinstance(outcome := self._catalog.outcome(record.txid), Committed):
+                        return outcome
+                    return "an earlier attempt under its key had committed, and was deleted since"
                 case Owning.TAKE_OVER:
                     record = self._catalog.take_over(record.txid, self._owner.id, record.epoch)
                 case Owning.REOPEN:
@@ -307,9 +311,10 @@ class Recovery:
 
     # -- follow-ups
     def _do_follow_ups(self, report: RecoveryReport, known: KnownStores) -> None:
+        away: dict[str, QuantumioError] = {}
         while entries := self._claim():
             for entry in entries:
-                error = self._follow_ups.do(entry, known)
+                error = self._do_follow_up(entry, known, away)
                 if error is not None:
                     self._ledger.add(
                         error.kind, str(error), txid=entry.txid, destination=entry.follow_up.destination
@@ -323,6 +328,20 @@ class Recovery:
                         + (f": {error}" if error else ""),
                     )
                 )
+
+    def _do_follow_up(
+        self, entry: OutboxEntry, known: KnownStores, away: dict[str, QuantumioError]
+    ) -> QuantumioError | None:
+        """Do one, unless its destination has kept another one waiting in vain; return why it is left."""
+        name = entry.follow_up.destination
+        if (error := away.get(name)) is not None:
+            self._follow_ups.postpone(entry)
+            return error
+        begun = environment.monotonic()
+        error = self._follow_ups.do(entry, known)
+        if error is not None and environment.monotonic() - begun > _WAITED_IN_VAIN_S:
+            away[name] = error
+        return error
 
     def _may_do(self, entry: OutboxEntry) -> bool:
         """Whether a follow-up is nobody's, or a dead owner's."""

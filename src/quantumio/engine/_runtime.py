@@ -51,7 +51,7 @@ from quantumio.model import (
     FollowUp,
     Transaction,
 )
-from quantumio.ports import Catalog, Destinations, Formats
+from quantumio.ports import REUSED, Catalog, Destinations, Formats
 from quantumio.system import environment, threads
 from quantumio.system.failpoints import reach
 
@@ -405,7 +405,7 @@ class Runtime:
             if context.is_restored:  # why it was parked before is over
                 await threads.run(self.ledger.withdraw, context.known_as)
             if outcome.reused:
-                await self._carrier.end(context, "reused")
+                await self._carrier.end(context, REUSED)
             self.temporaries.keep(context.outputs)
         else:
             if not is_noted:

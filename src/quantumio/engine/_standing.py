@@ -21,7 +21,7 @@ from quantumio.model import (
     TransactionRecord,
     TransactionState,
 )
-from quantumio.ports import LEASE_OVER
+from quantumio.ports import LEASE_OVER, REUSED
 
 __all__ = [
     "Ending",
@@ -154,6 +154,13 @@ def resolve(record: TransactionRecord | None, owner: UUID, epoch: int) -> Resolu
     return Resolution.FENCED if is_fenced else Resolution.TAKEN
 
 
+def _counts_as_committed(record: TransactionRecord) -> bool:
+    """Whether it is committed, or was ended because an earlier attempt under its key is."""
+    return record.state is TransactionState.COMMITTED or (
+        record.state is TransactionState.ABORTED and record.reason == REUSED
+    )
+
+
 class Owning(Enum):
     """How recovery makes the transaction of a journal entry its own."""
 
@@ -164,7 +171,7 @@ class Owning(Enum):
     REOPEN = auto()
     """It was ended over silence alone: it goes on under other names."""
     FINISHED = auto()
-    """It is committed."""
+    """It is committed, or stands for an earlier attempt under its key that is."""
     OVER = auto()
     """It will never be visible."""
 
@@ -177,7 +184,7 @@ def how_to_own(record: TransactionRecord | None) -> Owning:
         return Owning.TAKE_OVER
     if may_reopen(record):
         return Owning.REOPEN
-    return Owning.FINISHED if record.state is TransactionState.COMMITTED else Owning.OVER
+    return Owning.FINISHED if _counts_as_committed(record) else Owning.OVER
 
 
 def is_abandoned(
@@ -208,11 +215,9 @@ def outcome_of_another(
     Parameters
     ----------
     outcome
-        Tells that of a transaction which is committed.
+        Tells that of a transaction which is committed, or stands for one that is.
     """
-    if record.state is TransactionState.COMMITTED:
-        committed = outcome(record.txid)
-        assert isinstance(committed, Committed)
+    if _counts_as_committed(record) and isinstance(committed := outcome(record.txid), Committed):
         return evolve(committed, reused=True)
     if record.state is TransactionState.ABORTED and record.reason != LEASE_OVER:
         return CommitFailed(

@@ -184,9 +184,9 @@ def _texts(
     if most_bytes is not None:
         wrong = pc.or_(wrong, pc.greater(length, most_bytes))
     if (row := _first(wrong)) is not None:
-        limit = "" if most_bytes is None else f" to {most_bytes} bytes"
+        limit = "1 or more bytes" if most_bytes is None else f"1 to {most_bytes} bytes"
         shown = f"{column[row].as_py()!r:.80}"
-        _refuse(f"row {row}: {name} = {shown}", f"give a text of 1{limit} or more bytes without NUL")
+        _refuse(f"row {row}: {name} = {shown}", f"give a text of {limit} without NUL")
     return column
 
 

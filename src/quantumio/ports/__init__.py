@@ -1,6 +1,6 @@
 """Small protocols that the engine speaks; formats, destinations and the registry fulfil them."""
 
-from quantumio.ports._catalog import DATASET_COLUMNS, LEASE_OVER, Catalog, DatasetQuery
+from quantumio.ports._catalog import DATASET_COLUMNS, LEASE_OVER, REUSED, Catalog, DatasetQuery
 from quantumio.ports._collections import (
     ChainEdit,
     CollectionKind,
@@ -50,6 +50,7 @@ from quantumio.ports._records import RecordComparison
 __all__ = [
     "DATASET_COLUMNS",
     "LEASE_OVER",
+    "REUSED",
     "Buffer",
     "Catalog",
     "ChainEdit",

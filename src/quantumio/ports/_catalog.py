@@ -30,7 +30,7 @@ from quantumio.ports._ingest import IngestedChunk, IngestRows
 from quantumio.ports._members import MemberQuery
 from quantumio.ports._records import RecordComparison
 
-__all__ = ["DATASET_COLUMNS", "LEASE_OVER", "Catalog", "DatasetQuery"]
+__all__ = ["DATASET_COLUMNS", "LEASE_OVER", "REUSED", "Catalog", "DatasetQuery"]
 
 DATASET_COLUMNS: Final = (
     "run",
@@ -47,6 +47,9 @@ DATASET_COLUMNS: Final = (
 
 LEASE_OVER = "lease"
 """The reason of transactions that were ended because nobody had heard of their owner."""
+
+REUSED = "reused"
+"""The reason of those that were ended because an earlier attempt under their key had committed."""
 
 
 @frozen(kw_only=True)
@@ -485,7 +488,11 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
         """
 
     def outcome(self, txid: UUID) -> CommitOutcome | None:
-        """Return what is known for certain of a transaction: `Committed`, or None if it is not committed."""
+        """Return what is known for certain of a transaction: `Committed`, or None if it is not committed.
+
+        One that was ended because an earlier attempt under its key had committed stands for that one, as
+        long as nothing of that was deleted: it has its refs, and is ``reused``.
+        """
 
     # -- follow-ups
     def claim(self, owner: UUID, limit: int, claim_s: float) -> list[OutboxEntry]:

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from attrs import evolve
 
 from quantumio.errors import CommitUnknownError, DestinationError
 from quantumio.model import (
@@ -23,6 +24,7 @@ from quantumio.model import (
     Transaction,
     TransactionState,
 )
+from quantumio.ports import REUSED
 from quantumio.registry._any_ids import any_of, parts_of
 from quantumio.registry._arguments import check_uuid
 from quantumio.registry._clock import Clock
@@ -151,13 +153,21 @@ class Commits:
 
     # -- what became of a transaction
     def outcome(self, txid: UUID) -> CommitOutcome | None:
-        """Return `Committed`, also where its outputs were deleted since, or None if it is not committed."""
+        """Return `Committed`, also where its outputs were deleted since, or None if it is not committed.
+
+        What was ended because an earlier attempt under its key had committed stands for that one, for as
+        long as nothing of that is deleted.
+        """
         check_uuid(txid, "transaction")
         self._database.prove_durable()
 
         def read(connection: sa.Connection) -> Committed | None:
             names = self._cache.load(connection)
-            return self._committed(connection, names, [txid], which=_COMMITTED).get(txid)
+            known = self._committed(connection, names, [txid], which=_COMMITTED).get(txid)
+            if known is not None or (winner := _stands_for(connection, txid)) is None:
+                return known
+            first = self._committed(connection, names, [winner], which=_COMMITTED)[winner]
+            return evolve(first, txid=txid, reused=True)
 
         return self._database.read(read)
 
@@ -191,6 +201,24 @@ def _standings_of(size: int) -> sa.Select[Any]:
 
 _COMMITTED = TXN.c.state == sa.literal_column("'COMMITTED'")
 _VISIBLE = sa.and_(_COMMITTED, TXN.c.removed_seq.is_(None))
+_ENDED = TXN.alias("ended")
+_SAME_KEY = sa.and_(
+    TXN.c.run == _ENDED.c.run,
+    TXN.c.key == _ENDED.c.key,
+    TXN.c.key.is_not(None),
+    TXN.c.decided_at <= _ENDED.c.decided_at,  # a deletion frees the key: another may have taken it since
+    _VISIBLE,
+)
+_EARLIER = (
+    sa.select(TXN.c.txid)
+    .select_from(_ENDED.join(TXN, _SAME_KEY))
+    .where(_ENDED.c.state == TransactionState.ABORTED, _ENDED.c.reason == REUSED)
+)
+
+
+def _stands_for(connection: sa.Connection, txid: UUID) -> UUID | None:
+    """Return which transaction had committed under the key of one that was ended for that."""
+    return connection.execute(_EARLIER.where(_ENDED.c.txid == txid)).scalar()
 
 
 def _refs(

@@ -95,6 +95,7 @@ class Database:
         self._file_lock: FileLock | None = None
         self._checkpoint_at = _WAL_LIMIT_BYTES
         self._suspect = False
+        self._file: tuple[int, int] | None = None  # of SQLite: which file it writes
         self._schema: str | None = None
         self._pid = environment.pid()
         if self.rules.name == "sqlite":
@@ -435,6 +436,7 @@ class Database:
             self._checkpoint_if_large(connection)
 
     def _begin(self, doing: str) -> tuple[sa.Connection, sa.RootTransaction]:
+        self._check_in_place(doing)
         try:
             connection = self._writing_connection()
             transaction = connection.begin()
@@ -481,7 +483,20 @@ class Database:
         if self._connection is None:
             self._connection = self._writer.connect()
             self._driver = self._connection.connection.driver_connection
+            if self._wal is not None and self._file is None:
+                self._file = files.identity(self._path)
         return self._connection
+
+    def _check_in_place(self, doing: str) -> None:
+        """Refuse to write into a file that has lost its name: nobody would ever read it there."""
+        if self._file is not None and files.identity(self._path) != self._file:
+            raise DestinationError(
+                f"the registry at {self.place} cannot be had for {doing}: since it was opened its file was "
+                "moved away, removed, or replaced by another one",
+                hint="nothing was stored; close the repository here, see that the right file is there, "
+                "and open it again",
+                kind=ErrorKind.REGISTRY,
+            )
 
     def check_exists(self) -> None:
         """Refuse a database file that is not there: SQLite would make it.
@@ -578,6 +593,7 @@ class Database:
             return
         self.check_writable()
         with self._locked("checking"):
+            self._check_in_place("checking")
             try:
                 if self._wal is not None and not self._checkpoint(self._writing_connection()):
                     raise registry_error(

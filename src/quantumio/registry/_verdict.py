@@ -22,7 +22,7 @@ from quantumio.model import (
     Transaction,
     TransactionState,
 )
-from quantumio.ports import LEASE_OVER, CollectionKind
+from quantumio.ports import LEASE_OVER, REUSED, CollectionKind
 from quantumio.registry._arguments import is_text
 from quantumio.registry._names import Collection, Edit, Names, TypeEntry
 
@@ -45,7 +45,6 @@ class Version:
 _NONE = Version(0, 0, None)
 _CONFLICT: Final = "conflict"
 _FAILED: Final = "failed"
-_REUSED: Final = "reused"
 _UPSTREAM: Final = "upstream"
 
 
@@ -178,7 +177,7 @@ class Verdicts:
         if reason == LEASE_OVER:
             message = "it was ended because its owner was silent for too long; it may be opened again"
             return CommitParked(txid=transaction.txid, reason=message)
-        if reason == _REUSED and (reused := self._reused(transaction)) is not None:
+        if reason == REUSED and (reused := self._reused(transaction)) is not None:
             return reused
         kind = ErrorKind.UPSTREAM if reason == _UPSTREAM else ErrorKind.ABORTED
         message = f"transaction {transaction.txid} was aborted: {reason}"
@@ -255,7 +254,7 @@ class Verdicts:
             case _, None:
                 return TransactionState.PREPARING if txid.int in self._group else None
             case _, Standing(TransactionState.ABORTED, _, reason) if reason != LEASE_OVER:
-                return TransactionState.COMMITTED if reason == _REUSED else TransactionState.ABORTED
+                return TransactionState.COMMITTED if reason == REUSED else TransactionState.ABORTED
             case _, Standing(TransactionState.COMMITTED):
                 return TransactionState.COMMITTED
             case _:
@@ -339,7 +338,7 @@ def _end(outcome: CommitOutcome) -> str | None:
     """Return the reason for which a member whose intent is there ends with this outcome."""
     match outcome:
         case Committed(reused=True):
-            return _REUSED
+            return REUSED
         case CommitConflict():
             return _CONFLICT
         case CommitFailed(kind=ErrorKind.UPSTREAM):

@@ -25,6 +25,7 @@ TYPES: Final[Mapping[str, sa.types.TypeEngine[Any]]] = {
     "bool": FLAG,
     "time": BIG_INTEGER,
 }
+_LONGEST_RANGE: Final = 1_000_000
 _SCALARS = (bool, int, float, str, Time)
 
 
@@ -54,6 +55,14 @@ def listed(item: Literal | Bind, given: Mapping[str, object], text: str) -> list
         values = bound(item, given, text)
         if type(values).__module__ == "numpy" and hasattr(values, "tolist"):
             values = values.tolist()
+        if isinstance(values, range) and values[_LONGEST_RANGE:]:  # it is small until it is written out
+            first, last = sorted((values[0], values[-1]))
+            raise expression_error(
+                text,
+                item.at,
+                f":{item.name} has more than {_LONGEST_RANGE} values",
+                f"write the range itself: IN ({first}..{last}), or ({first}..{last}:step)",
+            )
         if (
             isinstance(values, Iterable)
             and not isinstance(values, (str, bytes))

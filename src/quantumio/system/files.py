@@ -35,6 +35,7 @@ __all__ = [
     "fsync_directories",
     "fsync_file",
     "has_name",
+    "identity",
     "is_directory",
     "is_same",
     "is_temporary",
@@ -506,6 +507,15 @@ def exists(path: Path) -> bool:
 def has_name(path: Path) -> bool:
     """Tell whether anything has this name, be it a symbolic link that leads nowhere."""
     return os.path.lexists(path)
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Tell which file a path leads to: its device, and its number there; None where that cannot be told."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def is_same(one: Path, other: Path) -> bool:

@@ -119,6 +119,20 @@ def test_closing_does_not_wait_for_ever_for_its_turn(opened, tmp_path, monkeypat
     assert opened().read("stars", load_id).equals(stars(10))
 
 
+def test_lock_that_somebody_holds_is_told_with_what_to_do_about_it(opened, tmp_path, monkeypatch):
+    """The hint was to look after the device."""
+    destination, load_id = opened(), environment.uuid7()
+    destination.load("stars", stars(1), load_id)
+    clock = iter(range(0, 10**6, 100))
+    with locks.FileLock(tmp_path / "level3.db.lock"), monkeypatch.context() as patch:
+        patch.setattr(environment, "monotonic", lambda: next(clock))
+        with pytest.raises(
+            DestinationError, match=r"has held the lock .*somebody else holds a lock"
+        ) as raised:
+            destination.remove_load("stars", load_id)
+    assert raised.value.kind is ErrorKind.TIMEOUT
+
+
 def test_setting_that_sqlite_does_not_take_is_refused(opened, tmp_path, monkeypatch):
     monkeypatch.setattr("quantumio.destinations._sql_engine._WRITER", {"journal_mode": "never"})
     with pytest.raises(DestinationError, match="PRAGMA journal_mode is .*, not never"):

@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 import attrs
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from quantumio import AsyncButler, Butler, DatasetType
@@ -443,6 +444,21 @@ def test_file_ingested_in_place_is_marked_and_heals(root, tmp_path):
     assert told(report) == [("missing", "direct", "marked"), ("no_copy", None, "none")]
     (tmp_path / "moved.json").rename(source)
     assert told(check(root, repair=True)) == [("whole_again", "direct", "restored")]
+
+
+def test_file_in_place_that_cannot_be_looked_at_says_nothing_of_the_others(root, tmp_path, monkeypatch):
+    """Its disk may be away, and those of the others not; what was missing there was not found."""
+    monkeypatch.setattr("quantumio.engine._fsck._AHEAD", 1)  # one after the other
+    source = tmp_path / "one.json"
+    source.write_text("{}")
+    too_long = pa.table({"visit": [8], "uri": [f"/{'x' * 300}/one.json"], "size": [2]})
+    with open_(root) as butler:
+        butler.ingest(too_long, "single", transfer="direct")
+        butler.ingest(source, "single", visit=9, transfer="direct")
+    source.unlink()
+    report = check(root)
+    assert [str(one.trouble) for one in report.findings] == ["unknown", "missing", "no_copy"]
+    assert [one.ref.data_id["visit"] for one in report.findings] == [8, 9, 9]
 
 
 @pytest.mark.anyio

@@ -1,6 +1,7 @@
 """What recovery does with what it finds, whatever others have made of it meanwhile."""
 
 import errno
+from collections import Counter
 from hashlib import sha256
 
 import attrs
@@ -12,7 +13,7 @@ from quantumio.engine._owner import Owner
 from quantumio.engine._recovery import Recovery
 from quantumio.errors import DestinationError, ErrorKind
 from quantumio.model import Committed, FollowUp, FollowUpKind, TransactionState
-from quantumio.ports import LEASE_OVER, Placement
+from quantumio.ports import LEASE_OVER, REUSED, Placement
 from quantumio.system import environment
 from tests.unit.engine.conftest import WrappedCatalog
 from tests.unit.engine.journals import TXID, journal, write
@@ -131,6 +132,25 @@ async def test_entry_of_what_somebody_ended_is_kept_for_people_and_then_left_alo
     assert (found.states(), found.carried) == ([JournalState.CONFLICT], [])
 
 
+@pytest.mark.parametrize(
+    ("is_deleted", "action", "states"),
+    [(False, "committed", []), (True, "conflict", [JournalState.CONFLICT])],
+)
+async def test_entry_of_what_stands_for_an_earlier_attempt_is_closed(found, is_deleted, action, states):
+    """A death between the flip and the closing of the entry set it aside, as if it were in conflict."""
+    (earlier,) = found.catalog.flip([attrs.evolve(transaction(found.place, 1), key="k")])
+    write(journal(found.root)).release()
+    again = attrs.evolve(transaction(found.place, 1, txid=TXID), key="k")
+    found.catalog.prepare([again], found.owner().id, 60.0)
+    (outcome,) = found.catalog.flip([again])
+    assert outcome.reused
+    assert found.catalog.transaction(TXID).reason == REUSED
+    if is_deleted:  # what is in the journal is all that there is
+        found.catalog.delete([earlier.refs[0].id], dry_run=False)
+    assert ("journal", action) in await found.run()
+    assert (found.states(), found.carried) == (states, [])
+
+
 async def test_entry_of_what_was_ended_over_its_silence_is_carried_under_other_names(found):
     write(journal(found.root)).release()
     found.prepared(found.owner(), txid=TXID)
@@ -208,6 +228,28 @@ async def test_follow_up_of_a_dead_owner_is_done_and_that_of_a_living_one_left(f
         owner.release()
     assert await found.run() == ([("follow_up", "done")] if dead else [])
     assert len(found.catalog.outbox()) == (0 if dead else 1)
+
+
+async def test_destination_that_keeps_recovery_waiting_in_vain_is_asked_once_in_a_round(found, monkeypatch):
+    """A lock that a stopped process held there was waited for half a minute for each follow-up, and again."""
+    store = found.place.repository.destinations.get("a")
+    cleaning = [FollowUp(kind=FollowUpKind.CLEAN, destination=name) for name in "ab"]
+    for _ in range(3):
+        assert found.catalog.abort(found.prepared(found.owner()).txid, 0, "by hand", cleaning)
+    asked, waited_s, real = [], [], environment.monotonic
+    monkeypatch.setattr(environment, "monotonic", lambda: real() + sum(waited_s))
+
+    def remove(paths):
+        asked.append(paths)
+        waited_s.append(30.0)
+        raise DestinationError("somebody holds the lock", kind=ErrorKind.TIMEOUT)
+
+    monkeypatch.setattr(store, "remove", remove)
+    assert Counter(await found.run()) == {("follow_up", "left"): 3, ("follow_up", "done"): 3}
+    assert len(asked) == 1
+    monkeypatch.undo()
+    found.catalog.hasten_follow_ups()
+    assert await found.run() == [("follow_up", "done")] * 3
 
 
 async def test_nothing_is_ended_nor_removed_where_a_process_wrote_that_the_registry_does_not_know(

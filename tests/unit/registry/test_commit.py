@@ -156,6 +156,25 @@ def test_key_commits_once_per_run(catalog: SqlCatalog) -> None:
     assert versions(other) == [[1]]
 
 
+def test_what_stands_for_an_earlier_attempt_has_its_outcome(catalog: SqlCatalog, owner: UUID) -> None:
+    """Asked by another process, it was told to have failed, though it had been told to be committed."""
+    first, again, third = (make_transaction(CALEXP, [visit(1)], key="k") for _ in range(3))
+    (winner,) = catalog.flip([first])
+    catalog.prepare([again], owner, 60.0)
+    (reused,) = catalog.flip([again])
+    assert reused == attrs.evolve(winner, txid=again.txid, reused=True)
+    assert catalog.outcome(again.txid) == reused
+    assert isinstance(winner, Committed)
+    by_hand = make_transaction(CALEXP, [visit(1)], key="k")
+    catalog.prepare([by_hand], owner, 60.0)
+    assert catalog.abort(by_hand.txid, 0, "by hand")
+    assert catalog.outcome(by_hand.txid) is None
+    catalog.delete([winner.refs[0].id], dry_run=False)
+    assert catalog.outcome(again.txid) is None
+    assert versions(catalog.flip([third])) == [[2]]  # the key is free again: it stands for that one no more
+    assert catalog.outcome(again.txid) is None
+
+
 def test_output_that_the_earlier_attempt_does_not_have_is_a_conflict_not_lost(
     catalog: SqlCatalog, owner: UUID
 ) -> None:

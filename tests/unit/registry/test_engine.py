@@ -331,3 +331,24 @@ def test_database_without_a_registry_is_told_as_that(tmp_path: Path) -> None:
         check_revision(connection, "here")
     assert error.value.kind is ErrorKind.NO_REPOSITORY
     engine.dispose()
+
+
+@pytest.mark.parametrize("how", ["moved", "replaced"])
+def test_nothing_is_written_into_a_file_that_has_lost_its_name(
+    how: str, sqlite_place: Place, embedded: Database
+) -> None:
+    """It was acknowledged, and nobody ever found it again."""
+    note(embedded, "before")
+    path = sqlite_place.lock_path.with_name("registry.sqlite3")
+    backup = path.with_name("backup")
+    backup.write_bytes(path.read_bytes())
+    path.rename(path.with_name("elsewhere"))
+    if how == "replaced":
+        backup.rename(path)
+    for _ in range(2):  # nor with another connection
+        with pytest.raises(DestinationError, match="since it was opened its file was moved away") as raised:
+            note(embedded, "into nowhere")
+        assert raised.value.kind is ErrorKind.REGISTRY
+    path.with_name("elsewhere").replace(path)
+    note(embedded, "after")
+    assert names(embedded) == ["after", "before"]

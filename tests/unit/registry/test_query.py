@@ -328,6 +328,17 @@ def test_where_matches(catalog: SqlCatalog, commit: Commit) -> None:
         assert visits(catalog, where) == expected, where
 
 
+@pytest.mark.parametrize("given", [range(10**12), range(10**12, -5, -7), range(10**30)])
+def test_range_that_is_no_list_is_refused_before_it_fills_the_memory(
+    catalog: SqlCatalog, given: range
+) -> None:
+    first, last = sorted((given[0], given[-1]))
+    with pytest.raises(InvalidInputError, match="more than 1000000 values") as raised:
+        list(catalog.query(DatasetQuery(where="visit IN (:a)", bind={"a": given})))
+    assert f"({first}..{last})" in str(raised.value)
+    assert list(catalog.query(DatasetQuery(where="visit IN (:a)", bind={"a": range(5)}))) == []
+
+
 @pytest.mark.parametrize("where", ["visit IN (:a)", "visit IN (:a) AND instrument LIKE 'S%'"])
 @pytest.mark.parametrize("numbers", [[1, 2], range(2, 50)])
 def test_values_that_can_be_read_once_are_bound(
