@@ -102,7 +102,10 @@ def create(
         check_settings(destination)
     default_universe().extended(settings.dimensions)
     destinations = OpenedDestinations(
-        settings.destinations, repository_root=root, repository_id=repository_id
+        settings.destinations,
+        repository_root=root,
+        repository_id=repository_id,
+        registry_url=_registry_url(root, settings),
     )  # checks the settings; none is opened
     PolicyResolver(settings.layers, settings.policies, destinations, InstalledFormats())
     try:

@@ -47,6 +47,8 @@ class DestinationKind:
         Tells the local directory that a destination manages, None if there is none.
     remote_root
         Tells the URL below which a destination's objects are, None if there is none.
+    table_place
+        Tells which tables a destination has, None if it has none.
     user_of
         Tells whose store a destination is where each user has one, None where all share one.
     """
@@ -59,6 +61,7 @@ class DestinationKind:
     is_in_registry: Callable[[DestinationSettings], bool]
     local_root: Callable[[DestinationSettings, Opening], Path | None]
     remote_root: Callable[[DestinationSettings], str | None]
+    table_place: Callable[[DestinationSettings, Opening], str | None]
     user_of: Callable[[DestinationSettings], str | None]
 
 
@@ -69,8 +72,9 @@ def destination_kind(settings: DestinationSettings) -> DestinationKind:
     module may have ``check_settings(settings)``, which raises `InvalidInputError`, ``IS_TABLE = True``,
     ``TAKES_PACKS = True``, ``is_in_registry(settings)``, which tells whether it is in the registry's own
     database, ``local_root(settings, opening)``, which tells the local directory that it manages, or None,
-    ``remote_root(settings)``, which tells the URL that it manages, or None, and ``user_of(settings)``, which
-    tells whose store it is where each user has one of their own, or None.
+    ``remote_root(settings)``, which tells the URL that it manages, or None, ``table_place(settings,
+    opening)``, which tells in a text which tables it has, or None, and ``user_of(settings)``, which tells
+    whose store it is where each user has one of their own, or None.
 
     Raises
     ------
@@ -97,6 +101,7 @@ def destination_kind(settings: DestinationSettings) -> DestinationKind:
         is_in_registry=getattr(module, "is_in_registry", _elsewhere),
         local_root=getattr(module, "local_root", _nowhere),
         remote_root=getattr(module, "remote_root", _no_url),
+        table_place=getattr(module, "table_place", _no_tables),
         user_of=getattr(module, "user_of", _everybody),
     )
 
@@ -138,6 +143,10 @@ def _nowhere(settings: DestinationSettings, opening: Opening) -> None:
 
 def _no_url(settings: DestinationSettings) -> None:
     """Tell of no URL: the kind says of none."""
+
+
+def _no_tables(settings: DestinationSettings, opening: Opening) -> None:
+    """Tell of no tables: the kind says of none."""
 
 
 def _everybody(settings: DestinationSettings) -> None:

@@ -68,8 +68,8 @@ class OpenedDestinations:
     Raises
     ------
     InvalidInputError
-        Settings are not valid, or the root of one destination lies below that of another and they are not
-        opened for reading alone.
+        Settings are not valid; or the root of one destination lies below that of another, or two have the
+        same tables, and they are not opened for reading alone.
 
     Notes
     -----
@@ -105,7 +105,7 @@ class OpenedDestinations:
                 )
             check_settings(table)
         if not readonly:  # who only reads removes nothing, and takes nothing for another's
-            refuse_overlaps(self._settings.values(), opening)
+            refuse_overlaps(list(self._settings.values()), opening)
         self._opening = evolve(opening, managed_roots=_managed_roots(self._settings.values(), opening))
         self._lock = threading.Lock()
         self._opening_locks = {name: threading.Lock() for name in self._settings}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import permutations
 from pathlib import PurePosixPath
 from typing import Final
@@ -21,14 +21,17 @@ _SAME: Final = {"s3a": "s3", "gcs": "gs", "az": "abfs", "adl": "abfs", "abfss": 
 _PORTS: Final = {"http": ":80", "https": ":443"}
 
 
-def refuse_overlaps(tables: Iterable[DestinationSettings], opening: Opening) -> None:
-    """Refuse destinations of which one's root lies below another's; several may share one root.
+def refuse_overlaps(tables: Sequence[DestinationSettings], opening: Opening) -> None:
+    """Refuse destinations of which one's root lies below another's, or that have the same tables.
+
+    Several may share one root: objects have names of their own. Rows of one dataset are there once.
 
     Raises
     ------
     InvalidInputError
         There are two such destinations; the message names both.
     """
+    _refuse_same_tables(tables, opening)
     places = {table.name: _place(table, opening) for table in tables}
     for (inner, place), (outer, above) in permutations(places.items(), 2):
         if place is None or above is None or place[0] != above[0]:
@@ -39,6 +42,18 @@ def refuse_overlaps(tables: Iterable[DestinationSettings], opening: Opening) -> 
                 f"{outer!r}: the objects of each could be taken for those of the other",
                 hint=f"give one of them a root beside the other's; to keep what is there, move what "
                 f"{inner!r} holds to its new root while no process has the repository open",
+                kind=ErrorKind.POLICY,
+            )
+
+
+def _refuse_same_tables(tables: Sequence[DestinationSettings], opening: Opening) -> None:
+    names: dict[str, str] = {}
+    for table in tables:
+        place = destination_kind(table).table_place(table, opening)
+        if place is not None and (other := names.setdefault(place, table.name)) != table.name:
+            raise InvalidInputError(
+                f"[destinations.{table.name}]: its tables are those of destination {other!r}",
+                hint="leave one of them out, or give it another database or schema",
                 kind=ErrorKind.POLICY,
             )
 

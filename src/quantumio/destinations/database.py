@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from quantumio.destinations._sql_destination import DatabaseDestination
     from quantumio.destinations._sql_engine import Database
 
-__all__ = ["IS_TABLE", "check_settings", "is_in_registry", "open_destination"]
+__all__ = ["IS_TABLE", "check_settings", "is_in_registry", "open_destination", "table_place"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ _SQLITE: Final = ("sqlite", "sqlite+pysqlite")
 _POSTGRESQL: Final = ("postgresql", "postgresql+psycopg")
 _TIMEOUT_S: Final = 300.0
 _VERIFIED: Final = "verify-full"
+_PORT: Final = 5432
 _REGISTRY: Final = "registry"
 _SCHEMA_IN_REGISTRY: Final = "level3"
 
@@ -141,6 +142,26 @@ def check_settings(settings: DestinationSettings) -> None:
 def is_in_registry(settings: DestinationSettings) -> bool:
     """Tell whether a destination of this kind is in the registry's own database."""
     return _read_options(settings).is_in_registry
+
+
+def table_place(settings: DestinationSettings, opening: Opening) -> str:
+    """Tell which tables a destination of this kind has: two that tell the same would have one another's.
+
+    Raises
+    ------
+    InvalidInputError
+        It is the file of the registry.
+    """
+    read = _read_options(settings)
+    if read.is_in_registry:
+        return f"{_REGISTRY} {read.schema}"
+    if read.is_sqlite:
+        path = _sqlite_path(read, opening)
+        _refuse_registry_file(read, path, opening)
+        return str(files.real_path(path))
+    parts = urlsplit(read.url)
+    host = (parts.hostname or read.query().get("host", "")).lower()
+    return f"{host}:{parts.port or _PORT}{parts.path} {read.schema}"
 
 
 def _open_in_registry(read: _Read, opening: Opening) -> Database:

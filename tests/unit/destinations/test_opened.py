@@ -11,6 +11,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from quantumio import Butler
 from quantumio.destinations import OpenedDestinations, _kinds
 from quantumio.destinations.memory import MemoryDestination
 from quantumio.errors import DestinationError, ErrorKind, InvalidInputError, NotFoundError, StateError
@@ -387,3 +388,46 @@ def test_a_directory_or_a_pipe_does_not_stay_in_place(tmp_path):
     for path in (tmp_path, tmp_path / "pipe"):
         with pytest.raises(InvalidInputError, match="no regular file"):
             destinations(tmp_path).get("direct").read(str(path))
+
+
+PG = "postgresql://db/night"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"url": "sqlite:///level3.db"}, {"url": "sqlite:///./level3.db"}),
+        ({"url": "registry"}, {"url": "registry"}),
+        ({"url": PG}, {"url": "postgresql+psycopg://DB:5432/night?sslmode=verify-full"}),
+        ({"url": f"{PG}", "schema": "a"}, {"url": PG, "schema": "a", "timeout_s": 3}),
+    ],
+)
+def test_destinations_with_the_same_tables_are_refused(tmp_path, one, other):
+    with pytest.raises(InvalidInputError, match="its tables are those of destination 'one'") as failure:
+        destinations(tmp_path, table("one", "database", **one), table("other", "database", **other))
+    assert failure.value.kind is ErrorKind.POLICY
+    destinations(
+        tmp_path, table("one", "database", **one), table("other", "database", **other), readonly=True
+    ).close()
+
+
+def test_destinations_with_tables_of_their_own_are_not_refused(tmp_path):
+    destinations(
+        tmp_path,
+        table("files", "files", root="data"),
+        table("again", "files", root="data"),
+        table("one", "database", url="sqlite:///one.db"),
+        table("two", "database", url="sqlite:///two.db"),
+        table("three", "database", url=PG),
+        table("four", "database", url=PG, schema="four"),
+        table("five", "database", url="postgresql://db:5433/night"),
+    ).close()
+
+
+def test_file_of_the_registry_is_no_place_for_tables(tmp_path):
+    with pytest.raises(InvalidInputError, match='write url = "registry"'):
+        Butler.create(
+            tmp_path / "night",
+            {"destinations": {"level3": {"kind": "database", "url": "sqlite:///registry.sqlite3"}}},
+        )
+    assert not (tmp_path / "night").exists()
