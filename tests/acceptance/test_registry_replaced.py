@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from quantumio import Butler, CommitParkedError, DatasetType
+from quantumio import Butler, CommitParkedError, DatasetType, QuantumioError
 
 pytestmark = pytest.mark.on_disk
 
@@ -29,3 +29,22 @@ def test_what_is_committed_meanwhile_is_kept_for_the_registry_that_is_there_then
         assert butler.recover().is_clean
         assert butler.get("stats", visit=1) == {"n": 1}
         assert butler.ticket(context.txid).refs == butler.query("stats").page().refs
+
+
+def test_nothing_is_acknowledged_where_a_repository_was_that_was_moved_away(tmp_path):
+    """A journal that was made anew there would never be looked at."""
+    root = tmp_path / "night"
+    with Butler.create(root) as butler:
+        butler.register_dataset_type(DatasetType("stats", dimensions=["visit"], storage_class="Mapping"))
+    butler = Butler(root, run="r", instrument="ST8")
+    with butler.context() as context:
+        context.put({"n": 1}, "stats", visit=1)
+    root.rename(tmp_path / "moved")
+    with pytest.raises(QuantumioError) as failure, butler.context(ack="journaled") as context:
+        context.put({"n": 2}, "stats", visit=2)
+    assert "moved away" in str(failure.value)
+    butler.close()
+    assert not root.exists()
+    with Butler(tmp_path / "moved", run="r", instrument="ST8") as butler:
+        assert butler.recover().is_clean
+        assert [ref.data_id["visit"] for ref in butler.query("stats")] == [1]

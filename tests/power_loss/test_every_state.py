@@ -138,7 +138,7 @@ def no_sync_of_directories(monkeypatch):
 
 
 def no_sync_of_ancestors(monkeypatch):
-    def make(path, *, mode=0o777):
+    def make(path, *, mode=0o777, below=None):
         if not path.is_dir():
             make(path.parent)
             files._mkdir(path, mode)

@@ -160,7 +160,7 @@ class Journal:
 
     def _make_root(self) -> None:
         with telling(f"making the journal {self.root}"):
-            files.make_directories(self.root, mode=DIRECTORY_MODE)
+            files.make_directories(self.root, mode=DIRECTORY_MODE, below=self.root.parent)
 
     def _check_space(self, txid: UUID, nbytes: int) -> None:
         with telling(f"looking for space at the journal {self.root}"):

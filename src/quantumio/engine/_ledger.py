@@ -132,7 +132,7 @@ class ErrorLedger:
 
     def _save(self, directory: Path, unsaved: Sequence[LedgerEntry]) -> None:
         try:
-            files.make_directories(directory)
+            files.make_directories(directory, below=directory.parent)
             for entry in unsaved:
                 self._write(directory, entry)
         except OSError as error:

@@ -50,7 +50,7 @@ class Owner:
                 return
             held = locks.FileLock(_lock_path(self._directory, self.id))
             with telling(f"making the lock of this process in {self._directory}"):
-                files.make_directories(self._directory)
+                files.make_directories(self._directory, below=self._directory.parent)
                 held.acquire()
             try:
                 catalog.register_owner(self.id, environment.host(), environment.boot_id())

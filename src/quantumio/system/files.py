@@ -167,7 +167,7 @@ def make_directory_new(path: Path, *, mode: int = 0o777) -> None:
     _mkdir(path, mode)
 
 
-def make_directories(path: Path, *, mode: int = 0o777) -> None:
+def make_directories(path: Path, *, mode: int = 0o777, below: Path | None = None) -> None:
     """Create a directory and its missing ancestors, each durable (its parent is fsynced).
 
     One that is there already may have been made by a process that was killed, or is slow, before that fsync:
@@ -180,23 +180,27 @@ def make_directories(path: Path, *, mode: int = 0o777) -> None:
         Of the directory.
     mode
         Of the directory itself, where it is made; that of its ancestors is the usual one.
+    below
+        The ancestor that is not made: where it is gone, it was moved away.
 
     Raises
     ------
     OSError
-        It cannot be made, or is removed again and again.
+        It cannot be made, or is removed again and again; or ``below`` is not there.
     """
     for _ in range(_ATTEMPTS - 1):
         with contextlib.suppress(FileNotFoundError):
-            _make_directories(path, mode)
+            _make_directories(path, mode, below)
             return
-    _make_directories(path, mode)
+    _make_directories(path, mode, below)
 
 
-def _make_directories(path: Path, mode: int) -> None:
+def _make_directories(path: Path, mode: int, below: Path | None) -> None:
     missing = []
     current = path
     while not current.is_dir():
+        if current == below:
+            raise FileNotFoundError(errno.ENOENT, "it was moved away or removed", str(current))
         missing.append(current)
         current = current.parent
     # Its own ancestors are durable: nobody makes a directory in one whose name is not.

@@ -97,6 +97,7 @@ def encodings(content=CONTENT):
 
 
 def journal(root, **options):
+    Path(root).parent.mkdir(parents=True, exist_ok=True)  # the repository
     return Journal(Path(root), **{"min_free_bytes": 0, "allow_volatile": True, **options})
 
 

@@ -258,6 +258,15 @@ def test_new_ancestors_are_durable_from_the_top(tmp_path, monkeypatch):
     ]
 
 
+def test_directory_above_that_was_moved_away_is_not_made_anew(tmp_path):
+    (tmp_path / "a").mkdir()
+    files.make_directories(tmp_path / "a" / "b" / "c", below=tmp_path / "a")
+    (tmp_path / "a").rename(tmp_path / "away")
+    with pytest.raises(FileNotFoundError, match="moved away"):
+        files.make_directories(tmp_path / "a" / "b" / "c", below=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
 def test_directory_that_somebody_else_made_is_made_durable_once(tmp_path, monkeypatch):
     """Who made it may have been killed before the fsync: what goes into it would be lost with its name."""
     (tmp_path / "a").mkdir()
