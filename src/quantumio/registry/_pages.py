@@ -16,7 +16,7 @@ __all__ = ["OrderKey", "Paged", "beyond", "gathered_pages", "ordered", "pages"]
 
 _FIRST_PAGE = 256
 _LARGEST_PAGE = 16_384
-_GROWTH = 4
+_GROWTH = 16
 _AFTER = "after_"
 
 
