@@ -7,7 +7,7 @@ import pytest
 
 from quantumio.ports import DatasetQuery
 from quantumio.registry import SqlCatalog, _columns
-from tests.unit.registry.conftest import CALEXP, Commit, visit
+from tests.unit.registry.conftest import CALEXP, Commit, artifact, visit
 
 RUN = "u/ada/isr"
 
@@ -74,3 +74,11 @@ def test_one_later_version_of_each_is_one_version(catalog: SqlCatalog, commit: C
     commit(CALEXP, [visit(number) for number in range(3)])
     catalog.delete([ref.id for ref in old], dry_run=False)
     assert table(catalog, 0) == [(number, 2) for number in range(3)]
+
+
+def test_neither_is_true_of_some(catalog: SqlCatalog, commit: Commit) -> None:
+    """One has two versions, and one lies at two destinations."""
+    refs = commit(CALEXP, [visit(number) for number in range(3)])
+    commit(CALEXP, [visit(1)])
+    catalog.record_artifacts({refs[2].id: [artifact("copy", store="archive")]})
+    assert table(catalog, 0) == [(0, 1), (1, 2), (2, 1)]
