@@ -67,19 +67,16 @@ def skip_scan(
             table.c.type_id == sa.literal(type_id, BIG_INTEGER),
         )
 
-    def steps(order: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    def number(order: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         some = sa.select(others.c[first]).where(*of_run(others)).order_by(order).limit(_SAMPLE).subquery()
         return sa.select(sa.func.count(sa.distinct(some.c[first]))).scalar_subquery()
 
     begin = sa.select(sa.func.min(others.c[first]).label("value")).where(*of_run(others))
     values = begin.cte("first_values", recursive=True)
-    following = sa.select(sa.func.min(others.c[first])).where(
-        *of_run(others), others.c[first] > values.c.value
-    )
-    values = values.union_all(
-        sa.select(following.correlate(values).scalar_subquery()).where(values.c.value.is_not(None))
-    )
-    ends: list[Any] = [steps(others.c[first].asc()), steps(others.c[first].desc())]
+    following = sa.select(others.c[first]).where(*of_run(others), others.c[first] > values.c.value)
+    following = following.order_by(others.c[first]).limit(1).correlate(values)  # quicker than min
+    values = values.union_all(sa.select(following.scalar_subquery()).where(values.c.value.is_not(None)))
+    ends: list[Any] = [number(others.c[first].asc()), number(others.c[first].desc())]
     return SkipScan(
         (rows.c[first].in_(sa.select(values.c.value)), rows.c[second] == given[second]),
         sa.select(*ends),

@@ -6,17 +6,16 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quantumio.model import DatasetRef, DatasetType
 from quantumio.ports import DatasetQuery
-from quantumio.registry import SqlCatalog, _columns, _query, _skip_scan
+from quantumio.registry import SqlCatalog, _columns, _engine, _query, _skip_scan
 from quantumio.registry._pages import pages
-from quantumio.registry._skip_scan import SkipScan, skip_scan
-from quantumio.registry._universe_schema import Tables
-from tests.unit.registry.conftest import CALEXP, FLAT, Place, make_transaction, visit
+from quantumio.registry._prepared import Prepared, run_prepared
+from quantumio.registry._skip_scan import SkipScan
+from tests.unit.registry.conftest import CALEXP, FLAT, make_transaction, visit
 
 RUNS = ("a/first", "b/second")
 DETECTORS = (0, 1, 2)
@@ -156,21 +155,24 @@ def test_it_is_not_thought_of_where_few_rows_are_read_or_all(
 
 
 def test_sqlite_finds_the_rows_of_each_step_by_their_key(
-    sqlite_catalog: SqlCatalog, sqlite_place: Place
+    sqlite_catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another plan would find them as well, no more quickly than a scan."""
+    plans: list[list[str]] = []
+
+    def run(cursor: Any, statement: Prepared, values: Any) -> list[Any]:
+        given = statement.values(values)
+        plan = cursor.execute(f"EXPLAIN QUERY PLAN {statement.sql}", given).fetchall()
+        plans.append([row[3] for row in plan])
+        return run_prepared(cursor, statement, values)
+
     commit(sqlite_catalog, CALEXP, [visit(number // 100, number % 100) for number in range(400)], RUNS[0])
-    group = Tables(sqlite_catalog.universe).group(CALEXP.dimensions)
-    scan = skip_scan(group, 1, 1, {group.columns["detector"]: sa.literal(3)})
-    assert scan is not None
-    rows = group.dataset.c
-    statement = sa.select(rows.id).where(rows.run_id == 1, rows.type_id == 1, *scan.conditions)
-    engine = sa.create_engine(sqlite_place.url)
-    with engine.connect() as connection:
-        assert len(connection.execute(statement).all()) == 4
-        compiled = statement.compile(engine, compile_kwargs={"literal_binds": True})
-        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}")]
-    engine.dispose()
-    steps = [one for one in plan if group.dataset.name in one or "others" in one]
-    assert "d_visit=? AND d_detector=?" in steps[0]
-    assert all(one.startswith("SEARCH ") for one in steps)
+    monkeypatch.setattr(_engine, "run_prepared", run)
+    asked = DatasetQuery(dataset_types=("calexp",), data_id={"detector": 3}, collections=RUNS[:1])
+    assert len(found(sqlite_catalog, asked)) == 4
+    steps = [plan for plan in plans if "RECURSIVE STEP" in plan]
+    assert len(steps) == 3
+    for plan in steps:
+        searched = [one for one in plan if " dataset_" in one or " others" in one]
+        assert any("(run_id=? AND type_id=? AND d_visit=? AND d_detector=?)" in one for one in searched)
+        assert all(one.startswith("SEARCH ") for one in searched)
