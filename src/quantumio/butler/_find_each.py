@@ -8,13 +8,15 @@ from uuid import UUID
 
 from attrs import frozen
 
-from quantumio.butler._lookup import Lookup, resolve_lookup
+from quantumio.butler._lookup import Lookup, NamedLookup, complete_lookup, name_lookup
 from quantumio.butler._repository import Repository
 from quantumio.butler._session import Session, seq_of
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import (
+    DataId,
     DataIdValue,
     DimensionUniverse,
+    Timespan,
     check_data_id_value,
     make_data_id,
 )
@@ -161,10 +163,12 @@ class _Search:
         """
         deciding = [asked.columns[name] for name in self._deciding(tuple(asked.columns))]
         keys: list[tuple[DataIdValue, ...]] = list(zip(*deciding, strict=True)) or [()] * len(asked.rows)
-        known: dict[tuple[DataIdValue, ...], Lookup | None] = {}
+        named: dict[tuple[DataIdValue, ...], NamedLookup] = {}
         for place, key in enumerate(keys):
-            if key not in known:
-                known[key] = self._lookup({name: values[place] for name, values in asked.columns.items()})
+            if key not in named:
+                named[key] = self._named({name: values[place] for name, values in asked.columns.items()})
+        times = self._times([one.moment for one in named.values() if one.moment is not None])
+        known = {key: self._lookup(one, times) for key, one in named.items()}
         lookups = [known[key] for key in keys]
         told = [place for place, lookup in enumerate(lookups) if lookup is not None]
         return asked.part(told), [lookup for lookup in lookups if lookup is not None]
@@ -183,17 +187,32 @@ class _Search:
             as_of=self._as_of,
         )
 
-    def _lookup(self, data_id: Mapping[str, DataIdValue]) -> Lookup | None:
+    def _named(self, data_id: Mapping[str, DataIdValue]) -> NamedLookup:
+        return name_lookup(
+            self._repository,
+            self._type.name,
+            data_id,
+            {},
+            self._session.defaults,
+            lambda: self._has_calibrations,
+            self._session.repositories,
+        )
+
+    def _times(self, moments: Sequence[DataId]) -> Mapping[DataId, Timespan]:
+        """Return the timespans that dimension records tell; the first repository that knows one decides."""
+        times: dict[DataId, Timespan] = {}
+        for recorder in self._session.repositories:
+            left = [moment for moment in moments if moment not in times]
+            told = zip(left, recorder.catalog.timespans(left), strict=True)
+            times |= {moment: timespan for moment, timespan in told if timespan is not None}
+        return times
+
+    def _lookup(self, named: NamedLookup, times: Mapping[DataId, Timespan]) -> Lookup | None:
+        timespan = None if named.moment is None else times.get(named.moment)
+        recorders = self._session.repositories
         try:
-            return resolve_lookup(
-                self._repository,
-                self._type.name,
-                data_id,
-                {},
-                self._session.defaults,
-                lambda: self._has_calibrations,
-                self._session.repositories,
-                self._as_of,
+            return complete_lookup(
+                self._repository, named, timespan, self._session.defaults, recorders, self._as_of
             )
         except NotFoundError:
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from attrs import frozen
+from attrs import field, frozen
 
 from quantumio.butler._repository import Repository
 from quantumio.butler._spellings import spelled_out
@@ -19,7 +19,15 @@ from quantumio.model import (
     make_data_id,
 )
 
-__all__ = ["Lookup", "find_stored", "resolve_lookup", "resolve_output"]
+__all__ = [
+    "Lookup",
+    "NamedLookup",
+    "complete_lookup",
+    "find_stored",
+    "name_lookup",
+    "resolve_lookup",
+    "resolve_output",
+]
 
 
 @frozen(kw_only=True)
@@ -40,6 +48,31 @@ class Lookup:
     data_id: DataId
     timespan: Timespan | None = None
     as_of: int | None = None
+
+
+@frozen(kw_only=True)
+class NamedLookup:
+    """What a caller named to look for, before records are asked.
+
+    Attributes
+    ----------
+    dataset_type
+        Known to the repository that is searched.
+    given
+        Values of its dimensions, and of others.
+    implied
+        Values that follow from records of its dimensions.
+    moment
+        The exposure or visit at whose time calibrations are looked up; None where there is none.
+    moment_of
+        The dimensions that name it.
+    """
+
+    dataset_type: DatasetType
+    given: Mapping[str, DataIdValue]
+    implied: Mapping[str, DataIdValue]
+    moment: DataId | None = None
+    moment_of: Mapping[str, DataIdValue] = field(factory=dict)
 
 
 def resolve_output(
@@ -96,6 +129,24 @@ def resolve_lookup(
     InvalidInputError
         A key is unknown, missing, extra or contradicts another one or a dimension record.
     """
+    named = name_lookup(repository, dataset_type, data_id, keys, defaults, calibrations, recorders)
+    timespan = None
+    if named.moment is not None:
+        timespans = (recorder.catalog.timespan(named.moment) for recorder in recorders)
+        timespan = next((one for one in timespans if one is not None), None)
+    return complete_lookup(repository, named, timespan, defaults, recorders, as_of)
+
+
+def name_lookup(
+    repository: Repository,
+    dataset_type: str,
+    data_id: Mapping[str, object] | None,
+    keys: Mapping[str, object],
+    defaults: Mapping[str, DataIdValue],
+    calibrations: Callable[[], bool],
+    recorders: Sequence[Repository],
+) -> NamedLookup:
+    """Return what a data ID to look up names: the first half of `resolve_lookup`."""
     known = repository.catalog.dataset_type(dataset_type)
     others = [one for one in recorders if one is not repository]
     given, implied = _split(repository, [repository, *others], known, data_id, keys, defaults)
@@ -108,25 +159,39 @@ def resolve_lookup(
             if name in universe and universe[name].temporal and name not in known.dimensions
         }
     if not extra or not calibrations():
+        return NamedLookup(dataset_type=known, given=given, implied=implied)
+    everything = {name: value for name, value in defaults.items() if name in universe}
+    everything |= given | implied
+    moment = make_data_id(universe, everything, {})
+    return NamedLookup(dataset_type=known, given=given, implied=implied, moment=moment, moment_of=extra)
+
+
+def complete_lookup(
+    repository: Repository,
+    named: NamedLookup,
+    timespan: Timespan | None,
+    defaults: Mapping[str, DataIdValue],
+    recorders: Sequence[Repository],
+    as_of: int | None = None,
+) -> Lookup:
+    """Return what to look for, at the time of its moment: the second half of `resolve_lookup`."""
+    known, given, implied = named.dataset_type, named.given, named.implied
+    if named.moment is None:
         resolved = _complete(repository, known, given, defaults)
         _check_implied(repository, known, resolved, implied)
         return Lookup(dataset_type=known, data_id=resolved, as_of=as_of)
-    everything = {name: value for name, value in defaults.items() if name in universe}
-    everything |= dict(given) | implied
-    moment = make_data_id(universe, everything, {})
-    timespans = (recorder.catalog.timespan(moment) for recorder in recorders)
-    timespan = next((one for one in timespans if one is not None), None)
     if timespan is None:
         raise NotFoundError(
-            f"{known.name!r} is to be looked up at the time of {moment}, which no dimension record tells",
+            f"{known.name!r} is to be looked up at the time of {named.moment}, "
+            "which no dimension record tells",
             hint="insert the exposure's or visit's record with its timespan: Butler.insert_dimension(...)",
         )
     own = {name: value for name, value in given.items() if name in known.dimensions}
     follow: dict[str, DataIdValue] = {}
     if not set(known.dimensions) <= own.keys():  # of a bias nothing more needs to be found out
         for recorder in reversed(recorders):
-            follow |= _implied_values(recorder, extra, moment)
-    for name, value in (follow | implied).items():
+            follow |= _implied_values(recorder, named.moment_of, named.moment)
+    for name, value in {**follow, **implied}.items():
         if name in known.dimensions:
             own.setdefault(name, value)
     return Lookup(

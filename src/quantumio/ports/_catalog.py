@@ -195,6 +195,9 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
     def timespan(self, data_id: DataId) -> Timespan | None:
         """Timespan of the exposure or visit that a data ID names; None where no record tells."""
 
+    def timespans(self, data_ids: Sequence[DataId]) -> list[Timespan | None]:
+        """Return of each of many data IDs what `timespan` does."""
+
     def data_ids(
         self,
         dimensions: Sequence[str],

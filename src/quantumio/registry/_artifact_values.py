@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import sqlalchemy as sa
-from attrs import frozen
+from attrs import evolve, frozen
 
 from quantumio.registry._dataset_fields import STATES
 from quantumio.registry._dialect import BIG_INTEGER, TEXT, Rules, raw
@@ -85,6 +85,9 @@ class _Told:
     digests: pa.Array
     store: str
     state: str
+
+    def __getitem__(self, rows: slice) -> _Told:
+        return evolve(self, nbytes=self.nbytes[rows], digests=self.digests[rows])
 
     def columns(self) -> dict[str, pa.Array]:
         import pyarrow as pa

@@ -190,6 +190,10 @@ class SqlCatalog:
         """Return the timespan of what a data ID names (visit, exposure, day); None where no record tells."""
         return self._records.timespan(data_id)
 
+    def timespans(self, data_ids: Sequence[DataId]) -> list[Timespan | None]:
+        """Return the timespan of each of many data IDs, as `timespan` does."""
+        return self._records.timespans(data_ids)
+
     def data_ids(
         self,
         dimensions: Sequence[str],

@@ -16,7 +16,7 @@ from quantumio.ports import DATASET_COLUMNS, DatasetQuery
 from quantumio.registry._arguments import check_names
 from quantumio.registry._artifact_values import ARTIFACT_VALUES, OneEach, artifacts_text
 from quantumio.registry._column_values import columns_of, schema_of
-from quantumio.registry._dialect import TEXT, Rules, last_gathered
+from quantumio.registry._dialect import TEXT, Rules
 from quantumio.registry._engine import Database
 from quantumio.registry._observed import OBSERVED, observed_columns
 from quantumio.registry._pages import OrderKey, Paged, gathered_pages, ordered, pages
@@ -45,9 +45,17 @@ class _Reading:
     """
 
     def __init__(
-        self, tables: Tables, rules: Rules, plan: Plan, source: Source, wanted: Sequence[str]
+        self,
+        tables: Tables,
+        rules: Rules,
+        plan: Plan,
+        source: Source,
+        wanted: Sequence[str],
+        skipping: bool = False,
     ) -> None:
         self.source = source
+        self._made_of = (tables, rules, plan, source, wanted)
+        self._skipping = skipping
         self._rules = rules
         asked = set(wanted)
         self.has_artifacts = bool(asked & ARTIFACT_VALUES)
@@ -68,15 +76,20 @@ class _Reading:
             *self._observed.names,
         ]
         self._one_each = OneEach(rules)
-        self._has_one_each = True
-        self._has_one_version = source.finds_latest and not self.has_artifacts
-        self._statement, self._places = source.select(self._head, self._dimensions)
+        self._is_one_each = self.has_artifacts
+        self._has_one_version = source.finds_latest
+        self._statement, self._places = source.select(self._head, self._dimensions, skipping=skipping)
 
     @property
     def is_gathered(self) -> bool:
         """Whether a page can come as one row: no value is NULL, or a number that a text would round."""
         floats = (isinstance(key.column.type, sa.types.Float) for key in self.source.keys)
         return not self._observed.names and not any(floats)
+
+    @cached_property
+    def by_steps(self) -> _Reading:
+        """The same, the rows found by a skip scan."""
+        return _Reading(*self._made_of, skipping=True)
 
     @cached_property
     def paged(self) -> Paged:
@@ -95,45 +108,56 @@ class _Reading:
 
     @cached_property
     def _any_version(self) -> Paged:
-        """The same for a page that has all matches, none of which has two versions."""
-        statement, places = self.source.select(self._head, self._dimensions, every_version=True)
+        """The same, or with one artifact each, for pages whose keys have one version each."""
+        statement, places = self.source.select(
+            self._head, self._dimensions, every_version=True, skipping=self._skipping
+        )
         return Paged(statement, self.source.keys, places, self._with_versions)
 
     def read(self, fetch: _Fetch, values: Mapping[str, Any]) -> tuple[int, list[Any]]:
         """Return how many rows a page has that comes as one row, and the values of its columns."""
         types = self.gathered.types
+        if (page := self._of_one_version(fetch, values)) is not None:
+            return page
+        if self._is_one_each:
+            (row,) = fetch(self._joined.statement(values), values)
+            if (page := self._of_one_each(row)) is not None:
+                return page
         if self.has_artifacts:
-            if self._has_one_each:
-                (row,) = fetch(self._joined.statement(values), values)
-                if (page := self._one_each.columns(row, types)) is not None:
-                    return page
-                self._has_one_each = False  # so it will be with other pages
             types = [*types, TEXT]
-        number, gathered = self._of_one_version(fetch, values) or self._of_latest(fetch, values)
-        if not number:
-            return 0, []
-        own, added = self.gathered.own, self.gathered.added
-        for place in range(own, own + added):  # a key that is no column: where the next page begins
-            gathered[place] = last_gathered(gathered[place], types[place])
-        spread = self._rules.spread
-        return number, [spread(value, kind) for value, kind in zip(gathered, types, strict=True)]
+        (row,) = fetch(self.gathered.statement(values), values)
+        return self._spread(row, types)
 
     def _of_one_version(self, fetch: _Fetch, values: Mapping[str, Any]) -> tuple[int, list[Any]] | None:
         """Return a page without a search for the latest versions, where its rows show that none is needed.
 
-        All are of the same version, and no page follows, which could begin with another one of the last key.
+        All are of the same version, and so is the row behind them: it is not another one of the last key.
         """
-        if not (self._has_one_version and Paged.begins(values) and values["page_size"] == _FIRST_PAGE):
+        if not self._has_one_version or (self.has_artifacts and not self._is_one_each):
             return None
-        ((least, greatest, number, *gathered),) = fetch(self._any_version.statement(values), values)
-        if number == _FIRST_PAGE:
+        size = values["page_size"]
+        ((*row, least, greatest),) = fetch(
+            self._any_version.statement(values), {**values, "page_size": size + 1}
+        )
+        if least != greatest:
+            self._has_one_version = False  # so it will be when the same is asked of other data IDs
             return None
-        self._has_one_version = least == greatest  # so it will be when the same is asked of other data IDs
-        return (number, gathered) if least == greatest else None
+        page = self._of_one_each(row) if self.has_artifacts else self._spread(row, self.gathered.types)
+        if page is None or page[0] <= size:
+            return page
+        return size, [column[: 32 * size if isinstance(column, str) else size] for column in page[1]]
 
-    def _of_latest(self, fetch: _Fetch, values: Mapping[str, Any]) -> tuple[int, list[Any]]:
-        ((number, *gathered),) = fetch(self.gathered.statement(values), values)
-        return number, gathered
+    def _of_one_each(self, row: Sequence[Any]) -> tuple[int, list[Any]] | None:
+        page = self._one_each.columns(row, self.gathered.types)
+        self._is_one_each = page is not None  # so it will be with other pages
+        return page
+
+    def _spread(self, row: Sequence[Any], types: Sequence[Any]) -> tuple[int, list[Any]]:
+        number, *gathered = row
+        if not number:
+            return 0, []
+        spread = self._rules.spread
+        return number, [spread(value, kind) for value, kind in zip(gathered, types, strict=True)]
 
     def _shown(self, page: sa.Select[Any]) -> sa.Select[Any]:
         """Return a page of the statement, its keys added, with what other tables say of its rows behind."""
@@ -156,18 +180,27 @@ class _Reading:
         return sa.select(sa.func.count(), *map(self._rules.gathered, columns))
 
     def _with_versions(self, page: sa.Select[Any]) -> sa.Select[Any]:
-        found = page.subquery("page").c
-        ends = (sa.func.min(found.v), sa.func.max(found.v))
-        return sa.select(*ends, sa.func.count(), *map(self._rules.gathered, found))
+        """Return a page as one row, the least and the greatest version behind."""
+        if self.has_artifacts:
+            columns = self._of_artifact(page)
+            gathered = self._one_each.gathered(columns)
+        else:
+            columns = list(page.subquery("page").c)
+            gathered = sa.select(sa.func.count(), *map(self._rules.gathered, columns))
+        version = columns[self._head.index("v")]
+        return gathered.add_columns(sa.func.min(version), sa.func.max(version))
 
     def _with_artifact(self, page: sa.Select[Any]) -> sa.Select[Any]:
+        return self._one_each.gathered(self._of_artifact(page))
+
+    def _of_artifact(self, page: sa.Select[Any]) -> Sequence[sa.ColumnElement[Any]]:
         found = list(page.subquery("page").c)
         order = [
             OrderKey(found[place], key.descending)
             for place, key in zip(self.gathered.of_keys, self.source.keys, strict=True)
         ]
         joined = self._one_each.joined(found)
-        return self._one_each.gathered(self._rules.in_page_order(joined, lambda one: ordered(one, order)))
+        return self._rules.in_page_order(joined, lambda one: ordered(one, order))
 
     def _told(self, found: Sequence[sa.ColumnElement[Any]]) -> list[sa.ColumnElement[Any]]:
         return [artifacts_text(self._rules, found[0])] if self.has_artifacts else []
@@ -280,9 +313,16 @@ class ColumnReader:
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield how many rows come, and their columns by name."""
         if reading.is_gathered:
-            paged, rules = reading.gathered, self._database.rules
-            read = partial(reading.read, partial(self._fetch, plan))
-            for size, columns in gathered_pages(paged, limit, rules, read, _FIRST_PAGE, _LARGEST_PAGE):
+            paged, rules, fetch = reading.gathered, self._database.rules, partial(self._fetch, plan)
+            first, first_size = reading, _FIRST_PAGE
+            if limit is None and reading.source.skips(fetch):
+                # Each page takes all steps: so one alone is read by them, and most answers are in it.
+                first, first_size = reading.by_steps, _LARGEST_PAGE
+
+            def read(values: Mapping[str, Any]) -> tuple[int, list[Any]]:
+                return (first if Paged.begins(values) else reading).read(fetch, values)
+
+            for size, columns in gathered_pages(paged, limit, rules, read, first_size, _LARGEST_PAGE):
                 yield size, reading.values(columns, paged.added)
             return
         for rows in self._rows(plan, reading, limit):

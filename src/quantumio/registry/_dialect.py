@@ -6,13 +6,16 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import UUID, SafeUUID
 
 import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.operators import custom_op
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = [
     "BIG_INTEGER",
@@ -28,7 +31,6 @@ __all__ = [
     "SqliteRules",
     "bound",
     "identifier",
-    "last_gathered",
     "raw",
     "rules_for",
 ]
@@ -109,12 +111,17 @@ class Rules(Protocol):
     """Run by who changes the schema: waits for those who have asked for it, and lets nobody else ask."""
     copies: bool
     """Whether the driver has COPY for rows that are new."""
+    skips: bool
+    """Whether a skip scan is ever quicker than a scan."""
 
     def __hash__(self) -> int:
         """Return the hash: statements are cached by them."""
 
     def schema(self, cursor: Any, begin: str) -> str:
         """Begin a transaction, and return the schema in it, which nobody changes until it ends."""
+
+    def cursor(self, connection: Any) -> Any:
+        """Return a cursor of the driver for one statement, which gives values in their quickest form."""
 
     def uuid_in(self, value: UUID) -> Any:
         """Return what the driver takes for a UUID."""
@@ -194,26 +201,11 @@ class Rules(Protocol):
         r"""Match ``%`` and ``_``, case-sensitive; a backslash takes the next character as it is."""
 
 
-def last_gathered(value: Any, kind: sa.types.TypeEngine[Any]) -> Any:
-    """Return what `Rules.gathered` gave for a column as if it had its last row alone."""
-    if not isinstance(value, str):
-        return value[-1:]
-    if isinstance(kind, sa.types.NullType):
-        return value[-32:]
-    return value.rpartition("," if isinstance(kind, sa.types.Integer) else "\0")[2]
-
-
-def _spread(value: Any, kind: sa.types.TypeEngine[Any]) -> Any:
+def _texts(value: str) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if isinstance(kind, sa.types.NullType):
-        return value.lower()
-    if isinstance(kind, sa.types.Integer):
-        return pa.array(np.fromstring(value, np.int64, sep=","))
-    if isinstance(value, str):
-        return pc.split_pattern(pa.array([value]), "\0").flatten()
-    return pa.array(value, pa.string())
+    return pc.split_pattern(pa.array([value]), "\0").flatten()
 
 
 def _only(row: tuple[Any] | None) -> str:
@@ -249,12 +241,16 @@ class SqliteRules:
     begin_snapshot = "BEGIN"
     begin_write = ""
     copies = False
+    skips = True
     exclude = ""  # there is one writer at a time, and a reader sees one moment
 
     def schema(self, cursor: Any, begin: str) -> str:
         if begin:
             cursor.execute(begin)
         return _only(cursor.execute(_SCHEMA).fetchone())
+
+    def cursor(self, connection: Any) -> Any:
+        return connection.cursor()
 
     def uuid_in(self, value: UUID) -> Any:
         return value.bytes
@@ -292,7 +288,13 @@ class SqliteRules:
         return sa.func.group_concat(column, sa.func.char(0))  # no text in a registry has a NUL
 
     def spread(self, value: Any, kind: sa.types.TypeEngine[Any]) -> Any:
-        return _spread(value, kind)
+        import pyarrow as pa
+
+        if isinstance(kind, sa.types.NullType):
+            return value.lower()
+        if isinstance(kind, sa.types.Integer):
+            return pa.array(np.fromstring(value, np.int64, sep=","))
+        return _texts(value)
 
     def filtered(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         # Where a part of a key is constant but not the parts before it, SQLite does not see that rows come in
@@ -369,6 +371,7 @@ class PostgresqlRules:
         "SET LOCAL idle_in_transaction_session_timeout = '20s'"
     )
     copies = True
+    skips = False  # a step takes as long as a hundred rows
     exclude = "LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE"
 
     def schema(self, cursor: Any, begin: str) -> str:
@@ -378,6 +381,9 @@ class PostgresqlRules:
         while cursor.nextset():
             pass
         return _only(cursor.fetchone())
+
+    def cursor(self, connection: Any) -> Any:
+        return connection.cursor(binary=True)  # as texts, values take server and driver longer
 
     def uuid_in(self, value: UUID) -> Any:
         return value
@@ -401,13 +407,20 @@ class PostgresqlRules:
 
     def gathered(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         if isinstance(column.type, sa.types.NullType):
-            return sa.func.string_agg(sa.func.encode(sa.func.uuid_send(column), "hex"), "")
+            return sa.func.string_agg(sa.func.uuid_send(column), sa.literal(b"", BINARY))
         if isinstance(column.type, sa.types.Integer):
-            return sa.func.string_agg(sa.cast(column, sa.Text), ",")
-        return sa.func.array_agg(column)
+            return sa.func.string_agg(sa.func.int8send(column), sa.literal(b"", BINARY))
+        # no text in a registry has a NUL
+        return sa.func.string_agg(sa.func.convert_to(column, "UTF8"), sa.literal(b"\0", BINARY))
 
     def spread(self, value: Any, kind: sa.types.TypeEngine[Any]) -> Any:
-        return _spread(value, kind)
+        import pyarrow as pa
+
+        if isinstance(kind, sa.types.NullType):
+            return value.hex()
+        if isinstance(kind, sa.types.Integer):
+            return pa.array(np.frombuffer(value, ">i8").astype(np.int64))
+        return _texts(value.decode())
 
     def filtered(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         return column

@@ -12,6 +12,7 @@ from quantumio.errors import ConflictError, ErrorKind, InvalidInputError
 from quantumio.model import DataId, DataIdValue, Timespan
 from quantumio.ports import RecordComparison
 from quantumio.registry._clock import Clock
+from quantumio.registry._dialect import Rules
 from quantumio.registry._engine import Database
 from quantumio.registry._record_values import check_metadata, from_row, to_rows
 from quantumio.registry._schema import COVER_LEVEL
@@ -182,6 +183,28 @@ class DimensionRecords:
                     return Timespan(begin, end)
         return None
 
+    def timespans(self, data_ids: Sequence[DataId]) -> list[Timespan | None]:
+        """Return the `timespan` of each of many data IDs."""
+        found: list[Timespan | None] = [None] * len(data_ids)
+        rules = self._database.rules
+        for element in reversed(tuple(self._tables.universe.values())):
+            if not element.temporal:
+                continue
+            keys = {
+                place: tuple([data_id[key] for key in element.record_keys])
+                for place, data_id in enumerate(data_ids)
+                if found[place] is None and all(key in data_id for key in element.record_keys)
+            }
+            if keys:
+                table = self._tables.record(element.name)
+                statement = self._database.prepare(_spans_statement, table, rules)
+                asked = rules.rows_value(dict.fromkeys(keys.values()), _key_types(table))
+                rows = self._database.fetch(statement, {"asked": asked})
+                spans = {tuple(key): Timespan(begin, end) for begin, end, *key in rows}
+                for place, key in keys.items():
+                    found[place] = spans.get(key)
+        return found
+
 
 def _number(connection: sa.Connection, table: RecordTable, new: Sequence[dict[str, Any]]) -> None:
     """Give each new record a number of its own, under the clock."""
@@ -229,6 +252,21 @@ def _span_statement(table: RecordTable) -> sa.Select[Any]:
         *(columns[table.fields[key]] == sa.bindparam(table.fields[key]) for key in table.element.record_keys),
         columns.removed_seq.is_(None),
         columns.begin_ns.is_not(None),
+    )
+
+
+def _key_types(table: RecordTable) -> dict[str, str]:
+    return {table.fields[key]: table.kinds[key] for key in table.element.record_keys}
+
+
+def _spans_statement(table: RecordTable, rules: Rules) -> sa.Select[Any]:
+    columns, types = table.table.c, _key_types(table)
+    asked = rules.rows("asked", types)
+    same = sa.and_(*(columns[name] == asked.c[name] for name in types))
+    return (
+        sa.select(columns.begin_ns, columns.end_ns, *(columns[name] for name in types))
+        .join(asked, same)
+        .where(columns.removed_seq.is_(None), columns.begin_ns.is_not(None))
     )
 
 

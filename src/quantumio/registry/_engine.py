@@ -278,7 +278,8 @@ class Database:
 
     def fetch(self, statement: Prepared, values: Mapping[str, Any]) -> list[Any]:
         """Run one prepared statement as a transaction of its own."""
-        return self._reading(lambda connection: run_prepared(connection, statement, values))
+        cursor = self.rules.cursor
+        return self._reading(lambda connection: run_prepared(cursor(connection), statement, values))
 
     @staticmethod
     def ask(connection: sa.Connection, statement: Prepared, values: Mapping[str, Any]) -> Sequence[Any]:
@@ -324,9 +325,10 @@ class Database:
         """Run prepared statements that all see the same moment."""
 
         def run(connection: Any) -> _T:
+            cursor_of = self.rules.cursor
             self._start(connection, self.rules.begin_snapshot)
             try:
-                return work(lambda statement, values: run_prepared(connection, statement, values))
+                return work(lambda statement, values: run_prepared(cursor_of(connection), statement, values))
             finally:
                 with contextlib.closing(connection.cursor()) as cursor:
                     cursor.execute("ROLLBACK")

@@ -16,7 +16,7 @@ __all__ = ["OrderKey", "Paged", "beyond", "gathered_pages", "ordered", "pages"]
 
 _FIRST_PAGE = 256
 _LARGEST_PAGE = 16_384
-_GROWTH = 4
+_GROWTH = 16
 _AFTER = "after_"
 
 
@@ -95,17 +95,20 @@ def pages(
     fetch: Callable[[sa.Select[Any], Mapping[str, Any]], list[Any]],
     first: int = _FIRST_PAGE,
     largest: int = _LARGEST_PAGE,
+    begin: Paged | None = None,
 ) -> Iterator[list[Any]]:
     """Yield the rows of a statement in order, a page at a time.
 
     Pages grow from the ``first`` to the ``largest``, so that few rows come soon and many cost few statements.
+    The first page, the largest then, is read by the statement of ``begin`` where it is given.
     """
 
     def read(values: Mapping[str, Any]) -> tuple[int, list[Any], list[Any]]:
-        rows = fetch(paged.statement(values), values)
+        statement = (begin if begin and paged.begins(values) else paged).statement(values)
+        rows = fetch(statement, values)
         return len(rows), rows, [rows[-1][place] for place in paged.of_keys] if rows else []
 
-    yield from _pages(limit, read, first, largest)
+    yield from _pages(limit, read, largest if begin else first, largest)
 
 
 def gathered_pages(

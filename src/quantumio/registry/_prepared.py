@@ -42,9 +42,8 @@ def prepared(dialect: sa.Dialect, make: Callable[..., sa.Executable], *arguments
     return Prepared(make(*arguments), dialect)
 
 
-def run_prepared(connection: Any, statement: Prepared, values: Mapping[str, Any]) -> list[Any]:
-    """Run a statement and return its rows."""
-    cursor = connection.cursor()
+def run_prepared(cursor: Any, statement: Prepared, values: Mapping[str, Any]) -> list[Any]:
+    """Run a statement and return its rows; the cursor is closed."""
     try:
         cursor.execute(statement.sql, statement.values(values))
         return cursor.fetchall()  # type: ignore[no-any-return]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ __all__ = ["Queries"]
 
 _CHUNK: Final = 500
 _HEAD_SIZE: Final = 6
+_OF_REF: Final = ("id", "run_id", "v")
 _LARGEST_FIRST_PAGE: Final = 16_384
 
 
@@ -84,8 +85,16 @@ class _Refs:
     def __init__(self, source: Source, rest: sa.ColumnElement[bool] | None) -> None:
         self._entry = source.entry
         self._is_same = rest is None  # whenever it comes of the same source
-        statement, places = source.select(("id", "run_id", "v"), source.entry.group.dimensions)
+        self._source = source
+        statement, places = source.select(_OF_REF, self._entry.group.dimensions)
         self.paged = Paged(statement if rest is None else statement.where(rest), source.keys, places)
+
+    @cached_property
+    def by_steps(self) -> Paged:
+        """The same, the rows found by a skip scan."""
+        source = self._source
+        statement, places = source.select(_OF_REF, source.entry.group.dimensions, skipping=True)
+        return Paged(statement, source.keys, places)
 
     def fetch(
         self, database: Database, plan: Plan, page: sa.Select[Any], values: Mapping[str, Any]
@@ -140,7 +149,10 @@ class Queries:
             make: Callable[[], _Stored | _Refs] = partial(reader, source, None)
             reading = source.once(reader, make)
             fetch = partial(reading.fetch, self._database, plan)
-            for rows in pages(reading.paged, left, fetch):
+            begin = None
+            if isinstance(reading, _Refs) and left is None and source.skips(fetch):
+                begin = reading.by_steps
+            for rows in pages(reading.paged, left, fetch, begin=begin):
                 yield from reading.found(self._database, plan, rows)
                 left = None if left is None else left - len(rows)
 

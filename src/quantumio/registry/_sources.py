@@ -18,6 +18,7 @@ from quantumio.registry._pages import OrderKey, ordered
 from quantumio.registry._record_join import DatasetRows
 from quantumio.registry._schema import TXN
 from quantumio.registry._scope import Scope, Unknown
+from quantumio.registry._skip_scan import skip_scan
 from quantumio.registry._tree import Expression, names_of
 from quantumio.registry._universe_schema import Tables
 from quantumio.registry._where import Where, data_id_condition
@@ -124,6 +125,10 @@ class Source:
         )
         self.finds_latest = query.versions == "latest" and self._rows is group.dataset
         columns: dict[str, Any] = {name: self._rows.c[column] for name, column in group.columns.items()}
+        self._skip_scan = None
+        if rules.skips and self.run is not None and expression is None and self._rows is group.dataset:
+            given = {group.columns[name]: _bound(value) for name, value in own.items()}
+            self._skip_scan = skip_scan(group, moment.collections[0].id, entry.id, given)
         self._scope = Scope(
             tables,
             columns,
@@ -159,23 +164,38 @@ class Source:
         """The dataset type."""
         return self._entry
 
+    def skips(self, fetch: Callable[[sa.Select[Any], Mapping[str, Any]], list[Any]]) -> bool:
+        """Whether a skip scan finds all matches more quickly than a scan: a look at some rows tells."""
+        if self._skip_scan is None:
+            return False
+        (steps,) = fetch(self._skip_scan.sample, {})
+        return self._skip_scan.pays(steps)
+
     def statement(self, head: Sequence[str] = _HEAD) -> sa.Select[Any]:
         """Return the statement: head and dimensions; UUIDs as the driver gives them."""
         return self._selected(self._columns(head, self._entry.group.columns))
 
     def select(
-        self, head: Sequence[str], dimensions: Sequence[str], *, every_version: bool = False
+        self,
+        head: Sequence[str],
+        dimensions: Sequence[str],
+        *,
+        every_version: bool = False,
+        skipping: bool = False,
     ) -> tuple[sa.Select[Any], list[int | None]]:
         """Return the statement of some columns, and which of them each key is (None: none of them).
 
         With ``every_version`` it does not look for the latest; where all rows that it finds are of the same
-        version, none of their keys has two.
+        version, none of their keys has two. With ``skipping`` rows are found by the skip scan.
         """
         columns = self._columns(head, dimensions)
         places = [
             next((place for place, one in enumerate(columns) if one is key.column), None) for key in self.keys
         ]
-        return self._selected(columns, every_version=every_version), places
+        selected = self._selected(columns, every_version=every_version)
+        if skipping and self._skip_scan is not None:
+            selected = selected.where(*self._skip_scan.conditions)
+        return selected, places
 
     def _columns(self, head: Sequence[str], dimensions: Iterable[str]) -> list[sa.ColumnElement[Any]]:
         columns, names = self._rows.c, self._entry.group.columns
@@ -428,7 +448,10 @@ class _Rows:
         given = {self._group.columns[name]: value for name, value in self._data_id.items()}
         first = tuple(takewhile(given.__contains__, self._group.key))
         return [
-            (table.c[column] if column in first else self._rules.filtered(table.c[column]))
-            == bound(value, TEXT if isinstance(value, str) else BIG_INTEGER)
+            (table.c[column] if column in first else self._rules.filtered(table.c[column])) == _bound(value)
             for column, value in given.items()
         ]
+
+
+def _bound(value: Any) -> sa.ColumnElement[Any]:
+    return bound(value, TEXT if isinstance(value, str) else BIG_INTEGER)

@@ -138,6 +138,7 @@ def test_many_rows_come_in_several_batches(
     catalog: SqlCatalog, commit: Commit, versions: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("quantumio.registry._columns._FIRST_PAGE", 16)
+    monkeypatch.setattr("quantumio.registry._columns._LARGEST_PAGE", 64)
     commit(CALEXP, [visit(number // 10, number % 10) for number in range(200)])
     commit(CALEXP, [visit(number // 10, number % 10) for number in range(50)])
     for order_by in ((), ("run",), ("-visit",)):

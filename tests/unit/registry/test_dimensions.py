@@ -213,6 +213,35 @@ def test_timespan_is_that_of_what_the_data_id_names(catalog: SqlCatalog) -> None
 # -- data IDs
 
 
+def test_timespans_of_many_are_those_of_each(catalog: SqlCatalog) -> None:
+    instruments, numbers = ("ST8", "O'\"\\ü"), range(4)
+    for instrument in instruments:
+        for element in ("day_obs", "exposure", "visit"):
+            keys = [{"instrument": instrument, element: number} for number in numbers]
+            spans = [Timespan(number, 1 << 60) for number in numbers]
+            catalog.insert_dimension(
+                element,
+                # of one there is no time, and of the last no record
+                [keys[0], *({**key, "timespan": span} for key, span in zip(keys[1:3], spans, strict=False))],
+            )
+    named = [
+        DataId({"instrument": instrument, **dict.fromkeys(elements, number)})
+        for instrument in (*instruments, "none")
+        for elements in (
+            ("visit",),
+            ("exposure",),
+            ("day_obs", "visit"),
+            ("detector",),
+            ("exposure", "visit"),
+        )
+        for number in (*numbers, 1)
+    ]
+    named += [DataId({"instrument": "ST8", "day_obs": 2, "visit": 3}), DataId({}), DataId({"visit": 1})]
+    assert catalog.timespans(named) == [catalog.timespan(one) for one in named]
+    assert len({*catalog.timespans(named)}) > 2
+    assert catalog.timespans([]) == []
+
+
 def ids(
     catalog: SqlCatalog, dimensions: list[str], where: str | None = None, **data_id: Any
 ) -> list[tuple[Any, ...]]:

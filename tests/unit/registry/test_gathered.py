@@ -1,47 +1,65 @@
 """Columns that a database gives as one value each."""
 
-import sqlite3
-import uuid
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import pyarrow as pa
+import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantumio.registry._dialect import BIG_INTEGER, TEXT, SqliteRules, last_gathered
+from quantumio.registry._dialect import BIG_INTEGER, TEXT, rules_for
+from quantumio.registry._prepared import Prepared, run_prepared
 
 RAW = sa.types.NullType()
-RULES = SqliteRules()
+TYPES = {"sqlite": ("BLOB", "INTEGER", "TEXT"), "postgresql": ("UUID", "BIGINT", "TEXT")}
+KINDS = {"ids": RAW, "numbers": BIG_INTEGER, "texts": TEXT}
 
 
-def gathered(values: list[Any], kind: sa.types.TypeEngine[Any]) -> Any:
-    """Return what SQLite gathers of a column of values, in order."""
-    column: sa.ColumnElement[Any] = sa.column("x", kind)
-    statement = sa.select(RULES.gathered(column)).select_from(sa.table("t", column))
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Iterator[sa.Connection]:
+    """A connection to a database of each kind, with a column of each kind."""
     engine = sa.create_engine("sqlite://")
+    if request.param == "postgresql":
+        parts = urlsplit(request.getfixturevalue("postgresql_url"))
+        url = urlunsplit(parts._replace(scheme="postgresql+psycopg"))
+        engine = sa.create_engine(url, paramstyle="format")
+    columns = zip(KINDS, TYPES[request.param], strict=True)
     with engine.connect() as connection:
-        connection.exec_driver_sql("CREATE TABLE t (number INTEGER PRIMARY KEY, x)")
-        connection.exec_driver_sql("INSERT INTO t (x) VALUES (?)", [(value,) for value in values])
-        found = connection.execute(statement).scalar_one()
+        connection.exec_driver_sql(
+            f"CREATE TEMPORARY TABLE gathered (place INTEGER, {', '.join(map(' '.join, columns))})"
+        )
+        yield connection
     engine.dispose()
-    return found
+
+
+def gathered(database: sa.Connection, name: str, values: list[Any]) -> Any:
+    """Return what is left of values of a column that are gathered, and spread again."""
+    rules, kind = rules_for(database.dialect.name), KINDS[name]
+    mark = "?" if rules.name == "sqlite" else "%s"
+    database.exec_driver_sql("DELETE FROM gathered")
+    database.exec_driver_sql(
+        f"INSERT INTO gathered (place, {name}) VALUES ({mark}, {mark})", list(enumerate(values))
+    )
+    place, column = sa.column("place", BIG_INTEGER), sa.column(name, kind)
+    page = sa.select(column).select_from(sa.table("gathered", place, column)).order_by(place).limit(99)
+    statement = Prepared(sa.select(rules.gathered(page.subquery("page").c[name])), database.dialect)
+    ((found,),) = run_prepared(rules.cursor(database.connection.driver_connection), statement, {})
+    return rules.spread(found, kind)
 
 
 @given(st.lists(st.binary(min_size=16, max_size=16), min_size=1, max_size=20))
-def test_ids_of_any_bytes_come_in_order(ids: list[bytes]) -> None:
-    """SQLite joins them as texts, whatever bytes they have: NUL, and what is no UTF-8."""
-    assert sqlite3.sqlite_version_info >= (3, 38)
-    value = gathered(ids, RAW)
-    assert RULES.spread(value, RAW) == b"".join(ids).hex()
-    assert uuid.UUID(hex=last_gathered(value, RAW)).bytes == ids[-1]
+def test_ids_of_any_bytes_come_in_order(database: sa.Connection, ids: list[bytes]) -> None:
+    """Whatever bytes they have: NUL, and what is no UTF-8."""
+    of_driver = list(rules_for(database.dialect.name).uuids_in(ids))
+    assert gathered(database, "ids", of_driver) == b"".join(ids).hex()
 
 
 @given(st.lists(st.integers(-(1 << 63), (1 << 63) - 1), min_size=1, max_size=20))
-def test_integers_come_to_the_last_bit(numbers: list[int]) -> None:
-    value = gathered(numbers, BIG_INTEGER)
-    assert RULES.spread(value, BIG_INTEGER) == pa.array(numbers)
-    assert RULES.spread(last_gathered(value, BIG_INTEGER), BIG_INTEGER) == pa.array(numbers[-1:])
+def test_integers_come_to_the_last_bit(database: sa.Connection, numbers: list[int]) -> None:
+    assert gathered(database, "numbers", numbers) == pa.array(numbers)
 
 
 @given(
@@ -49,7 +67,5 @@ def test_integers_come_to_the_last_bit(numbers: list[int]) -> None:
         st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=1, max_size=20
     )
 )
-def test_texts_come_as_they_are(texts: list[str]) -> None:
-    value = gathered(texts, TEXT)
-    assert RULES.spread(value, TEXT) == pa.array(texts)
-    assert RULES.spread(last_gathered(value, TEXT), TEXT) == pa.array(texts[-1:])
+def test_texts_come_as_they_are(database: sa.Connection, texts: list[str]) -> None:
+    assert gathered(database, "texts", texts) == pa.array(texts)
