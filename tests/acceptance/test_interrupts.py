@@ -1,5 +1,6 @@
 """Ctrl-C at any moment of opening, putting, reading and committing: nothing hangs, nothing is half there."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +112,10 @@ if sys.argv[3] == "again":
 """
 
 
+# Python cannot raise an interrupt out of a callback of its search for garbage, and says so.
+_IN_A_CALLBACK = re.compile(r"^Exception ignored in: .*?^KeyboardInterrupt: *\n", re.DOTALL | re.MULTILINE)
+
+
 @pytest.mark.parametrize("end", ["again", "exit"])
 def test_close_that_is_broken_off_goes_on_by_the_next_or_at_exit(tmp_path: Path, end: str) -> None:
     root = tmp_path / "night"
@@ -123,6 +128,7 @@ def test_close_that_is_broken_off_goes_on_by_the_next_or_at_exit(tmp_path: Path,
         timeout=120,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    told = _IN_A_CALLBACK.sub("", done.stderr)
+    assert (done.returncode, told) == (0, "")
     with Butler(root, readonly=True, instrument="ST8") as butler:
         assert butler.query("stats", collections="closing").count() == 20

@@ -283,7 +283,7 @@ def test_nights(part):
     run_state_machine_as_test(
         seed(PARTS * SEED + part)(Part),
         settings=settings(
-            max_examples=-(-NIGHTS * 3 // 2 // PARTS),  # some are shorter
+            max_examples=-(-NIGHTS * 13 // 10 // PARTS),  # some are shorter
             database=None,
             stateful_step_count=STEPS,
             deadline=None,

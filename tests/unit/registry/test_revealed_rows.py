@@ -1,6 +1,6 @@
 """Tables in the registry's own database: plain SQL sees the rows of a dataset with the very commit."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -276,17 +276,15 @@ def test_schema_is_postgresqls(place: Place, catalog: SqlCatalog) -> None:
 def test_registry_as_a_file_of_its_own_is_refused(sqlite_place: Place, tmp_path: Path, name: str) -> None:
     """Two locks for one file of SQLite would let a checkpoint run beside a commit."""
     catalog = sqlite_place.create()
-    destinations = destinations_in(
-        sqlite_place, catalog, url=sqlite_url(sqlite_place.lock_path.with_name(name))
-    )
-    opening: Callable[[], object] = lambda: destinations.get("level3")  # noqa: E731
+    url = sqlite_url(sqlite_place.lock_path.with_name(name))
     if name == "registry.sqlite3":
         with pytest.raises(InvalidInputError) as error:
-            opening()
+            destinations_in(sqlite_place, catalog, url=url)
         assert 'url = "registry"' in str(error.value.hint)
     else:
-        opening()
-    destinations.close()
+        destinations = destinations_in(sqlite_place, catalog, url=url)
+        destinations.get("level3")
+        destinations.close()
     catalog.close()
 
 
