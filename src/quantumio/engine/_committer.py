@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -50,16 +50,26 @@ class Committer:
     lease_s, journaled_lease_s
         How long this process may be silent before others end its transactions; the second for those whose
         bytes are in the journal.
+    under_way
+        Tells how many contexts are carried: what is asked of the registry waits a moment for them.
     """
 
-    def __init__(self, catalog: Catalog, owner: Owner, *, lease_s: float, journaled_lease_s: float) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        owner: Owner,
+        *,
+        lease_s: float,
+        journaled_lease_s: float,
+        under_way: Callable[[], int],
+    ) -> None:
         self._catalog = catalog
         self._owner = owner
         self._lease_s = lease_s
         self._journaled_lease_s = journaled_lease_s
-        self._intents = Batches(self._prepare)
-        self._flips = Batches(self._flip)
-        self._finished = Batches(self._finish)
+        self._intents = Batches(self._prepare, under_way)
+        self._flips = Batches(self._flip, under_way)
+        self._finished = Batches(self._finish, under_way)
 
     async def run(self) -> None:
         """Serve until cancelled."""

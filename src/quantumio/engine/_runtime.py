@@ -183,6 +183,7 @@ class Runtime:
             self._owner,
             lease_s=self.settings.lease_s,
             journaled_lease_s=self.settings.journaled_lease_s,
+            under_way=self._in_flight.__len__,
         )
         self._carrier = Carrier(
             catalog=self.catalog,

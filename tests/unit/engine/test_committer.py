@@ -39,7 +39,7 @@ def transaction(place, visit, *, expect=None, txid=None):
 
 def committer_of(catalog):
     owner = Owner(Path(tempfile.mkdtemp(prefix="quantumio-owners-")))
-    return Committer(catalog, owner, lease_s=60.0, journaled_lease_s=600.0)
+    return Committer(catalog, owner, lease_s=60.0, journaled_lease_s=600.0, under_way=lambda: 1)
 
 
 async def flip_all(catalog, transactions):

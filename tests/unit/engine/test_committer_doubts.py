@@ -36,7 +36,9 @@ def owner_in_a_directory():
 
 @contextlib.asynccontextmanager
 async def serving(catalog):
-    committer = Committer(catalog, owner_in_a_directory(), lease_s=60.0, journaled_lease_s=600.0)
+    committer = Committer(
+        catalog, owner_in_a_directory(), lease_s=60.0, journaled_lease_s=600.0, under_way=lambda: 1
+    )
     async with anyio.create_task_group() as service:
         service.start_soon(committer.run)
         with anyio.fail_after(60):
