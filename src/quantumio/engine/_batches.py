@@ -20,8 +20,8 @@ _MOMENTS: Final = 4
 _MOMENT_S: Final = 0.0003
 """How often, and how long each time, a trip waits for others that are under way, in seconds.
 
-A trip costs as much as some of its members do: of eight threads that each wait for a context of theirs, 1.7
-times as many are committed, each after 11 instead of 19 ms. Who is alone waits for nobody.
+A trip costs as much as some of its members do: with fewer trips more contexts are committed, where several
+threads each wait for one of theirs. Who is alone waits for nobody.
 """
 
 _Item = TypeVar("_Item")
