@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import repeat
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -18,6 +17,7 @@ from quantumio.registry._latest import LatestVersions
 from quantumio.registry._names import NamesCache, TypeEntry
 from quantumio.registry._new_rows import NewRows, insert_statement
 from quantumio.registry._schema import DATASET, TXN
+from quantumio.registry._universe_schema import GroupTables
 from quantumio.system import environment
 
 __all__ = ["BulkIngest"]
@@ -52,7 +52,8 @@ class BulkIngest:
         self._artifacts = artifacts
         self._latest = LatestVersions(database)
         self._txn = insert_statement(database, TXN, _TXN_COLUMNS)
-        self._datasets = NewRows(database, DATASET, ("id", "type_id"))
+        self._datasets = NewRows(database, DATASET, ("id",), ("type_id",))
+        self._groups: dict[tuple[str, ...], NewRows] = {}
 
     def ingested(self, run: str, token: str) -> int:
         """Return how many rows of an ingest are datasets."""
@@ -91,40 +92,19 @@ class BulkIngest:
                 names = self._cache.within(connection, edit)
                 entry = names.type(dataset_type)
                 run_id = check_kind(names.collection(run), CollectionKind.RUN).id
-                versions: Any = repeat(1)
+                versions = [1] * count
                 if not all_new:
                     versions = self._versions(connection, names, entry, run, rows)
                 key, now = ingest_key(token, start + count), edit.decided_ns
                 self._database.execute_many(
                     connection, self._txn, [(txid, run, "COMMITTED", 0, 0, key, edit.seq, now, now)]
                 )
-                self._datasets.write(connection, zip(ids, repeat(entry.id), strict=False))
-                group = NewRows(
-                    self._database,
-                    entry.group.dataset,
-                    (
-                        "id",
-                        "run_id",
-                        "type_id",
-                        *entry.group.columns.values(),
-                        "v",
-                        "txid",
-                        "n",
-                        "commit_seq",
-                    ),
+                self._datasets.write(connection, [ids], [entry.id])
+                self._rows_of(entry.group).write(
+                    connection,
+                    [ids, *rows.values, versions, range(count)],
+                    [run_id, entry.id, txid, edit.seq],
                 )
-                datasets = zip(
-                    ids,
-                    repeat(run_id),
-                    repeat(entry.id),
-                    *rows.values,
-                    versions,
-                    repeat(txid),
-                    range(count),
-                    repeat(edit.seq),
-                    strict=False,  # what is the same in all rows has no end
-                )
-                group.write(connection, datasets)
                 self._artifacts.write_direct(connection, txid, ids, rows, new=all_new)
                 written = environment.monotonic()
         except _Ahead as ahead:
@@ -137,6 +117,13 @@ class BulkIngest:
             held_s=environment.monotonic() - begun,
             written_s=written - begun,
         )
+
+    def _rows_of(self, group: GroupTables) -> NewRows:
+        if group.dimensions not in self._groups:
+            each = ("id", *group.columns.values(), "v", "n")
+            same = ("run_id", "type_id", "txid", "commit_seq")
+            self._groups[group.dimensions] = NewRows(self._database, group.dataset, each, same)
+        return self._groups[group.dimensions]
 
     def _versions(
         self, connection: sa.Connection, names: Any, entry: TypeEntry, run: str, rows: IngestRows

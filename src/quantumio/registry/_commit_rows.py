@@ -60,8 +60,6 @@ _ARTIFACT_COLUMNS: Final = (
     "state",
 )
 _ARTIFACT_KEYS: Final = ("dataset_id", "store")
-_NEW_OBJECT_COLUMNS: Final = ("id", "path", "txid", "sha256", "nbytes")
-_NEW_ARTIFACT_COLUMNS: Final = ("dataset_id", "object_id", "format", "digest", "nbytes")
 _OF_MEMBERS: Final = "-"
 """Stands for the digest of a pack: its members have theirs."""
 
@@ -90,12 +88,14 @@ class ArtifactWriter:
             for update in (False, True)
         }
         # Of whole files that stay where they are, of the first generation.
-        self._new_objects = NewRows(database, OBJECT, _NEW_OBJECT_COLUMNS, {"store": DIRECT, "gen": 0})
+        self._new_objects = NewRows(
+            database, OBJECT, ("id", "path", "sha256", "nbytes"), ("store", "txid", "gen")
+        )
         self._new_artifacts = NewRows(
             database,
             ARTIFACT,
-            _NEW_ARTIFACT_COLUMNS,
-            {"store": DIRECT, "position": 0, "state": str(ArtifactState.OK)},
+            ("dataset_id", "object_id", "format", "digest", "nbytes"),
+            ("store", "position", "state"),
         )
 
     def rows(
@@ -159,30 +159,26 @@ class ArtifactWriter:
         new
             Whether none of the files is an object yet, which is quicker; the database refuses those that are.
         """
-        # what is the same in all rows has no end, so that lengths differ
-        held_by = repeat(txid)
         if new:
             object_ids = self._database.rules.new_ids(connection, OBJECT.c.id, len(rows))
-            objects = zip(object_ids, rows.paths, held_by, rows.digests, rows.sizes, strict=False)
-            artifacts = zip(
-                *(dataset_ids, object_ids, rows.formats, rows.digests, rows.sizes),
-                strict=False,
-            )
-            self._new_objects.write(connection, objects)
-            self._new_artifacts.write(connection, artifacts)
+            objects = [object_ids, rows.paths, rows.digests, rows.sizes]
+            self._new_objects.write(connection, objects, [DIRECT, txid, 0])
+            artifacts = [dataset_ids, object_ids, rows.formats, rows.digests, rows.sizes]
+            self._new_artifacts.write(connection, artifacts, [DIRECT, 0, str(ArtifactState.OK)])
             return
-        direct, none = repeat(DIRECT), repeat(None)
-        objects = zip(
+        # what is the same in all rows has no end, so that lengths differ
+        held_by, direct, none = repeat(txid), repeat(DIRECT), repeat(None)
+        shared = zip(
             *(direct, rows.paths, held_by, held_by, rows.digests, rows.sizes, none),
             strict=False,
         )
-        self._database.execute_each(connection, self._object, objects)
-        artifacts = zip(
+        self._database.execute_each(connection, self._object, shared)
+        placed = zip(
             *(dataset_ids, direct, repeat(0), direct, rows.paths, none, none, none, none),
             *(rows.formats, rows.digests, rows.sizes, none, repeat(str(ArtifactState.OK))),
             strict=False,
         )
-        self._database.execute_each(connection, self._insert[False], artifacts)
+        self._database.execute_each(connection, self._insert[False], placed)
 
     def write(
         self,

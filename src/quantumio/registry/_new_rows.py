@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -14,14 +14,14 @@ from quantumio.registry._prepared import Prepared
 
 __all__ = ["NewRows", "in_order", "insert_statement"]
 
-_Same = tuple[tuple[str, str | int], ...]
+_TOGETHER: Final = 256
+_MOST_VALUES: Final = 32_000
+"""SQLite takes 32,766 in a statement."""
 
 
-def insert_statement(
-    database: Database, table: sa.Table, columns: tuple[str, ...], same: _Same = ()
-) -> Prepared:
-    """Return an INSERT whose values come in the order of ``columns``; ``same`` are constants of ours."""
-    return in_order(database.prepare(_insert, table, columns, same), columns)
+def insert_statement(database: Database, table: sa.Table, columns: tuple[str, ...]) -> Prepared:
+    """Return an INSERT whose values come in the order of ``columns``."""
+    return in_order(database.prepare(_insert, table, columns), columns)
 
 
 def in_order(statement: Prepared, columns: tuple[str, ...]) -> Prepared:
@@ -31,46 +31,75 @@ def in_order(statement: Prepared, columns: tuple[str, ...]) -> Prepared:
     return statement
 
 
-def _insert(table: sa.Table, columns: tuple[str, ...], same: _Same) -> sa.Insert:
+def _insert(table: sa.Table, columns: tuple[str, ...]) -> sa.Insert:
     values: dict[str, Any] = {name: sa.bindparam(name) for name in columns}
-    constants: dict[str, Any] = {name: sa.literal_column(repr(value)) for name, value in same}
-    return sa.insert(table).values({**values, **constants})
+    return sa.insert(table).values(values)
 
 
 class NewRows:
-    """Writes rows as they are made: none is kept, so that the interpreter does not look for garbage in them.
+    """Writes many rows that are given column by column.
 
-    On PostgreSQL they are copied: an INSERT of each takes the client nine times as long.
+    SQLite is given some hundred rows by one statement, whose values are numbered: what all of them share is
+    bound once, and the database goes on where the last row is instead of looking for the place of each. No
+    object is made for a row, in which the interpreter would look for garbage. PostgreSQL copies them: an
+    INSERT of each takes the client nine times as long.
 
     Parameters
     ----------
-    columns
-        Of which each row has a value, in this order.
+    each
+        Columns of which each row has a value of its own.
     same
-        Columns that have the same value in all rows: constants of ours.
+        Columns that have one value in all rows that are written together.
     """
 
     def __init__(
-        self,
-        database: Database,
-        table: sa.Table,
-        columns: tuple[str, ...],
-        same: Mapping[str, str | int] | None = None,
+        self, database: Database, table: sa.Table, each: tuple[str, ...], same: tuple[str, ...]
     ) -> None:
-        same = same or {}
-        self._database = database
-        self._same = tuple(same.values())
-        self._insert = insert_statement(database, table, columns, tuple(same.items()))
-        names = map(database.dialect.identifier_preparer.quote, (*columns, *same))
+        self._copies = database.rules.copies
+        self._each, self._same = len(each), len(same)
         where = database.dialect.identifier_preparer.format_table(table)
-        self._copy = f"COPY {where} ({', '.join(names)}) FROM STDIN"
-
-    def write(self, connection: sa.Connection, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Write rows; errors are the driver's own."""
-        if not self._database.rules.copies:
-            self._database.execute_each(connection, self._insert, rows)
+        names = ", ".join(map(database.dialect.identifier_preparer.quote, (*same, *each)))
+        if self._copies:
+            self._copy = f"COPY {where} ({names}) FROM STDIN"
             return
+        self._together = min(_TOGETHER, _MOST_VALUES // len(each))
+        self._one = f"INSERT INTO {where} ({names}) VALUES {self._marks(0)}"  # noqa: S608  quoted names alone
+        self._some = ", ".join([self._one, *map(self._marks, range(1, self._together))])
+
+    def write(self, connection: sa.Connection, each: Sequence[Sequence[Any]], same: Sequence[Any]) -> None:
+        """Write as many rows as the columns are long; errors are the driver's own.
+
+        Parameters
+        ----------
+        each
+            The columns of which each row has a value of its own, all of one length.
+        same
+            The values that all rows have in common.
+        """
         cursor: Any = connection.connection.cursor()
-        with contextlib.closing(cursor), cursor.copy(self._copy) as copy:
-            for row in rows:
-                copy.write_row(row + self._same)
+        with contextlib.closing(cursor):
+            if self._copies:
+                common = tuple(same)
+                with cursor.copy(self._copy) as copy:
+                    for row in zip(*each, strict=True):
+                        copy.write_row(common + row)
+                return
+            count = len(each[0])
+            rest = count - count % self._together
+            cursor.executemany(self._some, self._parts(each, same, range(0, rest, self._together)))
+            cursor.executemany(self._one, self._parts(each, same, range(rest, count)))
+
+    def _marks(self, row: int) -> str:
+        same = range(1, self._same + 1)
+        first = self._same + 1 + row * self._each
+        return f"({', '.join(f'?{number}' for number in (*same, *range(first, first + self._each)))})"
+
+    def _parts(
+        self, each: Sequence[Sequence[Any]], same: Sequence[Any], starts: range
+    ) -> Iterator[Sequence[Any]]:
+        """Yield the values of one statement after the other, in the same list."""
+        values = [*same, *([None] * (starts.step * self._each))]
+        for start in starts:
+            for place, column in enumerate(each, self._same):
+                values[place :: self._each] = column[start : start + starts.step]
+            yield values
