@@ -3,13 +3,14 @@
 import lzma
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from tests.compat.contents import name_of
-from tests.compat.older import KEPT, change, kept_for, put_sqlite
+from tests.compat.older import KEPT, UNPROVEN, change, kept_for, put_sqlite
 from tests.unit.registry.conftest import Database, Place
 
 
@@ -29,7 +30,14 @@ def placed(request: pytest.FixtureRequest, directory: Path, revision: str, kind:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
+def unproven_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """A registry of the last schema whose transactions do not prove it."""
+    with placed(request, tmp_path, UNPROVEN, request.param) as place:
+        yield place
+
+
+@pytest.fixture(params=["-".join(pair) for pair in product(KEPT[-2:], ("sqlite", "postgresql"))])
 def kept_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """A registry of the newest schema that is kept."""
-    with placed(request, tmp_path, KEPT[-1], request.param) as place:
+    """A registry of that schema, and one of the newest that is kept."""
+    with placed(request, tmp_path, *request.param.split("-")) as place:
         yield place

@@ -24,7 +24,7 @@ from quantumio.registry._schema import CLOCK, OUTBOX, OWNER
 from quantumio.system import environment
 from tests.compat.conftest import placed
 from tests.compat.contents import TYPES, transaction
-from tests.compat.older import KEPT
+from tests.compat.older import UNPROVEN
 from tests.unit.registry.conftest import Place
 
 pytestmark = pytest.mark.on_disk
@@ -55,10 +55,10 @@ def to_newer(place: Place, schema: str = NEWER) -> None:
 
 
 @pytest.fixture
-def filled(kept_place: Place) -> Place:
+def filled(unproven_place: Place) -> Place:
     """A registry of today with something of every kind."""
-    upgrade(kept_place.url, lock_path=kept_place.lock_path)
-    return kept_place
+    upgrade(unproven_place.url, lock_path=unproven_place.lock_path)
+    return unproven_place
 
 
 # ---------------------------------------------------------------------------- processes of this version
@@ -354,7 +354,7 @@ def test_statements_of_earlier_versions_fail_as_if_it_could_pass(filled: Place) 
 
 @pytest.fixture
 def kept_on_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    with placed(request, tmp_path, KEPT[-1], "postgresql") as place:
+    with placed(request, tmp_path, UNPROVEN, "postgresql") as place:
         yield place
 
 
@@ -390,8 +390,9 @@ def test_users_with_few_rights_are_stopped_whatever_schemas_who_upgrades_looks_i
 
 def _hear_of_all_owners(place: Place) -> int:
     engine = sa.create_engine(place.url)
-    owner = OWNER.to_metadata(sa.MetaData(), name="owner")
     with engine.begin() as connection:
+        name = OWNER.name if sa.inspect(connection).has_table(OWNER.name) else "owner"
+        owner = OWNER.to_metadata(sa.MetaData(), name=name)
         now = rules_for(engine.dialect.name).now()
         count = connection.execute(sa.update(owner).values(heartbeat_at=now)).rowcount
     engine.dispose()

@@ -51,11 +51,8 @@ class _Reading:
         plan: Plan,
         source: Source,
         wanted: Sequence[str],
-        skipping: bool = False,
     ) -> None:
         self.source = source
-        self._made_of = (tables, rules, plan, source, wanted)
-        self._skipping = skipping
         self._rules = rules
         asked = set(wanted)
         self.has_artifacts = bool(asked & ARTIFACT_VALUES)
@@ -78,18 +75,13 @@ class _Reading:
         self._one_each = OneEach(rules)
         self._is_one_each = self.has_artifacts
         self._has_one_version = source.finds_latest
-        self._statement, self._places = source.select(self._head, self._dimensions, skipping=skipping)
+        self._statement, self._places = source.select(self._head, self._dimensions)
 
     @property
     def is_gathered(self) -> bool:
         """Whether a page can come as one row: no value is NULL, or a number that a text would round."""
         floats = (isinstance(key.column.type, sa.types.Float) for key in self.source.keys)
         return not self._observed.names and not any(floats)
-
-    @cached_property
-    def by_steps(self) -> _Reading:
-        """The same, the rows found by a skip scan."""
-        return _Reading(*self._made_of, skipping=True)
 
     @cached_property
     def paged(self) -> Paged:
@@ -109,9 +101,7 @@ class _Reading:
     @cached_property
     def _any_version(self) -> Paged:
         """The same, or with one artifact each, for pages whose keys have one version each."""
-        statement, places = self.source.select(
-            self._head, self._dimensions, every_version=True, skipping=self._skipping
-        )
+        statement, places = self.source.select(self._head, self._dimensions, every_version=True)
         return Paged(statement, self.source.keys, places, self._with_versions)
 
     def read(self, fetch: _Fetch, values: Mapping[str, Any]) -> tuple[int, list[Any]]:
@@ -313,16 +303,9 @@ class ColumnReader:
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield how many rows come, and their columns by name."""
         if reading.is_gathered:
-            paged, rules, fetch = reading.gathered, self._database.rules, partial(self._fetch, plan)
-            first, first_size = reading, _FIRST_PAGE
-            if limit is None and reading.source.skips(fetch):
-                # Each page takes all steps: so one alone is read by them, and most answers are in it.
-                first, first_size = reading.by_steps, _LARGEST_PAGE
-
-            def read(values: Mapping[str, Any]) -> tuple[int, list[Any]]:
-                return (first if Paged.begins(values) else reading).read(fetch, values)
-
-            for size, columns in gathered_pages(paged, limit, rules, read, first_size, _LARGEST_PAGE):
+            paged, rules = reading.gathered, self._database.rules
+            read = partial(reading.read, partial(self._fetch, plan))
+            for size, columns in gathered_pages(paged, limit, rules, read, _FIRST_PAGE, _LARGEST_PAGE):
                 yield size, reading.values(columns, paged.added)
             return
         for rows in self._rows(plan, reading, limit):

@@ -111,8 +111,6 @@ class Rules(Protocol):
     """Run by who changes the schema: waits for those who have asked for it, and lets nobody else ask."""
     copies: bool
     """Whether the driver has COPY for rows that are new."""
-    skips: bool
-    """Whether a skip scan is ever quicker than a scan."""
 
     def __hash__(self) -> int:
         """Return the hash: statements are cached by them."""
@@ -241,7 +239,6 @@ class SqliteRules:
     begin_snapshot = "BEGIN"
     begin_write = ""
     copies = False
-    skips = True
     exclude = ""  # there is one writer at a time, and a reader sees one moment
 
     def schema(self, cursor: Any, begin: str) -> str:
@@ -371,7 +368,6 @@ class PostgresqlRules:
         "SET LOCAL idle_in_transaction_session_timeout = '20s'"
     )
     copies = True
-    skips = False  # a step takes as long as a hundred rows
     exclude = "LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE"
 
     def schema(self, cursor: Any, begin: str) -> str:

@@ -14,7 +14,7 @@ from quantumio.errors import ErrorKind, NotFoundError, StateError
 
 __all__ = ["REVISIONS", "check_revision", "check_schema", "migrate", "revision"]
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 """All revisions, oldest first; the last is the schema of this quantumio (a test compares with alembic)."""
 
 _VERSION = sa.table("alembic_version", sa.column("version_num"))

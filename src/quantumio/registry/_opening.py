@@ -194,6 +194,8 @@ def _upgrade(
             if lease_s is not None:
                 owner = OWNER if str(found) >= "0007" else OWNER.to_metadata(sa.MetaData(), name="owner")
                 _check_nobody_works(connection, database, owner, lease_s, is_dead)
+            if database.rules.name == "sqlite":  # all datasets are sorted: memory may not hold them
+                connection.exec_driver_sql("PRAGMA temp_store = FILE")
             migrate(connection)
             # Names are read again before anything else is read: that proves the schema (see `NamesCache`).
             connection.execute(sa.update(CLOCK).values(edits=CLOCK.c.edits + 1))

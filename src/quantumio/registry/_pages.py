@@ -70,12 +70,7 @@ class Paged:
 
     def statement(self, values: Mapping[str, Any]) -> sa.Select[Any]:
         """Return the statement that takes these values: of the first page, or of all others."""
-        return self._first if self.begins(values) else self._following
-
-    @staticmethod
-    def begins(values: Mapping[str, Any]) -> bool:
-        """Whether these values are of the first page."""
-        return f"{_AFTER}0" not in values
+        return self._following if f"{_AFTER}0" in values else self._first
 
     @cached_property
     def _first(self) -> sa.Select[Any]:
@@ -95,20 +90,17 @@ def pages(
     fetch: Callable[[sa.Select[Any], Mapping[str, Any]], list[Any]],
     first: int = _FIRST_PAGE,
     largest: int = _LARGEST_PAGE,
-    begin: Paged | None = None,
 ) -> Iterator[list[Any]]:
     """Yield the rows of a statement in order, a page at a time.
 
     Pages grow from the ``first`` to the ``largest``, so that few rows come soon and many cost few statements.
-    The first page, the largest then, is read by the statement of ``begin`` where it is given.
     """
 
     def read(values: Mapping[str, Any]) -> tuple[int, list[Any], list[Any]]:
-        statement = (begin if begin and paged.begins(values) else paged).statement(values)
-        rows = fetch(statement, values)
+        rows = fetch(paged.statement(values), values)
         return len(rows), rows, [rows[-1][place] for place in paged.of_keys] if rows else []
 
-    yield from _pages(limit, read, largest if begin else first, largest)
+    yield from _pages(limit, read, first, largest)
 
 
 def gathered_pages(

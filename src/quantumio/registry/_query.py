@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -85,16 +85,8 @@ class _Refs:
     def __init__(self, source: Source, rest: sa.ColumnElement[bool] | None) -> None:
         self._entry = source.entry
         self._is_same = rest is None  # whenever it comes of the same source
-        self._source = source
         statement, places = source.select(_OF_REF, self._entry.group.dimensions)
         self.paged = Paged(statement if rest is None else statement.where(rest), source.keys, places)
-
-    @cached_property
-    def by_steps(self) -> Paged:
-        """The same, the rows found by a skip scan."""
-        source = self._source
-        statement, places = source.select(_OF_REF, source.entry.group.dimensions, skipping=True)
-        return Paged(statement, source.keys, places)
 
     def fetch(
         self, database: Database, plan: Plan, page: sa.Select[Any], values: Mapping[str, Any]
@@ -149,10 +141,7 @@ class Queries:
             make: Callable[[], _Stored | _Refs] = partial(reader, source, None)
             reading = source.once(reader, make)
             fetch = partial(reading.fetch, self._database, plan)
-            begin = None
-            if isinstance(reading, _Refs) and left is None and source.skips(fetch):
-                begin = reading.by_steps
-            for rows in pages(reading.paged, left, fetch, begin=begin):
+            for rows in pages(reading.paged, left, fetch):
                 yield from reading.found(self._database, plan, rows)
                 left = None if left is None else left - len(rows)
 

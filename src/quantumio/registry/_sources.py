@@ -18,8 +18,7 @@ from quantumio.registry._pages import OrderKey, ordered
 from quantumio.registry._record_join import DatasetRows
 from quantumio.registry._schema import TXN
 from quantumio.registry._scope import Scope, Unknown
-from quantumio.registry._skip_scan import skip_scan
-from quantumio.registry._tree import Expression, names_of
+from quantumio.registry._tree import Expression, equated, names_of
 from quantumio.registry._universe_schema import Tables
 from quantumio.registry._where import Where, data_id_condition
 
@@ -120,15 +119,12 @@ class Source:
         self._key = group.key or ("run_id",)
         own = {name: value for name, value in query.data_id.items() if name in group.columns}
         implied = {name: value for name, value in query.data_id.items() if name not in own}
-        self._rows, self._conditions, rank = _Rows(rules, entry, moment, query.versions, own).made(
-            by_key=by_key
-        )
+        one_each = own.keys() | (equated(expression) if expression else set())
+        self._rows, self._conditions, rank = _Rows(
+            rules, entry, moment, query.versions, own, by_place=group.is_by_place(one_each)
+        ).made(by_key=by_key)
         self.finds_latest = query.versions == "latest" and self._rows is group.dataset
         columns: dict[str, Any] = {name: self._rows.c[column] for name, column in group.columns.items()}
-        self._skip_scan = None
-        if rules.skips and self.run is not None and expression is None and self._rows is group.dataset:
-            given = {group.columns[name]: _bound(value) for name, value in own.items()}
-            self._skip_scan = skip_scan(group, moment.collections[0].id, entry.id, given)
         self._scope = Scope(
             tables,
             columns,
@@ -164,13 +160,6 @@ class Source:
         """The dataset type."""
         return self._entry
 
-    def skips(self, fetch: Callable[[sa.Select[Any], Mapping[str, Any]], list[Any]]) -> bool:
-        """Whether a skip scan finds all matches more quickly than a scan: a look at some rows tells."""
-        if self._skip_scan is None:
-            return False
-        (steps,) = fetch(self._skip_scan.sample, {})
-        return self._skip_scan.pays(steps)
-
     def statement(self, head: Sequence[str] = _HEAD) -> sa.Select[Any]:
         """Return the statement: head and dimensions; UUIDs as the driver gives them."""
         return self._selected(self._columns(head, self._entry.group.columns))
@@ -181,21 +170,17 @@ class Source:
         dimensions: Sequence[str],
         *,
         every_version: bool = False,
-        skipping: bool = False,
     ) -> tuple[sa.Select[Any], list[int | None]]:
         """Return the statement of some columns, and which of them each key is (None: none of them).
 
         With ``every_version`` it does not look for the latest; where all rows that it finds are of the same
-        version, none of their keys has two. With ``skipping`` rows are found by the skip scan.
+        version, none of their keys has two.
         """
         columns = self._columns(head, dimensions)
         places = [
             next((place for place, one in enumerate(columns) if one is key.column), None) for key in self.keys
         ]
-        selected = self._selected(columns, every_version=every_version)
-        if skipping and self._skip_scan is not None:
-            selected = selected.where(*self._skip_scan.conditions)
-        return selected, places
+        return self._selected(columns, every_version=every_version), places
 
     def _columns(self, head: Sequence[str], dimensions: Iterable[str]) -> list[sa.ColumnElement[Any]]:
         columns, names = self._rows.c, self._entry.group.columns
@@ -334,7 +319,14 @@ class _Rows:
     """The rows of one dataset type in the collections, before any expression."""
 
     def __init__(
-        self, rules: Rules, entry: TypeEntry, moment: Moment, versions: str, data_id: Mapping[str, Any]
+        self,
+        rules: Rules,
+        entry: TypeEntry,
+        moment: Moment,
+        versions: str,
+        data_id: Mapping[str, Any],
+        *,
+        by_place: bool = False,
     ) -> None:
         self._rules = rules
         self._entry = entry
@@ -342,6 +334,7 @@ class _Rows:
         self._moment = moment
         self._versions = versions
         self._data_id = data_id
+        self._by_place = by_place
 
     def made(
         self, *, by_key: bool
@@ -433,7 +426,12 @@ class _Rows:
 
     def _of_runs(self) -> list[sa.ColumnElement[bool]]:
         table = self._group.dataset
-        return [table.c.type_id == self._type_id, *self._equal(table), *self._at(table, table.c.commit_seq)]
+        return [
+            table.c.type_id == self._type_id,
+            *([self._group.asks_by_place] if self._by_place else []),
+            *self._equal(table),
+            *self._at(table, table.c.commit_seq),
+        ]
 
     def _latest(self, columns: Sequence[sa.ColumnElement[Any]]) -> sa.Select[Any]:
         table = self._group.dataset
@@ -446,7 +444,8 @@ class _Rows:
 
     def _equal(self, table: sa.FromClause) -> list[sa.ColumnElement[bool]]:
         given = {self._group.columns[name]: value for name, value in self._data_id.items()}
-        first = tuple(takewhile(given.__contains__, self._group.key))
+        order = self._group.by_place if self._by_place else self._group.key
+        first = tuple(takewhile(given.__contains__, order))
         return [
             (table.c[column] if column in first else self._rules.filtered(table.c[column])) == _bound(value)
             for column, value in given.items()

@@ -29,6 +29,7 @@ _WRITER: tuple[tuple[str, str, object], ...] = (
     ("journal_mode", "WAL", "wal"),
     ("synchronous", "FULL", 2),
     ("wal_autocheckpoint", "0", 0),
+    ("temp_store", "MEMORY", 2),  # what a statement needs to undo itself, without a file for it
 )
 _READER: tuple[tuple[str, str, object], ...] = (("query_only", "ON", 1),)
 

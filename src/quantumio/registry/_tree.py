@@ -29,6 +29,7 @@ __all__ = [
     "Time",
     "Value",
     "binds_of",
+    "equated",
     "names_of",
     "terms_of",
 ]
@@ -200,6 +201,21 @@ def terms_of(expression: Expression) -> tuple[Expression, ...]:
     if isinstance(expression, And):
         return tuple(term for part in expression.parts for term in terms_of(part))
     return (expression,)
+
+
+def equated(expression: Expression) -> set[str]:
+    """Return the names that must be equal to one value each, whatever else has to hold."""
+    pairs = [
+        (test.left, test.right)
+        for test in terms_of(expression)
+        if isinstance(test, Comparison) and test.operator == "="
+    ]
+    return {
+        one.text
+        for left, right in pairs
+        for one, other in ((left, right), (right, left))
+        if isinstance(one, Name) and not isinstance(other, Name)
+    }
 
 
 def names_of(expression: Expression) -> set[str]:

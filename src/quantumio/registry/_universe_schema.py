@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -36,6 +36,9 @@ class GroupTables:
         Name of the column of each.
     key
         These columns in the order of the keys of the tables, in which rows of one run and type are stored.
+    by_place
+        These columns in the order of another index of datasets, where the key begins with a time: detector,
+        or tract and patch, first. Empty where there is no such index.
     dataset, tag, calibration
         Rows of datasets; members of TAGGED and of CALIBRATION collections.
     """
@@ -44,27 +47,40 @@ class GroupTables:
     types: dict[str, str]
     columns: dict[str, str]
     key: tuple[str, ...]
+    by_place: tuple[str, ...]
     dataset: sa.Table
     tag: sa.Table
     calibration: sa.Table
+
+    def is_by_place(self, names: Set[str]) -> bool:
+        """Whether datasets with one value of each of these dimensions are together in that index alone."""
+        given = {self.columns[name] for name in names if name in self.columns}
+        return bool(self.by_place) and self.by_place[0] in given and self.key[0] not in given
+
+    @property
+    def asks_by_place(self) -> sa.ColumnElement[bool]:
+        """A condition that all datasets meet. Without it SQLite does not look at the index by place.
+
+        It would do so for all of a run, as the index is smaller than the table, and sort them for each page.
+        """
+        return self.dataset.c.v > sa.literal_column("0")
 
 
 def _dimension_columns(universe: DimensionUniverse, names: Sequence[str]) -> list[sa.Column[object]]:
     return [new_column(identifier("d_", name), VALUE_TYPES[universe[name].key or "str"]) for name in names]
 
 
-def _key_order(universe: DimensionUniverse, dimensions: Sequence[str]) -> list[str]:
-    """Return dimensions in the order of keys: what the fewest rows share first.
+def _orders(universe: DimensionUniverse, dimensions: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return dimensions in the order of keys, and in that of the index by place (empty: there is none).
 
-    People ask for a visit, an exposure or a tract far more often than for one detector of all of them, and
-    rows come in the order of time, so that they are written where the last ones were.
+    What the fewest rows share comes first. People ask for a visit, an exposure or a tract far more often than
+    for one detector of all of them, and rows come in the order of time, so that they are written where the
+    last ones were. The index is for one detector, or one patch, of all visits.
     """
-
-    def rank(name: str) -> int:
-        dimension = universe[name]
-        return 0 if dimension.temporal else 1 if dimension.requires else 2
-
-    return sorted(dimensions, key=rank)
+    times = [name for name in dimensions if universe[name].temporal]
+    places = [name for name in dimensions if name not in times and universe[name].requires]
+    others = [name for name in dimensions if name not in (*times, *places)]
+    return [*times, *places, *others], [*places, *times, *others] if times and places else []
 
 
 class Tables:
@@ -93,7 +109,7 @@ def _group_tables(universe: DimensionUniverse, dimensions: tuple[str, ...]) -> G
     digest = hashlib.sha256(json.dumps(dimensions).encode()).hexdigest()[:8]
     suffix = f"{'_'.join(dimensions).lower()[:36]}_{digest}"
     columns = {name: identifier("d_", name) for name in dimensions}
-    key = tuple(columns[name] for name in _key_order(universe, dimensions))
+    key, by_place = (tuple(columns[name] for name in order) for order in _orders(universe, dimensions))
 
     def keys() -> list[sa.Column[object]]:
         return _dimension_columns(universe, dimensions)
@@ -116,6 +132,13 @@ def _group_tables(universe: DimensionUniverse, dimensions: tuple[str, ...]) -> G
         sqlite_with_rowid=False,  # all of a run, and each range of its key, is read from one place
         **STRICT,
     )
+    if by_place:  # all that a ref tells, so that the rows themselves are not looked up
+        told = ("v", "commit_seq", "removed_seq", "id")
+        sa.Index(
+            f"place_{suffix}",
+            *(dataset.c[name] for name in ("run_id", "type_id", *by_place, *told)),
+            sqlite_where=sa.text("v > 0"),  # `GroupTables.asks_by_place`
+        )
     tag = _member_table(f"tag_{suffix}", metadata, keys(), key, ())
     calibration = _member_table(f"calibration_{suffix}", metadata, keys(), key, ("begin_ns", "end_ns"))
     _live_index(tag, ("collection_id", "type_id", *key))
@@ -125,6 +148,7 @@ def _group_tables(universe: DimensionUniverse, dimensions: tuple[str, ...]) -> G
         {name: universe[name].key or "str" for name in dimensions},
         columns,
         key,
+        by_place,
         dataset,
         tag,
         calibration,

@@ -57,6 +57,28 @@ def test_chunks_become_datasets_one_after_the_other(ready):
     assert found(ready, 0).commit_seq < found(ready, 3).commit_seq
 
 
+@pytest.mark.parametrize("count", [255, 256, 257, 600])
+def test_each_of_many_rows_has_its_own_values(ready, count):
+    """SQLite is given 256 rows by a statement, and the rest one by one."""
+    ready.ingest(rows(range(count)), "calexp", RUN, "t", 0)
+    stored = list(ready.query(DatasetQuery(collections=(RUN,))))
+    assert [one.ref.data_id["visit"] for one in stored] == list(range(count))
+    assert len({one.ref.id for one in stored}) == count
+    assert [(one.artifacts[0].path, one.artifacts[0].digest, one.artifacts[0].nbytes) for one in stored] == [
+        (f"/data/{number}.fits", f"{number:064x}", 100 + number) for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize("repeated", [0, 255, 256, 299])
+def test_row_among_many_whose_key_is_there_twice_leaves_nothing(ready, repeated):
+    wrong = rows([*range(300), repeated])
+    wrong.paths[-1] = "/data/another.fits"
+    with pytest.raises(DestinationError, match="UNIQUE|unique"):
+        ready.ingest(wrong, "calexp", RUN, "t", 0)
+    assert list(ready.query(DatasetQuery(collections=(RUN,)))) == []
+    assert ready.ingest(rows(range(300)), "calexp", RUN, "t", 0).committed == 300
+
+
 def test_other_ingests_and_runs_do_not_count(ready):
     ready.register_collection("other", CollectionKind.RUN)
     ready.ingest(rows(range(2)), "calexp", RUN, "t", 0)

@@ -77,6 +77,19 @@ def test_many_at_once_increase_when_the_clock_goes_back(clock):
     assert sorted({*first, *second}) == [*first, *second]
 
 
+@pytest.mark.parametrize("low", [0, 1, (1 << 48) - 1, (1 << 62) - 1, (1 << 74) - 1])
+def test_many_at_once_carry(clock, monkeypatch, low):
+    """The last bits are added for all of them together, and carry into those before."""
+    last = (clock.ns // 1_000_000 + 5 << 74) | low
+    monkeypatch.setattr(environment, "_last_uuid_value", last)
+    before = uuid.UUID(int=environment._uuid7_of(last))
+    many = [uuid.UUID(bytes=value) for value in environment.uuid7_bytes(20_000)]
+    made = [before, *many, environment.uuid7()]
+    assert all(one < other for one, other in itertools.pairwise(made))
+    assert all(one.version == 7 and one.variant == uuid.RFC_4122 for one in many)
+    assert environment._last_uuid_value - last < 20_001 << 48
+
+
 def test_many_at_once_of_two_forks_differ(clock, monkeypatch):
     """Both go on from the same last value, at the same time."""
     ahead = (clock.ns // 1_000_000 + 5) << 74
