@@ -189,34 +189,40 @@ class Ours:
 
     def refs_of_visits(self, first: int) -> None:
         """List the datasets of ten visits."""
-        found = self.butler.query("calexp", where=f"visit IN ({first}..{first + 9})", collections=RUN)
+        found = self.butler.query(
+            "calexp", where=f"visit IN ({first}..{first + 9})", instrument="HSC", collections=RUN
+        )
         assert sum(1 for _ in found) == 10 * DETECTORS
 
     def table_of_visits(self, first: int) -> None:
         """Have the datasets of ten visits as a table."""
-        found = self.butler.query("calexp", where=f"visit IN ({first}..{first + 9})", collections=RUN)
+        found = self.butler.query(
+            "calexp", where=f"visit IN ({first}..{first + 9})", instrument="HSC", collections=RUN
+        )
         assert found.table(columns=IDENTITY).num_rows == 10 * DETECTORS  # type: ignore[attr-defined]
 
     def refs_of_detector(self, detector: int) -> int:
         """List the datasets of a partial data ID: one detector of all visits."""
-        return sum(1 for _ in self.butler.query("calexp", detector=detector, collections=RUN))
+        return sum(
+            1 for _ in self.butler.query("calexp", instrument="HSC", detector=detector, collections=RUN)
+        )
 
     def table_of_detector(self, detector: int) -> int:
         """Have the datasets of one detector as a table."""
-        found = self.butler.query("calexp", detector=detector, collections=RUN)
+        found = self.butler.query("calexp", instrument="HSC", detector=detector, collections=RUN)
         return found.table(columns=IDENTITY).num_rows  # type: ignore[attr-defined,no-any-return]
 
     def refs(self) -> int:
         """List all datasets."""
-        return sum(1 for _ in self.butler.query("calexp", collections=RUN))
+        return sum(1 for _ in self.butler.query("calexp", instrument="HSC", collections=RUN))
 
     def table(self) -> int:
         """Have all datasets as a table of all columns."""
-        return self.butler.query("calexp", collections=RUN).table().num_rows  # type: ignore[attr-defined,no-any-return]
+        return self.butler.query("calexp", instrument="HSC", collections=RUN).table().num_rows  # type: ignore[attr-defined,no-any-return]
 
     def identities(self) -> int:
         """Have all datasets as a table of what a ref says."""
-        found = self.butler.query("calexp", collections=RUN)
+        found = self.butler.query("calexp", instrument="HSC", collections=RUN)
         return found.table(columns=IDENTITY).num_rows  # type: ignore[attr-defined,no-any-return]
 
     def certify(self, visits: int) -> None:

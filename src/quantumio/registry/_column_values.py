@@ -41,6 +41,7 @@ def columns_of(
     names: Names,
     entry: TypeEntry,
     run: str | None,
+    given: Mapping[str, Any],
     values: Mapping[str, Sequence[Any]],
     size: int,
     columns: Sequence[str],
@@ -53,6 +54,8 @@ def columns_of(
     ----------
     run
         Of all of them; None where they are of several.
+    given
+        Values of dimensions that all of them have.
     values
         Of the rows by what they are: ``row.`` and its column, dimensions, ``artifacts``,
         ``decided_at``, and what was observed.
@@ -88,6 +91,8 @@ def columns_of(
                 return pa.array(values["decided_at"], pa.timestamp("ns", "UTC")).cast(kind, safe=False)
             case _ if name in OBSERVED:
                 return observed_values(name, values, size)
+            case _ if name in given:
+                return pa.repeat(pa.scalar(given[name], kind), size)
             case _ if name in values:
                 return pa.array(values[name], kind)
             case _:

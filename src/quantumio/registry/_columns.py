@@ -65,7 +65,11 @@ class _Reading:
         ]
         group = source.entry.group
         self._observed = observed_columns(tables, group, plan.at, asked)
-        self._dimensions = [name for name in group.columns if name in asked or self._observed.names]
+        self._dimensions = [
+            name
+            for name in group.columns
+            if self._observed.names or (name in asked and name not in source.given)
+        ]
         self._names = [
             *(f"row.{name}" for name in self._head),
             *self._dimensions,
@@ -111,7 +115,7 @@ class _Reading:
             return page
         if self._is_one_each:
             (row,) = fetch(self._joined.statement(values), values)
-            if (page := self._of_one_each(row)) is not None:
+            if (page := self._of_one_each(row, types)) is not None:
                 return page
         if self.has_artifacts:
             types = [*types, TEXT]
@@ -132,13 +136,19 @@ class _Reading:
         if least != greatest:
             self._has_one_version = False  # so it will be when the same is asked of other data IDs
             return None
-        page = self._of_one_each(row) if self.has_artifacts else self._spread(row, self.gathered.types)
-        if page is None or page[0] <= size:
+        version = self._head.index("v")
+        types = [kind for place, kind in enumerate(self.gathered.types) if place != version]
+        page = self._of_one_each(row, types) if self.has_artifacts else self._spread(row, types)
+        if page is None or not page[0]:
             return page
-        return size, [column[: 32 * size if isinstance(column, str) else size] for column in page[1]]
+        number, columns = page
+        columns.insert(version, _repeated(least, number))
+        if number <= size:
+            return page
+        return size, [column[: 32 * size if isinstance(column, str) else size] for column in columns]
 
-    def _of_one_each(self, row: Sequence[Any]) -> tuple[int, list[Any]] | None:
-        page = self._one_each.columns(row, self.gathered.types)
+    def _of_one_each(self, row: Sequence[Any], types: Sequence[Any]) -> tuple[int, list[Any]] | None:
+        page = self._one_each.columns(row, types)
         self._is_one_each = page is not None  # so it will be with other pages
         return page
 
@@ -170,14 +180,13 @@ class _Reading:
         return sa.select(sa.func.count(), *map(self._rules.gathered, columns))
 
     def _with_versions(self, page: sa.Select[Any]) -> sa.Select[Any]:
-        """Return a page as one row, the least and the greatest version behind."""
+        """Return a page as one row without its versions, the least and the greatest of them behind."""
+        columns = list(self._of_artifact(page) if self.has_artifacts else page.subquery("page").c)
+        version = columns.pop(self._head.index("v"))
         if self.has_artifacts:
-            columns = self._of_artifact(page)
             gathered = self._one_each.gathered(columns)
         else:
-            columns = list(page.subquery("page").c)
             gathered = sa.select(sa.func.count(), *map(self._rules.gathered, columns))
-        version = columns[self._head.index("v")]
         return gathered.add_columns(sa.func.min(version), sa.func.max(version))
 
     def _with_artifact(self, page: sa.Select[Any]) -> sa.Select[Any]:
@@ -200,6 +209,12 @@ class _Reading:
         columns = list(columns)
         own = len(self._head) + len(self._dimensions)
         return dict(zip(self._names, [*columns[:own], *columns[own + keys :]], strict=True))
+
+
+def _repeated(value: int, number: int) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.repeat(pa.scalar(value, pa.int64()), number)
 
 
 class ColumnReader:
@@ -258,7 +273,10 @@ class ColumnReader:
             if "row.commit_seq" in values:
                 values["decided_at"] = self._times(values["row.commit_seq"])
             source = reading.source
-            arrays = columns_of(plan.names, source.entry, source.run, values, size, names, schema, label)
+            given = {name: plan.value_of(value) for name, value in source.given.items()}
+            arrays = columns_of(
+                plan.names, source.entry, source.run, given, values, size, names, schema, label
+            )
             return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
         def batch(reading: _Reading, rows: Sequence[Any]) -> pa.RecordBatch:

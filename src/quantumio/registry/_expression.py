@@ -22,6 +22,7 @@ name what was expected in the user's words and point at it, and nothing else in 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Final, NoReturn
@@ -142,6 +143,11 @@ def parse(text: object) -> Expression:
         ) from None
     if "\0" in text:
         raise expression_error(text, text.index("\0"), "a text has a NUL", "take it out")
+    return _tree(text)
+
+
+@functools.lru_cache(maxsize=256)
+def _tree(text: str) -> Expression:
     return _Parser(text).whole()
 
 

@@ -64,6 +64,10 @@ class Plan:
         """The last commit or edit that is seen, for statements that are made of the sources."""
         return _AT if self.is_kept else self.seq
 
+    def value_of(self, given: Any) -> Any:
+        """Return what a dimension is given by the data ID: the sources have it, or the parameter for it."""
+        return self.values[given.key] if isinstance(given, sa.BindParameter) else given
+
 
 class Planner:
     """Checks queries and plans them."""

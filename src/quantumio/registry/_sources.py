@@ -88,6 +88,8 @@ class Source:
         What orders the matches, and tells them apart: the words first.
     run
         Whose datasets the matches are; None where there are several.
+    given
+        Dimensions of all matches that the data ID says, with their values or the parameters for these.
     finds_latest
         Whether the statement itself finds the latest version of each key, among rows of several.
 
@@ -116,9 +118,12 @@ class Source:
         words = [None if descending else group.columns.get(word) for word, descending in order_by]
         by_key = words == list(group.key[: len(words)])
         by_key = by_key and not (expression and names_fields(names_of(expression), entry.type.name))
-        self._key = group.key or ("run_id",)
-        own = {name: value for name, value in query.data_id.items() if name in group.columns}
+        self.given = own = {name: value for name, value in query.data_id.items() if name in group.columns}
         implied = {name: value for name, value in query.data_id.items() if name not in own}
+        # what all matches have in common tells none of them apart
+        same = {group.columns[name] for name in own}
+        apart = tuple(column for column in group.key if column not in same)
+        self._key = apart or group.key[:1] or ("run_id",)
         one_each = own.keys() | (equated(expression) if expression else set())
         self._rows, self._conditions, rank = _Rows(
             rules, entry, moment, query.versions, own, by_place=group.is_by_place(one_each)

@@ -34,9 +34,12 @@ def commit(catalog: SqlCatalog, dataset_type: DatasetType, data_ids: Any, run: s
 def found(catalog: SqlCatalog, asked: DatasetQuery) -> list[DatasetRef]:
     """Return the matches, which are the same as refs, as datasets, as columns, and as a number."""
     refs = list(catalog.refs(asked))
-    for columns in (("id", "version"), None):
+    dimensions = catalog.dataset_type(asked.dataset_types[0]).dimensions if asked.dataset_types else ()
+    for columns in (("id", "version"), ("id", "version", *dimensions), None):
         batches: list[Any] = list(catalog.columns(asked, columns))
         table = pa.Table.from_batches(batches)
+        for name in dimensions if columns != ("id", "version") else ():
+            assert table.column(name).to_pylist() == [ref.data_id[name] for ref in refs]
         assert table.column("id").to_pylist() == [str(ref.id) for ref in refs]
         assert table.column("version").to_pylist() == [ref.version for ref in refs]
     assert [stored.ref for stored in catalog.query(asked)] == refs
@@ -89,6 +92,37 @@ def test_they_are_those_of_all_that_have_it(
             assert found(catalog, DatasetQuery(**common, data_id={"detector": detector})) == wanted
             for where in (f"detector = {detector}", f"visit > -9 AND {detector} = detector"):
                 assert found(catalog, DatasetQuery(**common, where=where)) == wanted
+
+
+@pytest.mark.parametrize("versions", ["latest", "all"])
+@pytest.mark.parametrize(
+    "names", [("instrument", "visit", "detector"), ("visit", "detector"), ("instrument",), ()]
+)
+def test_what_the_data_id_says_is_in_the_table_and_orders_nothing(
+    catalog: SqlCatalog, names: tuple[str, ...], versions: str
+) -> None:
+    for _ in range(3):
+        commit(
+            catalog,
+            CALEXP,
+            [visit(number, detector) for number, detector in product(range(3), DETECTORS)],
+            RUNS[0],
+        )
+    data_id = {name: value for name, value in visit(1, 2).items() if name in names}
+    for limit in (None, 2):
+        asked = DatasetQuery(
+            dataset_types=("calexp",), collections=RUNS[:1], data_id=data_id, versions=versions, limit=limit
+        )
+        refs = found(catalog, asked)
+        assert all(ref.data_id[name] == value for ref in refs for name, value in data_id.items())
+        paged, token = [], None
+        while True:
+            some, token = catalog.page(asked, 1, token)
+            paged += some
+            if token is None:
+                break
+        assert paged == refs
+    assert len(refs) == min(2, (3 if versions == "all" else 1) * 3 ** len({"visit", "detector"} - set(names)))
 
 
 @pytest.fixture
