@@ -25,6 +25,7 @@ from tests.compat.conftest import placed
 from tests.compat.contents import BEGIN_NS, DAY_NS, TYPES, answers, answers_of, name_of, transaction
 from tests.compat.older import KEPT, kept_for, put_sqlite
 from tests.unit.registry.conftest import Place
+from tests.unit.registry.test_migrations import expect
 
 
 @pytest.fixture(params=["-".join(pair) for pair in product(REVISIONS[:-1], ("sqlite", "postgresql"))])
@@ -111,7 +112,7 @@ def test_upgraded_registry_has_the_schema_of_a_new_one(kept: tuple[Place, dict[s
         *(record.table for record in records),
         *(record.cover for record in records if record.cover is not None),
     ):
-        table.to_metadata(expected)
+        expect(expected, table, place.url)
     engine = sa.create_engine(place.url)
     with engine.connect() as connection:
         options = {"compare_type": False, "include_name": lambda name, *_: name != "alembic_version"}

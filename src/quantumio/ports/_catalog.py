@@ -608,7 +608,7 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
         """Return the names of the collections that there are, or were after a commit or edit."""
 
     def broken_references(self) -> list[str]:
-        """Return which rows name others that are not there, for people. PostgreSQL has none."""
+        """Return which rows name others that are not there, for people."""
 
     def version_numbers(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[int]:
         """Return the numbers of all versions that ever were, those of removed ones too, in order."""

@@ -71,6 +71,7 @@ from quantumio.registry._planning import Planner
 from quantumio.registry._query import Queries
 from quantumio.registry._records import RecordQueries
 from quantumio.registry._removals import Removals
+from quantumio.registry._schema import DATASET, OBJECT
 from quantumio.registry._sky_search import SkySearch
 from quantumio.registry._snapshots import Snapshots
 from quantumio.registry._uninterrupted import after_abandoned, uninterrupted
@@ -577,8 +578,12 @@ class SqlCatalog:
         return self._clock.moment(check_time(time_ns))
 
     def broken_references(self) -> list[str]:
-        """Return which rows name others that are not there, for people. PostgreSQL has none."""
-        return self._database.read(self._database.rules.broken_references)
+        """Return which rows name others that are not there, for people."""
+        groups = {self._tables.group(found.dimensions).dataset for found in self.dataset_types()}
+        tables = [DATASET, OBJECT, *sorted(groups, key=lambda table: table.name)]
+        return self._database.read(
+            lambda connection: self._database.rules.broken_references(connection, tables)
+        )
 
     def version_numbers(self, dataset_type: DatasetType, data_id: DataId, run: str) -> list[int]:
         """Return the numbers of all versions that ever were, those of removed ones too, in order."""

@@ -186,8 +186,11 @@ class Rules(Protocol):
         Its columns are those of ``types`` (``int`` and ``str``).
         """
 
-    def broken_references(self, connection: sa.Connection) -> list[str]:
-        """Return, for people, which tables have rows that name others that are not there."""
+    def broken_references(self, connection: sa.Connection, tables: Iterable[sa.Table]) -> list[str]:
+        """Return, for people, which tables have rows that name others that are not there.
+
+        ``tables`` are those whose references the database may not check by itself.
+        """
 
     def rows_value(self, rows: Iterable[Sequence[Any]], types: Mapping[str, str]) -> str:
         """Return the parameter of `rows`: a set of any size, in one statement that never changes."""
@@ -208,6 +211,10 @@ def _texts(value: str) -> pa.Array:
 
 def _only(row: tuple[Any] | None) -> str:
     return str(row[0]) if row is not None else ""  # the schema of nobody
+
+
+def _broken(table: str, parent: str, number: int) -> str:
+    return f"{number} rows of the table {table} name rows of {parent} that are not there"
 
 
 def _once(expression: str) -> sa.ColumnElement[int]:
@@ -331,14 +338,12 @@ class SqliteRules:
         ]
         return sa.select(*columns).subquery(name)
 
-    def broken_references(self, connection: sa.Connection) -> list[str]:
+    def broken_references(self, connection: sa.Connection, tables: Iterable[sa.Table]) -> list[str]:
+        del tables  # it looks at all
         statement = (
             'SELECT "table", parent, count(*) FROM pragma_foreign_key_check GROUP BY 1, 2 ORDER BY 1, 2'
         )
-        return [
-            f"{number} rows of the table {table} name rows of {parent} that are not there"
-            for table, parent, number in connection.exec_driver_sql(statement)
-        ]
+        return [_broken(*found) for found in connection.exec_driver_sql(statement)]
 
     def rows_value(self, rows: Iterable[Sequence[Any]], types: Mapping[str, str]) -> str:
         return json.dumps([list(row) for row in rows])
@@ -453,9 +458,18 @@ class PostgresqlRules:
         )
         return sa.select(*(record.c[key] for key in types)).subquery(name)
 
-    def broken_references(self, connection: sa.Connection) -> list[str]:
-        del connection
-        return []  # PostgreSQL sees to it, whoever writes
+    def broken_references(self, connection: sa.Connection, tables: Iterable[sa.Table]) -> list[str]:
+        broken = []
+        for table in tables:
+            for constraint in sorted(table.foreign_key_constraints, key=lambda one: list(one.column_keys)):
+                if not constraint.info:
+                    continue  # PostgreSQL sees to it, whoever writes
+                (element,) = constraint.elements
+                there = sa.exists().where(element.column == element.parent)
+                statement = sa.select(sa.func.count()).select_from(table).where(~there)
+                if number := connection.execute(statement).scalar_one():
+                    broken.append(_broken(table.name, element.column.table.name, number))
+        return broken
 
     def rows_value(self, rows: Iterable[Sequence[Any]], types: Mapping[str, str]) -> str:
         keys = tuple(types)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from quantumio.errors import InternalError
+from quantumio.registry._dialect import BIG_INTEGER, BINARY_UUID, TEXT
 from quantumio.registry._engine import Database
 from quantumio.registry._prepared import Prepared
 
@@ -17,6 +18,8 @@ __all__ = ["NewRows", "in_order", "insert_statement"]
 _TOGETHER: Final = 256
 _MOST_VALUES: Final = 32_000
 """SQLite takes 32,766 in a statement."""
+
+_POSTGRESQL_TYPES: Final = {type(BIG_INTEGER): "int8", type(TEXT): "text", type(BINARY_UUID): "uuid"}
 
 
 def insert_statement(database: Database, table: sa.Table, columns: tuple[str, ...]) -> Prepared:
@@ -60,7 +63,8 @@ class NewRows:
         where = database.dialect.identifier_preparer.format_table(table)
         names = ", ".join(map(database.dialect.identifier_preparer.quote, (*same, *each)))
         if self._copies:
-            self._copy = f"COPY {where} ({names}) FROM STDIN"
+            self._copy = f"COPY {where} ({names}) FROM STDIN (FORMAT BINARY)"
+            self._types = [_POSTGRESQL_TYPES[type(table.c[name].type)] for name in (*same, *each)]
             return
         self._together = min(_TOGETHER, _MOST_VALUES // len(each))
         self._one = f"INSERT INTO {where} ({names}) VALUES {self._marks(0)}"  # noqa: S608  quoted names alone
@@ -81,6 +85,7 @@ class NewRows:
             if self._copies:
                 common = tuple(same)
                 with cursor.copy(self._copy) as copy:
+                    copy.set_types(self._types)
                     for row in zip(*each, strict=True):
                         copy.write_row(common + row)
                 return

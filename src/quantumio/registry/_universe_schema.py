@@ -19,7 +19,7 @@ from quantumio.registry._dialect import (
     VALUE_TYPES,
     identifier,
 )
-from quantumio.registry._schema import COLLECTION, DATASET, DATASET_TYPE, TXN, new_column
+from quantumio.registry._schema import COLLECTION, DATASET, DATASET_TYPE, TXN, new_column, reference
 
 __all__ = ["GroupTables", "RecordTable", "Tables"]
 
@@ -118,17 +118,20 @@ def _group_tables(universe: DimensionUniverse, dimensions: tuple[str, ...]) -> G
         f"dataset_{suffix}",
         metadata,
         new_column("id", BINARY_UUID, sa.ForeignKey(DATASET.c.id)),
-        new_column("run_id", BIG_INTEGER, sa.ForeignKey(COLLECTION.c.id)),
-        new_column("type_id", BIG_INTEGER, sa.ForeignKey(DATASET_TYPE.c.id)),
+        new_column("run_id", BIG_INTEGER),
+        new_column("type_id", BIG_INTEGER),
         *keys(),
         new_column("v", BIG_INTEGER),
-        new_column("txid", BINARY_UUID, sa.ForeignKey(TXN.c.txid)),
+        new_column("txid", BINARY_UUID),
         new_column("n", BIG_INTEGER),
         new_column("commit_seq", BIG_INTEGER),
         new_column("removed_seq", BIG_INTEGER, nullable=True),
         sa.PrimaryKeyConstraint("run_id", "type_id", *key, "v"),
         sa.UniqueConstraint("id", name=f"dataset_id_{suffix}"),
         sa.Index(f"dataset_txid_{suffix}", "txid"),
+        reference("run_id", COLLECTION.c.id),
+        reference("type_id", DATASET_TYPE.c.id),
+        reference("txid", TXN.c.txid),
         sqlite_with_rowid=False,  # all of a run, and each range of its key, is read from one place
         **STRICT,
     )

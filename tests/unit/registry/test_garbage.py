@@ -2,14 +2,17 @@
 
 import uuid
 
+import pytest
 import sqlalchemy as sa
 from attrs import evolve
 
 from quantumio.model import Artifact, ArtifactState, Transaction, TransactionState
 from quantumio.registry import SqlCatalog
 from quantumio.registry._schema import GC_CANDIDATE, TRASH
+from quantumio.registry._universe import make_universe
+from quantumio.registry._universe_schema import Tables
 from quantumio.system import environment
-from tests.unit.registry.conftest import CALEXP, artifact, make_transaction, visit
+from tests.unit.registry.conftest import CALEXP, TABLES, artifact, make_transaction, visit
 
 HOUR_NS = 3_600_000_000_000
 STORES = ["local"]
@@ -210,3 +213,25 @@ def test_state_and_references_are_of_one_moment(catalog):
 def test_references_of_the_registry_are_whole(catalog, commit):
     commit(CALEXP, [visit(1)])
     assert catalog.broken_references() == []
+
+
+BROKEN = {
+    "UPDATE dataset SET type_id = 99": "dataset name rows of dataset_type",
+    "UPDATE object SET txid = dataset_id FROM artifact": "object name rows of txn",
+    "UPDATE {group} SET run_id = 99": "{group} name rows of collection",
+    "UPDATE {group} SET type_id = 99": "{group} name rows of dataset_type",
+    "UPDATE {group} SET txid = id": "{group} name rows of txn",
+}
+
+
+@pytest.mark.parametrize("statement", BROKEN)
+def test_references_that_no_constraint_keeps_whole_are_looked_at(place, catalog, commit, statement):
+    """PostgreSQL has no constraint for them, and SQLite has it for those who ask for it."""
+    commit(CALEXP, [visit(1), visit(2)])
+    group = Tables(make_universe(TABLES)).group(CALEXP.dimensions).dataset.name
+    engine = sa.create_engine(place.url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(statement.format(group=group))
+    engine.dispose()
+    told = BROKEN[statement].format(group=group)
+    assert catalog.broken_references() == [f"2 rows of the table {told} that are not there"]

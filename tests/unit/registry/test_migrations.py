@@ -15,6 +15,15 @@ from quantumio.registry._universe_schema import Tables
 from tests.unit.registry.conftest import CALEXP, TABLES, Place
 
 
+def expect(expected: sa.MetaData, table: sa.Table, url: str) -> None:
+    """Expect a table of the database at a URL."""
+    copied = table.to_metadata(expected)
+    if url.startswith("postgresql"):  # where fsck checks some references
+        left = [key for one in table.foreign_key_constraints if one.info for key in one.column_keys]
+        gone = [one for one in copied.foreign_key_constraints if set(one.column_keys) & {*left}]
+        copied.constraints.difference_update(gone)
+
+
 def test_known_revisions_are_those_of_the_migrations() -> None:
     config = Config()
     config.set_main_option("script_location", "quantumio.registry:migrations")
@@ -30,7 +39,7 @@ def test_migrations_make_the_schema_that_the_code_expects(place: Place) -> None:
     group = tables.group(CALEXP.dimensions)
     expected = sa.MetaData()
     for table in (*FIXED.tables.values(), *made, group.dataset, group.tag, group.calibration):
-        table.to_metadata(expected)
+        expect(expected, table, place.url)
     names = set(expected.tables)
 
     def ours(_: object, name: str | None, kind: str, *__: object) -> bool:
