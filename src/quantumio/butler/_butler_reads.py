@@ -205,9 +205,9 @@ class Reads(ButlerBase):
             name: (str(universe[name].key), values) for name, values in found.columns.items()
         }
         # One calibration is the match of many, as one object; to hash a UUID takes as long as all else.
-        objects = {id(one): one for one in found.ids}
-        texts = {key: one and str(one) for key, one in objects.items()}
-        columns["id"] = ("str", [texts[id(one)] for one in found.ids])
+        objects = list(map(id, found.ids))
+        texts = {key: one and str(one) for key, one in dict(zip(objects, found.ids, strict=True)).items()}
+        columns["id"] = ("str", list(map(texts.__getitem__, objects)))
         columns["matches"] = ("int", found.numbers)
         return reference_table([column_batch(columns)], as_)
 

@@ -99,9 +99,13 @@ def find_each(
 def _by_shape(universe: DimensionUniverse, data_ids: Iterable[Mapping[str, object]]) -> list[_Asked]:
     """Return data IDs, checked, by the dimensions that they name."""
     plain = [one if type(one) is dict else make_data_id(universe, one, {}) for one in data_ids]
+    named = list(map(tuple, plain))
     shapes: dict[tuple[str, ...], list[int]] = {}
-    for row, names in enumerate(map(tuple, plain)):
-        shapes.setdefault(names, []).append(row)
+    if len(set(named)) == 1:
+        shapes[named[0]] = list(range(len(plain)))
+    else:
+        for row, names in enumerate(named):
+            shapes.setdefault(names, []).append(row)
     asked = []
     for names, rows in shapes.items():
         alike = plain if len(shapes) == 1 else [plain[row] for row in rows]
@@ -163,15 +167,18 @@ class _Search:
         """
         deciding = [asked.columns[name] for name in self._deciding(tuple(asked.columns))]
         keys: list[tuple[DataIdValue, ...]] = list(zip(*deciding, strict=True)) or [()] * len(asked.rows)
-        named: dict[tuple[DataIdValue, ...], NamedLookup] = {}
-        for place, key in enumerate(keys):
-            if key not in named:
-                named[key] = self._named({name: values[place] for name, values in asked.columns.items()})
+        places = dict(zip(keys, range(len(keys)), strict=True))
+        named = {
+            key: self._named({name: values[place] for name, values in asked.columns.items()})
+            for key, place in places.items()
+        }
         times = self._times([one.moment for one in named.values() if one.moment is not None])
         known = {key: self._lookup(one, times) for key, one in named.items()}
-        lookups = [known[key] for key in keys]
-        told = [place for place, lookup in enumerate(lookups) if lookup is not None]
-        return asked.part(told), [lookup for lookup in lookups if lookup is not None]
+        told = {key: lookup for key, lookup in known.items() if lookup is not None}
+        if len(told) < len(known):
+            asked = asked.part([place for place, key in enumerate(keys) if key in told])
+            keys = [key for key in keys if key in told]
+        return asked, list(map(told.__getitem__, keys))
 
     def found(self, asked: _Asked, lookups: Sequence[Lookup]) -> tuple[list[UUID | None], list[int]]:
         """Return of each the match if there is one, and how many there are."""

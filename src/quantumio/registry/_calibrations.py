@@ -34,12 +34,6 @@ class _Ranges:
     ends: list[int] = field(factory=list)
     ids: list[UUID] = field(factory=list)
 
-    def valid(self, timespan: Timespan) -> list[UUID]:
-        """Return the datasets that are valid in a part of the timespan, each once."""
-        first = bisect_right(self.ends, timespan.begin_ns)
-        found = self.ids[first : bisect_left(self.begins, timespan.end_ns)]
-        return found if len(found) < 2 else list(dict.fromkeys(found))
-
 
 class Calibrations:
     """Looks calibrations up for many data IDs."""
@@ -78,11 +72,15 @@ class Calibrations:
                 ranges = self._ranges(entry, collection, times, as_of)
                 for index in left:
                     timespan, there = timespans[index], ranges.get(keys[index])
-                    if timespan is not None and there is not None:
-                        valid = there.valid(timespan)
-                        numbers[index] = len(valid)
-                        if len(valid) == 1:
-                            found[index] = valid[0]
+                    if timespan is None or there is None:
+                        continue
+                    first = bisect_right(there.ends, timespan.begin_ns)
+                    valid = there.ids[first : bisect_left(there.begins, timespan.end_ns)]
+                    if len(valid) > 1:  # the same, for several ranges
+                        valid = list(dict.fromkeys(valid))
+                    numbers[index] = len(valid)
+                    if len(valid) == 1:
+                        found[index] = valid[0]
             else:
                 for index in left:
                     data_id = DataId(dict(zip(entry.group.dimensions, keys[index], strict=True)))
