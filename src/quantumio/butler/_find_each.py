@@ -11,7 +11,7 @@ from attrs import frozen
 from quantumio.butler._lookup import Lookup, NamedLookup, complete_lookup, name_lookup
 from quantumio.butler._repository import Repository
 from quantumio.butler._session import Session, seq_of
-from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
+from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, shown
 from quantumio.model import (
     DataId,
     DataIdValue,
@@ -77,7 +77,7 @@ def find_each(
     universe = session.repositories[0].catalog.universe
     if isinstance(data_ids, (Mapping, str)) or not isinstance(data_ids, Iterable):
         raise InvalidInputError(
-            f"{data_ids!r:.80} is no list of data IDs", hint="give a list", kind=ErrorKind.DATA_ID
+            f"{shown(data_ids)} is no list of data IDs", hint="give a list", kind=ErrorKind.DATA_ID
         )
     given = list(data_ids)
     shapes = _by_shape(universe, given)

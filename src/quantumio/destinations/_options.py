@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +14,7 @@ from uuid import UUID
 from attrs import field, frozen
 
 from quantumio.destinations._secrets import refuse_secrets
-from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.errors import ErrorKind, InvalidInputError, shown
 from quantumio.model import DestinationSettings, check_identifier
 from quantumio.ports import Workspaces
 
@@ -25,6 +26,7 @@ _UNITS: Final = {
     **{f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGTP", 1)},
 }
 _SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
+_LARGEST: Final = sys.float_info.max
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _COMMON: Final = frozenset({"format"})  # which format outputs take there: read by the policy
 
@@ -136,7 +138,7 @@ class Options:
     def seconds(self, key: str, default: float) -> float:
         """Return a positive number."""
         value = self._options.get(key, default)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf"):
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _LARGEST:
             return float(value)
         raise self.wrong(key, "give a positive number of seconds")
 
@@ -153,7 +155,7 @@ class Options:
     def wrong(self, key: str, hint: str) -> InvalidInputError:
         """Make the error of an option with a value that it cannot have."""
         return InvalidInputError(
-            f"[destinations.{self.name}]: {key} = {self._options.get(key)!r} is not valid",
+            f"[destinations.{self.name}]: {key} = {shown(self._options.get(key))} is not valid",
             hint=hint,
             kind=ErrorKind.POLICY,
         )

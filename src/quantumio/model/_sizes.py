@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 from typing import Final
 
-from quantumio.errors import InvalidInputError
+from quantumio.errors import InvalidInputError, shown
 
 __all__ = ["format_bytes", "parse_bytes"]
 
@@ -35,7 +35,9 @@ def parse_bytes(value: object, what: str) -> int:
         and (size := int(Fraction(match[1]) * _UNITS[match[2] or "B"])) > 0
     ):
         return size
-    raise InvalidInputError(f"{what} = {value!r} is no size", hint="write a size such as '4 GiB' or '500 MB'")
+    raise InvalidInputError(
+        f"{what} = {shown(value)} is no size", hint="write a size such as '4 GiB' or '500 MB'"
+    )
 
 
 def format_bytes(nbytes: float) -> str:
