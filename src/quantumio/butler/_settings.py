@@ -226,12 +226,10 @@ def _runtime(table: Mapping[str, object], origin: str) -> RuntimeSettings:
             else None
         ),
         journal_min_free_bytes=parse_bytes(
-            table.get("journal_min_free_bytes", MIN_FREE_BYTES), f"{where}: journal_min_free_bytes"
+            table.get("journal_min_free_bytes", MIN_FREE_BYTES), f"{where}: journal_min_free_bytes", least=0
         ),
         allow_volatile_journal=_boolean(table, "allow_volatile_journal", where, default=False),
-        pack_bytes=0
-        if table.get("pack_bytes") == 0
-        else parse_bytes(table.get("pack_bytes", 1 << 16), f"{where}: pack_bytes"),
+        pack_bytes=parse_bytes(table.get("pack_bytes", 1 << 16), f"{where}: pack_bytes", least=0),
         pack_fewest=_count(table, "pack_fewest", where, default=16),
     )
 
