@@ -494,6 +494,7 @@ class Butler(Definitions, Reads, History, Care):
 
         Notes
         -----
+        All files are read before anything is inserted: where one cannot be, its error names the others, too.
         The datasets of one type in one run are one commit. What was broken off is done again: datasets that
         are there, by their ids, are left as they are.
         """
