@@ -14,7 +14,7 @@ from uuid import UUID
 
 from attrs import define, field
 
-from quantumio.butler._lookup import Lookup, find_stored, resolve_lookup
+from quantumio.butler._lookup import Lookup, Lookups, find_stored
 from quantumio.butler._reading import ReadRequest, read_output, read_stored
 from quantumio.butler._repository import Repository
 from quantumio.engine import Output, OutputReleased, PolicyResolver
@@ -342,20 +342,14 @@ class Session:
             present = self._present(repository, collections, as_of)
             if present:
                 seq = seq_of(repository, as_of)
-                yield (
-                    repository,
-                    resolve_lookup(
-                        repository,
-                        dataset_type,
-                        data_id,
-                        keys,
-                        self.defaults,
-                        partial(repository.catalog.searches_calibrations, present, seq),
-                        self.repositories,
-                        seq,
-                    ),
-                    present,
+                lookups = Lookups(
+                    repository=repository,
+                    defaults=self.defaults,
+                    calibrations=partial(repository.catalog.searches_calibrations, present, seq),
+                    recorders=self.repositories,
+                    as_of=seq,
                 )
+                yield repository, lookups.resolve(dataset_type, data_id, keys), present
         if not has_type and unknown is not None:
             raise unknown
 
