@@ -264,3 +264,25 @@ class CommitUnknownError(_OutcomeError):
 
     default_kind = ErrorKind.REGISTRY
     exit_code = 8
+
+
+def shown(value: object, longest: int = 80) -> str:
+    """Return what a message shows of a value that may be anything.
+
+    Parameters
+    ----------
+    longest
+        How many characters of its `repr`.
+
+    Returns
+    -------
+    str
+        Its `repr`, cut; its type where that fails: Python writes no integer of more than 4,300 digits, and
+        an object of somebody else may raise anything.
+    """
+    try:
+        return repr(value)[:longest]
+    except Exception:  # noqa: BLE001
+        if isinstance(value, int):
+            return f"an integer of {value.bit_length()} bits"
+        return f"a {type(value).__name__} that cannot be written out"

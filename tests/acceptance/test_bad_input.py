@@ -18,6 +18,7 @@ from quantumio import (
     InvalidInputError,
     NotFoundError,
     StateError,
+    Timespan,
 )
 from tests.acceptance.night import files_of, image
 
@@ -240,3 +241,62 @@ def test_a_data_id_value_may_hold_any_text(make_butler):
         (ref,) = butler.query("stats", instrument=name)
         assert ref.data_id["instrument"] == name
         assert all(os.pardir not in path.parts for path in files_of(butler))
+
+
+HUGE = 10**5000
+"""Python writes no integer of more than 4,300 digits: `repr` of it, and of what it is in, fails."""
+
+HUGE_ARGUMENTS = {
+    ":x = an integer of 16610 bits": lambda b: list(b.query("stats", where="visit = :x", bind={"x": HUGE})),
+    ":x = an .* does not fit": lambda b: list(b.query("stats", where="visit IN :x", bind={"x": [1, HUGE]})),
+    ":x = a dict .* is no value": lambda b: list(b.query("stats", where="visit = :x", bind={"x": {HUGE: 1}})),
+    ":x": lambda b: list(b.query("stats", where="visit.region OVERLAPS :x", bind={"x": HUGE})),
+    "where": lambda b: b.query("stats", where=HUGE),
+    "limit": lambda b: b.query("stats", limit=HUGE),
+    "versions": lambda b: b.query("stats", versions=HUGE),
+    "as_of": lambda b: list(b.query("stats", as_of=HUGE)),
+    "after": lambda b: b.query("stats").page(1, after=HUGE),
+    "visit": lambda b: b.find("stats", visit=HUGE),
+    "no data ID": lambda b: b.find("stats", HUGE),
+    "no dimension": lambda b: b.find("stats", {HUGE: 1}),
+    "version": lambda b: b.find("stats", visit=1, version=HUGE),
+    "no name": lambda b: b.find(HUGE, visit=1),
+    "no dataset ref": lambda b: b.where_is(HUGE),
+    "no list of refs": lambda b: b.delete(HUGE),
+    "no component": lambda b: b.get("stats", visit=1, component=[HUGE]),
+    "columns": lambda b: b.get("stats", visit=1, columns=HUGE),
+    "cannot be had as": lambda b: b.get("stats", visit=1, as_=HUGE),
+    "timeout": lambda b: b.drain(timeout=HUGE),
+    "grace_s": lambda b: b.gc(grace_s=HUGE),
+    "level": lambda b: b.fsck(level=HUGE),
+    "part": lambda b: b.scrub(part=HUGE),
+    "no dataset ref and no UUID": lambda b: b.recover(retry=[HUGE]),
+    "no moment": lambda b: b.certify("calib", [], HUGE, None),
+    "collections": lambda b: b.query("stats", collections=HUGE),
+    "key": lambda b: b.context(key=HUGE),
+    "acknowledgement": lambda b: b.context(ack=[HUGE]),
+    "expect": lambda b: b.context().put({}, "stats", visit=1, expect=[HUGE]),
+    "no destination": lambda b: b.context().put({}, "stats", visit=1, to=[HUGE]),
+    "record 0 of visit": lambda b: b.insert_dimension("visit", [{"visit": 1, HUGE: 1}]),
+    "timespan": lambda b: Timespan(HUGE, 0),
+    "no size": lambda b: Butler.create("another", {"runtime": {"max_buffer_bytes": -HUGE}}),
+    "timeout_s": lambda b: Butler.create(
+        "another",
+        {"destinations": {"l3": {"kind": "database", "url": "sqlite:///x.db", "timeout_s": HUGE}}},
+    ),
+    "l3": lambda b: Butler.create("another", {"destinations": {"l3": {"kind": "files", "root": {HUGE: 1}}}}),
+    "an integer of": lambda b: b.context().put({HUGE: 1}, "stats", visit=1),
+    "config": lambda b: Butler.create("another", {"rules": [{"to": HUGE}]}),
+}
+
+
+@pytest.mark.parametrize("mention", HUGE_ARGUMENTS)
+def test_number_that_cannot_be_written_out_is_refused_by_the_name_of_its_argument(
+    butler, mention, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with butler.context() as ctx:
+        ctx.put({"a": 1}, "stats", visit=1)
+    with pytest.raises(InvalidInputError, match=mention):
+        HUGE_ARGUMENTS[mention](butler)
+    assert not (tmp_path / "another").exists()

@@ -432,7 +432,8 @@ def test_failure_that_is_met_again_and_again_is_one_failure(away, monkeypatch):
     assert len(list((root / "errors").iterdir())) == count
 
 
-def test_damaged_entry_of_the_journal_is_told_and_stops_nobody(away):
+@pytest.mark.parametrize("file", ["manifest.json", "blob-0-0.json"])
+def test_damaged_entry_of_the_journal_is_told_and_stops_nobody(away, file):
     butler, root = away
     txids = []
     for visit in (1, 2):
@@ -441,15 +442,20 @@ def test_damaged_entry_of_the_journal_is_told_and_stops_nobody(away):
         txids.append(ctx.txid)
     butler.close()
     (root / "archive").unlink()
-    manifest = root / "journal" / f"{txids[0]}.ready" / "manifest.json"
-    manifest.write_bytes(manifest.read_bytes().replace(b"stats", b"stots"))
+    damaged = root / "journal" / f"{txids[0]}.ready" / file
+    damaged.chmod(0o644)
+    damaged.write_bytes(damaged.read_bytes().replace(b"a", b"o"))
     (root / "journal" / "notes.txt").write_text("somebody's")
+    with Butler(root, readonly=True) as reader:
+        looked = {item.txid: item for item in reader.recover(dry_run=True).items}
+    assert [looked[txid].action for txid in txids] == ["left", "carry"]
+    assert f"{damaged} is damaged" in looked[txids[0]].detail
     for _ in range(2):
         with Butler(root, run="r", instrument="ST8") as again:
             actions = {item.txid: item.action for item in again.recover().items}
             assert actions[txids[0]] == "left"
             assert [ref.data_id["visit"] for ref in again.query("stats")] == [2]
-    assert manifest.exists()
+    assert damaged.exists()
     assert (root / "journal" / "notes.txt").exists()
 
 

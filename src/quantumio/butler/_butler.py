@@ -36,7 +36,7 @@ from quantumio.butler._session import (
 )
 from quantumio.butler._settings import load_toml, operator_layer
 from quantumio.engine import Context, PlanScope, PolicyResolver, RuntimeStatus, known_outcome
-from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
+from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError, shown
 from quantumio.model import (
     DIRECT,
     Ack,
@@ -296,7 +296,7 @@ class Butler(Definitions, Reads, History, Care):
             run, key, ack = wire["run"], wire["key"], wire["ack"]
         except (TypeError, ValueError, KeyError) as error:
             raise InvalidInputError(
-                f"{token!r} is no token", hint="take one by DataContext.token()"
+                f"{shown(token)} is no token", hint="take one by DataContext.token()"
             ) from error
         butler = cls(root, collections=collections, **defaults)
         repository, context = butler._open_context(run, key, ack, txid=transaction)
@@ -494,6 +494,7 @@ class Butler(Definitions, Reads, History, Care):
 
         Notes
         -----
+        All files are read before anything is inserted: where one cannot be, its error names the others, too.
         The datasets of one type in one run are one commit. What was broken off is done again: datasets that
         are there, by their ids, are left as they are.
         """
@@ -664,7 +665,7 @@ def _check_key(key: object) -> None:
     )
     if not valid or any(0xD800 <= ord(character) < 0xE000 for character in str(key)):
         raise InvalidInputError(
-            f"key={key!r:.100}", hint=f"give a text of 1 to {_MAX_KEY_BYTES} bytes of UTF-8 without NUL"
+            f"key={shown(key, 100)}", hint=f"give a text of 1 to {_MAX_KEY_BYTES} bytes of UTF-8 without NUL"
         )
 
 

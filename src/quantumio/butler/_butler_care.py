@@ -25,7 +25,7 @@ from quantumio.engine import (
     SetAside,
     all_set_aside,
 )
-from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, QuantumioError, StateError
+from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, QuantumioError, StateError, shown
 from quantumio.ports import DatasetQuery
 from quantumio.system import environment
 
@@ -333,7 +333,7 @@ class Care(ButlerBase):
             part = environment.now_ns() // _DAY_NS % parts
         _check_integer(0, part=part)
         if part >= parts:
-            raise InvalidInputError(f"part={part}", hint=f"give a number from 0 to {parts - 1}")
+            raise InvalidInputError(f"part={shown(part)}", hint=f"give a number from 0 to {parts - 1}")
         return self._check(2, collections, repair=repair, progress=progress, part=(part, parts))
 
     def _check(
@@ -461,7 +461,7 @@ class Care(ButlerBase):
 def _check_flags(**flags: object) -> None:
     for name, value in flags.items():
         if not isinstance(value, bool):
-            raise InvalidInputError(f"{name}={value!r}", hint="give True or False")
+            raise InvalidInputError(f"{name}={shown(value)}", hint="give True or False")
 
 
 def _transactions(given: Transactions | None) -> list[UUID]:
@@ -469,7 +469,7 @@ def _transactions(given: Transactions | None) -> list[UUID]:
     try:
         return list(dict.fromkeys(map(dataset_id_of, many)))
     except TypeError:
-        raise InvalidInputError(f"{given!r:.80} is no transaction", hint="give UUIDs") from None
+        raise InvalidInputError(f"{shown(given)} is no transaction", hint="give UUIDs") from None
 
 
 def _check_decisions(retry: list[UUID], drop: list[UUID], *, restored: bool, as_next: bool) -> None:
@@ -488,18 +488,18 @@ def _check_decisions(retry: list[UUID], drop: list[UUID], *, restored: bool, as_
 def _check_integer(least: int, **numbers: object) -> None:
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise InvalidInputError(f"{name}={value!r}", hint=f"give a whole number, {least} or more")
+            raise InvalidInputError(f"{name}={shown(value)}", hint=f"give a whole number, {least} or more")
 
 
 def _check_grace(grace_s: object) -> None:
     is_number = isinstance(grace_s, int | float) and not isinstance(grace_s, bool)
     if not is_number or not LEAST_GRACE_S <= grace_s <= _MOST_GRACE_S:  # type: ignore[operator]  # NaN is not
         raise InvalidInputError(
-            f"grace_s={grace_s!r}",
+            f"grace_s={shown(grace_s)}",
             hint=f"give seconds, from {LEAST_GRACE_S:.0f} (a day) to {_MOST_GRACE_S:.0f} (300 years)",
         )
 
 
 def _check_progress(progress: object) -> None:
     if progress is not None and not callable(progress):
-        raise InvalidInputError(f"progress={progress!r}", hint="give a function, or None")
+        raise InvalidInputError(f"progress={shown(progress)}", hint="give a function, or None")

@@ -20,7 +20,7 @@ from quantumio.butler._session import (
     dataset_id_of,
     seq_of,
 )
-from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.errors import ErrorKind, InvalidInputError, shown
 from quantumio.model import (
     DataId,
     DatasetRef,
@@ -59,7 +59,7 @@ class Definitions(ButlerBase):
         repository = self._session.writeable()
         if not isinstance(dataset_type, DatasetType):
             raise InvalidInputError(
-                f"{dataset_type!r} is no dataset type",
+                f"{shown(dataset_type)} is no dataset type",
                 hint="give DatasetType('name', dimensions=[...], storage_class='...')",
                 kind=ErrorKind.DATASET_TYPE,
             )

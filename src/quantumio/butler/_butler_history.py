@@ -11,8 +11,15 @@ from uuid import UUID
 
 from quantumio.butler._butler_base import ButlerBase
 from quantumio.butler._lineage import Lineage
-from quantumio.butler._session import Collections, as_collections, as_names, check_count, dataset_id_of
-from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
+from quantumio.butler._session import (
+    Collections,
+    as_collections,
+    as_names,
+    as_refs,
+    check_count,
+    dataset_id_of,
+)
+from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, shown
 from quantumio.model import DatasetRef, StoredDataset
 from quantumio.ports import Catalog, DatasetQuery, Deletion, Difference, RemovedCollection, SnapshotRecord
 from quantumio.system import environment
@@ -104,7 +111,7 @@ class History(ButlerBase):
         them when they are there for longer than its grace. Files that were ingested where they are, and names
         that exports have made for people, stay. The number of a version is never given again.
         """
-        given = [refs] if isinstance(refs, DatasetRef | UUID) else refs
+        given = [refs] if isinstance(refs, DatasetRef | UUID) else as_refs(refs)
         catalog = self._session.writeable().catalog
         return catalog.delete([dataset_id_of(ref) for ref in given], unlink=unlink, dry_run=dry_run)
 
@@ -153,7 +160,7 @@ class History(ButlerBase):
         if keep_last is not None:
             check_count(keep_last, "keep_last", 0)
         if not isinstance(younger_than, timedelta | None):
-            raise InvalidInputError(f"younger_than={younger_than!r:.80}", hint="give a datetime.timedelta")
+            raise InvalidInputError(f"younger_than={shown(younger_than)}", hint="give a datetime.timedelta")
         if younger_than is not None and younger_than < timedelta(0):
             raise InvalidInputError(
                 f"younger_than={younger_than} is before now: nothing would be kept",

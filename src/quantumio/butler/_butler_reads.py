@@ -25,7 +25,7 @@ from quantumio.butler._session import (
     is_glob,
     seq_of,
 )
-from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
+from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, shown
 from quantumio.model import (
     DatasetRef,
     Resolution,
@@ -304,7 +304,7 @@ class Reads(ButlerBase):
         """
         self._session.check_open()
         if versions not in ("latest", "all"):
-            raise InvalidInputError(f"versions={versions!r}", hint="use 'latest' or 'all'")
+            raise InvalidInputError(f"versions={shown(versions)}", hint="use 'latest' or 'all'")
         if limit is not None:
             check_count(limit, "limit", 0)
         names = as_names(dataset_type, "dataset_type")

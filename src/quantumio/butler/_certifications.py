@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import chain, islice
 from typing import Final
@@ -11,8 +11,8 @@ from attrs import evolve
 
 from quantumio.butler._session import Session, seq_of
 from quantumio.butler._threads import in_thread, reading_in_thread
-from quantumio.model import DimensionUniverse, Timespan
-from quantumio.ports import Catalog, MemberQuery, MemberRecord
+from quantumio.model import Timespan
+from quantumio.ports import Catalog, MemberColumns, MemberQuery, MemberRecord
 
 __all__ = ["AsyncCertifications", "Certifications"]
 
@@ -73,11 +73,19 @@ class Certifications:
         """
         from quantumio.formats import reference_table
 
-        records = iter(self)
-        parts = iter(lambda: list(islice(records, _PAGE)), [])
-        first = next(parts, [])
         universe, dimensions = self._session.repositories[0].catalog.universe, self._dimensions()
-        batches = (_batch(universe, dimensions, part) for part in chain([first], parts))
+        kinds = {
+            "collection": "str",
+            "dataset_type": "str",
+            **{name: str(universe[name].key) for name in dimensions},
+            "run": "str",
+            "version": "int",
+            "id": "str",
+            "timespan_begin": "tai",
+            "timespan_end": "tai",
+        }
+        found = (part for catalog, query in self._narrowed() for part in catalog.member_columns(query))
+        batches = (_batch(kinds, part) for part in chain([None], found))
         return reference_table(batches, as_, droppable=dimensions)
 
     def _dimensions(self) -> tuple[str, ...]:
@@ -94,28 +102,24 @@ class Certifications:
         )
 
 
-def _batch(universe: DimensionUniverse, dimensions: tuple[str, ...], records: list[MemberRecord]) -> object:
+def _batch(kinds: Mapping[str, str], part: MemberColumns | None) -> object:
+    """Return columns as a batch: those of these kinds; without rows where there is no part."""
     from quantumio.formats import column_batch
 
-    refs = [record.ref for record in records]
-    spans = [record.timespan or _ALWAYS for record in records]
-    begins = [None if span.begin_ns == _ALWAYS.begin_ns else span.begin_ns for span in spans]
-    ends = [None if span.end_ns == _ALWAYS.end_ns else span.end_ns for span in spans]
-    return column_batch(
-        {
-            "collection": ("str", [record.collection for record in records]),
-            "dataset_type": ("str", [ref.dataset_type.name for ref in refs]),
-            **{
-                name: (str(universe[name].key), [ref.data_id.get(name) for ref in refs])
-                for name in dimensions
-            },
-            "run": ("str", [ref.run for ref in refs]),
-            "version": ("int", [ref.version for ref in refs]),
-            "id": ("str", [str(ref.id) for ref in refs]),
-            "timespan_begin": ("tai", begins),
-            "timespan_end": ("tai", ends),
+    values: dict[str, Sequence[object]] = {}
+    if part is not None:
+        values = {
+            **part.data_ids,
+            "collection": [part.collection] * len(part.ids),
+            "dataset_type": [part.dataset_type.name] * len(part.ids),
+            "run": part.runs,
+            "version": part.versions,
+            "id": [str(id_) for id_ in part.ids],
+            "timespan_begin": [None if ns == _ALWAYS.begin_ns else ns for ns in part.begin_ns],
+            "timespan_end": [None if ns == _ALWAYS.end_ns else ns for ns in part.end_ns],
         }
-    )
+    missing = [None] * (0 if part is None else len(part.ids))
+    return column_batch({name: (kind, values.get(name, missing)) for name, kind in kinds.items()})
 
 
 class AsyncCertifications:

@@ -16,7 +16,7 @@ from quantumio.butler._reading import ReadRequest, read_output
 from quantumio.butler._repository import Repository
 from quantumio.butler._session import Collections, Session, dataset_id_of
 from quantumio.engine import Context, ContextState, Output, OutputReleased
-from quantumio.errors import ErrorKind, InvalidInputError, QuantumioError, StateError
+from quantumio.errors import ErrorKind, InvalidInputError, QuantumioError, StateError, shown
 from quantumio.model import Ack, DataId, DatasetRef, DatasetType
 
 __all__ = ["DataContext"]
@@ -92,7 +92,7 @@ class _ContextBase:
             return known, target.data_id, target.id
         if not isinstance(target, str):
             raise InvalidInputError(
-                f"{target!r} ({type(target).__name__}) is no dataset type",
+                f"{shown(target)} ({type(target).__name__}) is no dataset type",
                 hint="put(object, 'name', ...): the object comes first",
                 kind=ErrorKind.DATASET_TYPE,
             )

@@ -8,10 +8,10 @@ from uuid import UUID
 
 from attrs import frozen
 
-from quantumio.butler._lookup import Lookup, NamedLookup, complete_lookup, name_lookup
+from quantumio.butler._lookup import Lookup, Lookups, NamedLookup
 from quantumio.butler._repository import Repository
 from quantumio.butler._session import Session, seq_of
-from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
+from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, shown
 from quantumio.model import (
     DataId,
     DataIdValue,
@@ -77,7 +77,7 @@ def find_each(
     universe = session.repositories[0].catalog.universe
     if isinstance(data_ids, (Mapping, str)) or not isinstance(data_ids, Iterable):
         raise InvalidInputError(
-            f"{data_ids!r:.80} is no list of data IDs", hint="give a list", kind=ErrorKind.DATA_ID
+            f"{shown(data_ids)} is no list of data IDs", hint="give a list", kind=ErrorKind.DATA_ID
         )
     given = list(data_ids)
     shapes = _by_shape(universe, given)
@@ -159,6 +159,13 @@ class _Search:
         self._collections = collections
         self._as_of = as_of
         self._has_calibrations = repository.catalog.searches_calibrations(collections, as_of)
+        self._lookups = Lookups(
+            repository=repository,
+            defaults=session.defaults,
+            calibrations=lambda: self._has_calibrations,
+            recorders=session.repositories,
+            as_of=as_of,
+        )
 
     def complete(self, asked: _Asked) -> tuple[_Asked, list[Lookup]]:
         """Return those of the data IDs whose time can be told, and what each looks for.
@@ -195,15 +202,7 @@ class _Search:
         )
 
     def _named(self, data_id: Mapping[str, DataIdValue]) -> NamedLookup:
-        return name_lookup(
-            self._repository,
-            self._type.name,
-            data_id,
-            {},
-            self._session.defaults,
-            lambda: self._has_calibrations,
-            self._session.repositories,
-        )
+        return self._lookups.name(self._type.name, data_id, {})
 
     def _times(self, moments: Sequence[DataId]) -> Mapping[DataId, Timespan]:
         """Return the timespans that dimension records tell; the first repository that knows one decides."""
@@ -216,11 +215,8 @@ class _Search:
 
     def _lookup(self, named: NamedLookup, times: Mapping[DataId, Timespan]) -> Lookup | None:
         timespan = None if named.moment is None else times.get(named.moment)
-        recorders = self._session.repositories
         try:
-            return complete_lookup(
-                self._repository, named, timespan, self._session.defaults, recorders, self._as_of
-            )
+            return self._lookups.complete(named, timespan)
         except NotFoundError:
             return None
 

@@ -12,12 +12,20 @@ from attrs import frozen
 from quantumio.butler._exported_content import ExportedContent, ExportedType, read_content
 from quantumio.butler._import_plan import new_chains, plan_import
 from quantumio.butler._imported_dimensions import DimensionImport, import_dimension_records
-from quantumio.butler._ingest import IngestFile, check_file, check_transfer, ingest_files, resolution_of
+from quantumio.butler._ingest import (
+    CheckedFile,
+    IngestFile,
+    check_file,
+    check_transfer,
+    ingest_files,
+    resolution_of,
+)
 from quantumio.butler._repository import Repository, acquire, release
 from quantumio.butler._session import Session
+from quantumio.destinations import store_gone
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, QuantumioError
 from quantumio.model import DatasetRef, DatasetType, DimensionUniverse, Resolution
-from quantumio.ports import Catalog, CollectionKind
+from quantumio.ports import Catalog, CollectionKind, is_managed
 
 __all__ = ["DatasetImport", "import_exported_datasets"]
 
@@ -28,6 +36,9 @@ _STORAGE_CLASSES: Final = {
     "StructuredDataDict": "Mapping",
 }
 """What storage classes of exports are called here."""
+
+_NAMED: Final = 10
+"""So many files that are refused beside the first are told by their names."""
 
 
 @frozen(kw_only=True)
@@ -115,16 +126,18 @@ def import_exported_datasets(
             for (name, run), items in files.items():
                 known = types.get(name) or catalog.dataset_type(name)
                 try:
-                    resolution = resolution_of(session, reader, known, run, transfer)
-                    _check_stores(repository, resolution)
+                    _check_stores(reader, resolution_of(session, reader, known, run, transfer))
                 except QuantumioError as error:
                     note(error)
                 _check_files(reader, known, items, note)
         finally:
             release(reader, 0)
     else:
+        checked = _check_all_files(repository, types, files)
+        for name, run in files:
+            resolution_of(session, repository, types.get(name) or catalog.dataset_type(name), run, transfer)
         dimensions = import_dimension_records(catalog, entries)
-        _insert(session, repository, content, types, files, transfer)
+        _insert(session, repository, content, types, files, checked, transfer)
     inserted = dict.fromkeys((name for name, _ in files), 0)
     for (name, _), items in files.items():
         inserted[name] += len(items)
@@ -145,13 +158,16 @@ def _raise(error: QuantumioError) -> None:
     raise error
 
 
-def _check_stores(repository: Repository, resolution: Resolution) -> None:
+def _check_stores(reader: Repository, resolution: Resolution) -> None:
     """Refuse stores that are not there though they are in use: those are not begun when they are opened."""
     for target in resolution.targets:
-        name = target.destination
-        is_shared = repository.destinations.user_of(name) is None
-        if target.required and is_shared and repository.catalog.has_objects(name):
-            repository.destinations.get(name)
+        name, catalog = target.destination, reader.catalog
+        user = reader.destinations.user_of(name)
+        is_in_use = catalog.has_objects(name) and (user is None or catalog.may_have_workspace(name, user))
+        if target.required and is_in_use:
+            store = reader.destinations.get(name)
+            if is_managed(store) and store.identity() is None:
+                raise store_gone(name, store.url("x").removesuffix("/x"))
 
 
 def _check_files(
@@ -159,13 +175,43 @@ def _check_files(
     dataset_type: DatasetType,
     items: Sequence[IngestFile],
     note: Callable[[QuantumioError], None],
-) -> None:
+) -> list[CheckedFile]:
     """Read files as an ingest does, and note what it would be refused for."""
+    checked = []
     for item in items:
         try:
-            check_file(repository, dataset_type, item, None)
+            checked.append(check_file(repository, dataset_type, item, None))
         except QuantumioError as error:
             note(error)
+    return checked
+
+
+def _check_all_files(
+    repository: Repository,
+    types: Mapping[str, DatasetType],
+    files: Mapping[tuple[str, str], Sequence[IngestFile]],
+) -> dict[tuple[str, str], list[CheckedFile]]:
+    """Read the files of all datasets before any of them is inserted.
+
+    Raises
+    ------
+    QuantumioError
+        What the first is refused for; its message tells of the others, too.
+    """
+    refused: list[QuantumioError] = []
+    checked = {
+        (name, run): _check_files(
+            repository, types.get(name) or repository.catalog.dataset_type(name), items, refused.append
+        )
+        for (name, run), items in files.items()
+    }
+    if not refused:
+        return checked
+    first, *others = refused
+    if others:
+        more = f"; and {len(others) - _NAMED} more" if others[_NAMED:] else ""
+        first.message += f"; as well {'; '.join(other.message for other in others[:_NAMED])}{more}"
+    raise first
 
 
 def _dataset_type(
@@ -198,6 +244,7 @@ def _insert(
     content: ExportedContent,
     types: Mapping[str, DatasetType],
     files: Mapping[tuple[str, str], Sequence[IngestFile]],
+    checked: Mapping[tuple[str, str], Sequence[CheckedFile]],
     transfer: str,
 ) -> None:
     catalog = repository.catalog
@@ -208,7 +255,15 @@ def _insert(
     for (name, run), items in files.items():
         if items:
             dataset_type = catalog.dataset_type(name)
-            ingest_files(session, dataset_type, items, run=run, transfer=transfer, format_name=None)
+            ingest_files(
+                session,
+                dataset_type,
+                items,
+                run=run,
+                transfer=transfer,
+                format_name=None,
+                checked=checked[name, run],
+            )
     _collect(catalog, content)
 
 

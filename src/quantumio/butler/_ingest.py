@@ -36,6 +36,7 @@ from quantumio.system.os_errors import os_error_kind
 
 __all__ = [
     "TRANSFERS",
+    "CheckedFile",
     "IngestFile",
     "absolute",
     "bring_in",
@@ -48,6 +49,10 @@ __all__ = [
 ]
 
 TRANSFERS = ("copy", "link", "move", DIRECT)
+
+
+CheckedFile = tuple[str, str, int]
+"""Of a file that was read and parsed: its format, digest and size."""
 
 
 @frozen(kw_only=True)
@@ -67,10 +72,12 @@ def ingest_files(
     run: str,
     transfer: str,
     format_name: str | None,
+    checked: Sequence[CheckedFile] | None = None,
 ) -> list[DatasetRef]:
     """Make files datasets of one run, all or none, in one commit.
 
-    Every file is read whole and parsed before anything is changed. When it returns, every required
+    Every file is read whole and parsed before anything is changed, unless ``checked`` has what `check_file`
+    said of each. When it returns, every required
     destination of the policy holds the bytes; best-effort copies follow. A moved file is removed from its
     old place after the commit.
 
@@ -90,7 +97,8 @@ def ingest_files(
     check_transfer(transfer, [item.path for item in items])
     repository = session.writeable()
     resolution = resolution_of(session, repository, dataset_type, run, transfer)
-    checked = [check_file(repository, dataset_type, item, format_name) for item in items]
+    if checked is None:
+        checked = [check_file(repository, dataset_type, item, format_name) for item in items]
     transaction = plan_ingest(repository, dataset_type, items, checked, run, transfer, resolution)
     return bring_in(repository, transaction, items, resolution, transfer)
 
@@ -195,7 +203,7 @@ def plan_ingest(
     repository: Repository,
     dataset_type: DatasetType,
     items: Sequence[IngestFile],
-    checked: Sequence[tuple[str, str, int]],
+    checked: Sequence[CheckedFile],
     run: str,
     transfer: str,
     resolution: Resolution,
@@ -298,8 +306,8 @@ def absolute(path: str) -> str:
 
 def check_file(
     repository: Repository, dataset_type: DatasetType, item: IngestFile, format_name: str | None
-) -> tuple[str, str, int]:
-    """Read and parse a file; return its format, digest and size."""
+) -> CheckedFile:
+    """Read and parse a file."""
     direct = repository.destinations.get(DIRECT)
     assert isinstance(direct, ObjectDestination)
     name = format_name or _format_of(repository, dataset_type, item.path)

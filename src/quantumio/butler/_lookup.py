@@ -21,11 +21,9 @@ from quantumio.model import (
 
 __all__ = [
     "Lookup",
+    "Lookups",
     "NamedLookup",
-    "complete_lookup",
     "find_stored",
-    "name_lookup",
-    "resolve_lookup",
     "resolve_output",
 ]
 
@@ -106,100 +104,100 @@ def resolve_output(
     return known, resolved
 
 
-def resolve_lookup(
-    repository: Repository,
-    dataset_type: str,
-    data_id: Mapping[str, object] | None,
-    keys: Mapping[str, object],
-    defaults: Mapping[str, DataIdValue],
-    calibrations: Callable[[], bool],
-    recorders: Sequence[Repository],
-    as_of: int | None = None,
-) -> Lookup:
-    """Complete and check a data ID to look up; calibrations may be asked for by an exposure or visit.
+@frozen(kw_only=True)
+class Lookups:
+    """How data IDs are looked up in one repository: calibrations may be asked for by an exposure or visit.
 
-    ``calibrations`` tells whether any are searched; nobody asks where no exposure or visit is named.
-    ``recorders`` are the repositories whose dimension records may tell of that exposure. Which key a piece
-    of metadata stands for, the repository that is searched says, and the others where it does not know.
-
-    Raises
-    ------
-    NotFoundError
-        The dataset type is not registered; or an exposure was named that no dimension record tells of.
-    InvalidInputError
-        A key is unknown, missing, extra or contradicts another one or a dimension record.
+    Attributes
+    ----------
+    repository
+        The one that is searched. It says which key a piece of metadata stands for, and the others where it
+        does not know.
+    defaults
+        Values of dimensions that nobody has to give.
+    calibrations
+        Tells whether any are searched; nobody asks where no exposure or visit is named.
+    recorders
+        The repositories whose dimension records may tell of that exposure.
+    as_of
+        Commit or edit after which is looked; None = now.
     """
-    named = name_lookup(repository, dataset_type, data_id, keys, defaults, calibrations, recorders)
-    timespan = None
-    if named.moment is not None:
-        timespans = (recorder.catalog.timespan(named.moment) for recorder in recorders)
-        timespan = next((one for one in timespans if one is not None), None)
-    return complete_lookup(repository, named, timespan, defaults, recorders, as_of)
 
+    repository: Repository
+    defaults: Mapping[str, DataIdValue]
+    calibrations: Callable[[], bool]
+    recorders: Sequence[Repository]
+    as_of: int | None = None
 
-def name_lookup(
-    repository: Repository,
-    dataset_type: str,
-    data_id: Mapping[str, object] | None,
-    keys: Mapping[str, object],
-    defaults: Mapping[str, DataIdValue],
-    calibrations: Callable[[], bool],
-    recorders: Sequence[Repository],
-) -> NamedLookup:
-    """Return what a data ID to look up names: the first half of `resolve_lookup`."""
-    known = repository.catalog.dataset_type(dataset_type)
-    others = [one for one in recorders if one is not repository]
-    given, implied = _split(repository, [repository, *others], known, data_id, keys, defaults)
-    extra = {name: value for name, value in given.items() if name not in known.dimensions}
-    universe = repository.catalog.universe
-    if not extra:  # a Butler may be opened for one exposure
-        extra = {
-            name: value
-            for name, value in defaults.items()
-            if name in universe and universe[name].temporal and name not in known.dimensions
-        }
-    if not extra or not calibrations():
-        return NamedLookup(dataset_type=known, given=given, implied=implied)
-    everything = {name: value for name, value in defaults.items() if name in universe}
-    everything |= given | implied
-    moment = make_data_id(universe, everything, {})
-    return NamedLookup(dataset_type=known, given=given, implied=implied, moment=moment, moment_of=extra)
+    def resolve(
+        self, dataset_type: str, data_id: Mapping[str, object] | None, keys: Mapping[str, object]
+    ) -> Lookup:
+        """Complete and check a data ID to look up.
 
+        Raises
+        ------
+        NotFoundError
+            The dataset type is not registered; or an exposure was named that no dimension record tells of.
+        InvalidInputError
+            A key is unknown, missing, extra or contradicts another one or a dimension record.
+        """
+        named = self.name(dataset_type, data_id, keys)
+        timespan = None
+        if named.moment is not None:
+            timespans = (recorder.catalog.timespan(named.moment) for recorder in self.recorders)
+            timespan = next((one for one in timespans if one is not None), None)
+        return self.complete(named, timespan)
 
-def complete_lookup(
-    repository: Repository,
-    named: NamedLookup,
-    timespan: Timespan | None,
-    defaults: Mapping[str, DataIdValue],
-    recorders: Sequence[Repository],
-    as_of: int | None = None,
-) -> Lookup:
-    """Return what to look for, at the time of its moment: the second half of `resolve_lookup`."""
-    known, given, implied = named.dataset_type, named.given, named.implied
-    if named.moment is None:
-        resolved = _complete(repository, known, given, defaults)
-        _check_implied(repository, known, resolved, implied)
-        return Lookup(dataset_type=known, data_id=resolved, as_of=as_of)
-    if timespan is None:
-        raise NotFoundError(
-            f"{known.name!r} is to be looked up at the time of {named.moment}, "
-            "which no dimension record tells",
-            hint="insert the exposure's or visit's record with its timespan: Butler.insert_dimension(...)",
+    def name(
+        self, dataset_type: str, data_id: Mapping[str, object] | None, keys: Mapping[str, object]
+    ) -> NamedLookup:
+        """Return what a data ID to look up names: the first half of `resolve`."""
+        universe, defaults = self.repository.catalog.universe, self.defaults
+        known = self.repository.catalog.dataset_type(dataset_type)
+        others = [one for one in self.recorders if one is not self.repository]
+        given, implied = _split(self.repository, [self.repository, *others], known, data_id, keys, defaults)
+        extra = {name: value for name, value in given.items() if name not in known.dimensions}
+        if not extra:  # a Butler may be opened for one exposure
+            extra = {
+                name: value
+                for name, value in defaults.items()
+                if name in universe and universe[name].temporal and name not in known.dimensions
+            }
+        if not extra or not self.calibrations():
+            return NamedLookup(dataset_type=known, given=given, implied=implied)
+        everything = {name: value for name, value in defaults.items() if name in universe}
+        everything |= given | implied
+        moment = make_data_id(universe, everything, {})
+        return NamedLookup(dataset_type=known, given=given, implied=implied, moment=moment, moment_of=extra)
+
+    def complete(self, named: NamedLookup, timespan: Timespan | None) -> Lookup:
+        """Return what to look for, at the time of its moment: the second half of `resolve`."""
+        known, given, implied = named.dataset_type, named.given, named.implied
+        if named.moment is None:
+            resolved = _complete(self.repository, known, given, self.defaults)
+            _check_implied(self.repository, known, resolved, implied)
+            return Lookup(dataset_type=known, data_id=resolved, as_of=self.as_of)
+        if timespan is None:
+            raise NotFoundError(
+                f"{known.name!r} is to be looked up at the time of {named.moment}, "
+                "which no dimension record tells",
+                hint="insert the exposure's or visit's record with its timespan: "
+                "Butler.insert_dimension(...)",
+            )
+        own = {name: value for name, value in given.items() if name in known.dimensions}
+        follow: dict[str, DataIdValue] = {}
+        if not set(known.dimensions) <= own.keys():  # of a bias nothing more needs to be found out
+            for recorder in reversed(self.recorders):
+                follow |= _implied_values(recorder, named.moment_of, named.moment)
+        for name, value in {**follow, **implied}.items():
+            if name in known.dimensions:
+                own.setdefault(name, value)
+        return Lookup(
+            dataset_type=known,
+            data_id=_complete(self.repository, known, own, self.defaults),
+            timespan=timespan,
+            as_of=self.as_of,
         )
-    own = {name: value for name, value in given.items() if name in known.dimensions}
-    follow: dict[str, DataIdValue] = {}
-    if not set(known.dimensions) <= own.keys():  # of a bias nothing more needs to be found out
-        for recorder in reversed(recorders):
-            follow |= _implied_values(recorder, named.moment_of, named.moment)
-    for name, value in {**follow, **implied}.items():
-        if name in known.dimensions:
-            own.setdefault(name, value)
-    return Lookup(
-        dataset_type=known,
-        data_id=_complete(repository, known, own, defaults),
-        timespan=timespan,
-        as_of=as_of,
-    )
 
 
 def find_stored(

@@ -193,7 +193,9 @@ def _split_token(after: str | None) -> tuple[int, str]:
     """Return which repository to go on with, and its own token; empty where it begins there."""
     if after is None:
         return 0, ""
-    number, dot, inner = str(after).partition(".")
+    if not isinstance(after, str):
+        raise _bad_token()
+    number, dot, inner = after.partition(".")
     if not dot or len(number) > 4 or not (number.isascii() and number.isdigit()):
         raise _bad_token()
     return int(number), inner

@@ -15,6 +15,7 @@ from quantumio.errors import (
     InvalidInputError,
     NotFoundError,
     QuantumioError,
+    shown,
 )
 from quantumio.model import Artifact, ArtifactState, StoredDataset
 from quantumio.ports import (
@@ -71,7 +72,7 @@ class ReadRequest:
         if columns is not None and not (
             isinstance(columns, (list, tuple)) and all(isinstance(name, str) for name in columns)
         ):
-            raise InvalidInputError(f"columns={columns!r}", hint="give a list of names of columns")
+            raise InvalidInputError(f"columns={shown(columns)}", hint="give a list of names of columns")
         if columns is not None and not columns:
             raise InvalidInputError(
                 "columns=[] names no column: a table without columns has no rows",
@@ -99,9 +100,9 @@ class ReadRequest:
         """
         declared = formats.storage_class(storage_class)
         if self.component is not None:
-            if self.component not in declared.components:
+            if self.component not in tuple(declared.components):  # a list has no hash
                 raise InvalidInputError(
-                    f"{storage_class} has no component {self.component!r}",
+                    f"{storage_class} has no component {shown(self.component)}",
                     hint=f"it has {', '.join(declared.components) or 'none'}",
                     kind=ErrorKind.COMPONENT,
                 )

@@ -110,7 +110,7 @@ def create(
     PolicyResolver(settings.layers, settings.policies, destinations, InstalledFormats())
     try:
         text = tomli_w.dumps(tables)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise InvalidInputError(f"config: {error}", hint="use values that TOML has") from error
     was_there = files.exists(root)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -13,11 +14,11 @@ from uuid import UUID
 
 from attrs import define, field
 
-from quantumio.butler._lookup import Lookup, find_stored, resolve_lookup
+from quantumio.butler._lookup import Lookup, Lookups, find_stored
 from quantumio.butler._reading import ReadRequest, read_output, read_stored
 from quantumio.butler._repository import Repository
 from quantumio.engine import Output, OutputReleased, PolicyResolver
-from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, QuantumioError, StateError
+from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, QuantumioError, StateError, shown
 from quantumio.model import DataIdValue, DatasetRef, StoredDataset, check_run
 from quantumio.system import environment
 
@@ -71,7 +72,9 @@ def as_path(value: object, what: str) -> Path:
     """
     if isinstance(value, (str, PathLike)) and "\0" not in str(value):
         return Path(value)
-    raise InvalidInputError(f"{value!r} ({type(value).__name__}) is no path of a {what}", hint="give a path")
+    raise InvalidInputError(
+        f"{shown(value)} ({type(value).__name__}) is no path of a {what}", hint="give a path"
+    )
 
 
 def as_names(value: object, what: str) -> tuple[str, ...]:
@@ -85,7 +88,7 @@ def as_names(value: object, what: str) -> tuple[str, ...]:
     names = (value,) if isinstance(value, str) else value
     if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
         return tuple(names)
-    raise InvalidInputError(f"{what}={value!r}", hint="give a name, or a list of names")
+    raise InvalidInputError(f"{what}={shown(value)}", hint="give a name, or a list of names")
 
 
 def dataset_id_of(ref: DatasetRef | UUID | str) -> UUID:
@@ -104,7 +107,7 @@ def dataset_id_of(ref: DatasetRef | UUID | str) -> UUID:
         return UUID(ref)
     except (ValueError, AttributeError, TypeError):
         raise InvalidInputError(
-            f"{ref!r} ({type(ref).__name__}) is no dataset ref and no UUID",
+            f"{shown(ref)} ({type(ref).__name__}) is no dataset ref and no UUID",
             hint="give a DatasetRef, or the UUID of a dataset or transaction",
         ) from None
 
@@ -120,7 +123,7 @@ def as_refs(value: Iterable[_T]) -> list[_T]:
     if isinstance(value, Iterable):
         return list(value)
     raise InvalidInputError(
-        f"{value!s:.200} ({type(value).__name__}) is no list of refs",
+        f"{shown(value, 200)} ({type(value).__name__}) is no list of refs",
         hint="give a list: [ref] for one alone",
         kind=ErrorKind.ARGUMENT,
     )
@@ -136,7 +139,7 @@ def check_count(value: object, what: str, least: int) -> int:
     """
     if isinstance(value, int) and not isinstance(value, bool) and least <= value < 1 << 63:
         return value
-    raise InvalidInputError(f"{what}={value!r}", hint=f"give a number from {least} on, or None")
+    raise InvalidInputError(f"{what}={shown(value)}", hint=f"give a number from {least} on, or None")
 
 
 def check_timeout(value: object) -> float | None:
@@ -149,9 +152,13 @@ def check_timeout(value: object) -> float | None:
     """
     if value is None:
         return None
-    if isinstance(value, SupportsFloat) and not isinstance(value, bool | str) and float(value) >= 0:
-        return None if float(value) == math.inf else float(value)
-    raise InvalidInputError(f"timeout={value!r}", hint="give seconds, or None to wait as long as it takes")
+    if isinstance(value, SupportsFloat) and not isinstance(value, bool | str):
+        with suppress(OverflowError):
+            if (seconds := float(value)) >= 0:
+                return None if seconds == math.inf else seconds
+    raise InvalidInputError(
+        f"timeout={shown(value)}", hint="give seconds, or None to wait as long as it takes"
+    )
 
 
 def check_mapping(value: object, what: str) -> Mapping[str, Any]:
@@ -166,7 +173,7 @@ def check_mapping(value: object, what: str) -> Mapping[str, Any]:
         return {}
     if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
         return value
-    raise InvalidInputError(f"{what}={value!r}", hint="give a mapping of names to values")
+    raise InvalidInputError(f"{what}={shown(value)}", hint="give a mapping of names to values")
 
 
 @define(eq=False)
@@ -317,7 +324,7 @@ class Session:
         self.check_open()
         if not isinstance(dataset_type, str):
             raise InvalidInputError(
-                f"{dataset_type!r} ({type(dataset_type).__name__}) is no name of a dataset type",
+                f"{shown(dataset_type)} ({type(dataset_type).__name__}) is no name of a dataset type",
                 hint="give its name, or a DatasetRef",
                 kind=ErrorKind.DATASET_TYPE,
             )
@@ -335,20 +342,14 @@ class Session:
             present = self._present(repository, collections, as_of)
             if present:
                 seq = seq_of(repository, as_of)
-                yield (
-                    repository,
-                    resolve_lookup(
-                        repository,
-                        dataset_type,
-                        data_id,
-                        keys,
-                        self.defaults,
-                        partial(repository.catalog.searches_calibrations, present, seq),
-                        self.repositories,
-                        seq,
-                    ),
-                    present,
+                lookups = Lookups(
+                    repository=repository,
+                    defaults=self.defaults,
+                    calibrations=partial(repository.catalog.searches_calibrations, present, seq),
+                    recorders=self.repositories,
+                    as_of=seq,
                 )
+                yield repository, lookups.resolve(dataset_type, data_id, keys), present
         if not has_type and unknown is not None:
             raise unknown
 

@@ -12,7 +12,7 @@ from typing import Final, Literal
 from attrs import field, fields, frozen
 
 from quantumio.engine import LOCAL, MIN_FREE_BYTES, RuntimeSettings, as_targets
-from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
+from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, shown
 from quantumio.model import (
     TEMPORARY,
     Ack,
@@ -121,7 +121,7 @@ def parse_settings(tables: Mapping[str, object], origin: str) -> Settings:
     _known(repository, {"id", "registry"}, f"[repository] of {origin}")
     registry = repository.get("registry")
     if registry is not None and not (isinstance(registry, str) and registry):
-        raise _wrong(f"[repository] of {origin}: registry = {registry!r}", "write a SQLAlchemy URL")
+        raise _wrong(f"[repository] of {origin}: registry = {shown(registry)}", "write a SQLAlchemy URL")
     destinations = {
         name: _destination(name, table, origin)
         for name, table in _table(tables, "destinations", origin).items()
@@ -190,7 +190,7 @@ def _naming(where: str) -> Iterator[None]:
 def _known(table: Mapping[str, object], known: set[str], where: str) -> None:
     if unknown := sorted(set(table) - known):
         raise InvalidInputError(
-            f"{where}: unknown key {unknown[0]!r}",
+            f"{where}: unknown key {shown(unknown[0])}",
             hint=f"known are {', '.join(sorted(known))}",
             kind=ErrorKind.POLICY,
         )
@@ -198,7 +198,7 @@ def _known(table: Mapping[str, object], known: set[str], where: str) -> None:
 
 def _mapping(value: object, where: str) -> Mapping[str, object]:
     if not isinstance(value, Mapping):
-        raise _wrong(f"{where} = {value!r}", "it must be a table")
+        raise _wrong(f"{where} = {shown(value)}", "it must be a table")
     return value
 
 
@@ -226,12 +226,10 @@ def _runtime(table: Mapping[str, object], origin: str) -> RuntimeSettings:
             else None
         ),
         journal_min_free_bytes=parse_bytes(
-            table.get("journal_min_free_bytes", MIN_FREE_BYTES), f"{where}: journal_min_free_bytes"
+            table.get("journal_min_free_bytes", MIN_FREE_BYTES), f"{where}: journal_min_free_bytes", least=0
         ),
         allow_volatile_journal=_boolean(table, "allow_volatile_journal", where, default=False),
-        pack_bytes=0
-        if table.get("pack_bytes") == 0
-        else parse_bytes(table.get("pack_bytes", 1 << 16), f"{where}: pack_bytes"),
+        pack_bytes=parse_bytes(table.get("pack_bytes", 1 << 16), f"{where}: pack_bytes", least=0),
         pack_fewest=_count(table, "pack_fewest", where, default=16),
     )
 
@@ -239,7 +237,7 @@ def _runtime(table: Mapping[str, object], origin: str) -> RuntimeSettings:
 def _count(table: Mapping[str, object], key: str, where: str, *, default: int) -> int:
     value = table.get(key, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise _wrong(f"{where}: {key} = {value!r}", "give a number from 1 on")
+        raise _wrong(f"{where}: {key} = {shown(value)}", "give a number from 1 on")
     return value
 
 
@@ -248,28 +246,30 @@ def _seconds(
 ) -> float:
     value = table.get(key, default)
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value < math.inf:
-        raise _wrong(f"{where}: {key} = {value!r}", f"give seconds, {least:g} or more")
+        raise _wrong(f"{where}: {key} = {shown(value)}", f"give seconds, {least:g} or more")
     return float(value)
 
 
 def _boolean(table: Mapping[str, object], key: str, where: str, *, default: bool) -> bool:
     value = table.get(key, default)
     if not isinstance(value, bool):
-        raise _wrong(f"{where}: {key} = {value!r}", "write true or false")
+        raise _wrong(f"{where}: {key} = {shown(value)}", "write true or false")
     return value
 
 
 def _destination(name: str, table: object, origin: str) -> DestinationSettings:
+    with _naming(f"[destinations] of {origin}"):
+        check_identifier(name, "destination")
     where = f"[destinations.{name}] of {origin}"
     options = dict(_mapping(table, where))
     kind = options.pop("kind", None)
     if not isinstance(kind, str):
         raise _wrong(
-            f"{where}: kind = {kind!r}",
+            f"{where}: kind = {shown(kind)}",
             "write kind = 'files', 'objects', 'workspace', 'database' or 'memory'",
         )
     with _naming(where):
-        return DestinationSettings(name=check_identifier(name, "destination"), kind=kind, options=options)
+        return DestinationSettings(name=name, kind=kind, options=options)
 
 
 def _policies(tables: Mapping[str, object], origin: str) -> dict[str, NamedPolicy]:
@@ -322,12 +322,12 @@ def _rule(table: Mapping[str, object], where: str) -> Rule:
     def text(key: Literal["datasets", "runs", "storage_class", "mode"]) -> str | None:
         value = table.get(key)
         if value is not None and not isinstance(value, str):
-            raise _wrong(f"{where}: {key} = {value!r}", "write a text")
+            raise _wrong(f"{where}: {key} = {shown(value)}", "write a text")
         return value
 
     mode = text("mode")
     if mode is not None and mode not in tuple(Mode):
-        raise _wrong(f"{where}: mode = {mode!r}", "write 'deferred' or 'immediate'")
+        raise _wrong(f"{where}: mode = {shown(mode)}", "write 'deferred' or 'immediate'")
     with _naming(f"{where}: to"):
         to = as_targets(table["to"]) if "to" in table else None
     with _naming(f"{where}: own"):

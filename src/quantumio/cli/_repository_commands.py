@@ -19,6 +19,7 @@ from quantumio.ports import CollectionKind
 
 __all__ = ["create", "insert_dimension", "register", "status", "upgrade"]
 
+_SET_ASIDE: Final = ("conflict", "quarantined")  # actions of what goes on no more until somebody decides
 _AND_UNKNOWN: Final = ", and what is in the journal"
 
 
@@ -186,13 +187,15 @@ def _status_of(call: Call, root: str) -> tuple[dict[str, object], list[Exception
         items = butler.unfinished()
         unreadable = [item.detail for item in items if item.txid is None]
         aside = [] if unreadable else butler.set_aside()
+        left = {item.txid for item in items if item.action in _SET_ASIDE}
+        pending = {item.txid: None for item in items if item.txid not in {None, *left}}
         document: dict[str, object] = {
             "repository": root,
             "dataset_types": len(butler.dataset_types()),
             "collections": {str(kind): kinds.count(kind) for kind in CollectionKind},
             "datasets": butler.query(versions="latest").count(),
             "versions": butler.query(versions="all").count(),
-            "pending": list(dict.fromkeys(str(item.txid) for item in items if item.txid is not None)),
+            "pending": [*map(str, pending)],
             "set_aside": {"transactions": len(aside), "size": sum(one.nbytes for one in aside)}
             if not unreadable
             else None,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable
-from fractions import Fraction
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -13,18 +13,13 @@ from uuid import UUID
 from attrs import field, frozen
 
 from quantumio.destinations._secrets import refuse_secrets
-from quantumio.errors import ErrorKind, InvalidInputError
-from quantumio.model import DestinationSettings, check_identifier
+from quantumio.errors import ErrorKind, InvalidInputError, shown
+from quantumio.model import DestinationSettings, check_identifier, parse_bytes
 from quantumio.ports import Workspaces
 
-__all__ = ["Opening", "Options", "not_in_use", "parse_bytes"]
+__all__ = ["Opening", "Options", "not_in_use"]
 
-_UNITS: Final = {
-    "B": 1,
-    **{f"{prefix}B": 1000**power for power, prefix in enumerate("kMGTP", 1)},
-    **{f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGTP", 1)},
-}
-_SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
+_LARGEST: Final = sys.float_info.max
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _COMMON: Final = frozenset({"format"})  # which format outputs take there: read by the policy
 
@@ -136,7 +131,7 @@ class Options:
     def seconds(self, key: str, default: float) -> float:
         """Return a positive number."""
         value = self._options.get(key, default)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf"):
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _LARGEST:
             return float(value)
         raise self.wrong(key, "give a positive number of seconds")
 
@@ -146,43 +141,17 @@ class Options:
         if value is None:
             return None
         try:
-            return parse_bytes(value)
+            return parse_bytes(value, key, least=0)
         except InvalidInputError as error:
             raise self.wrong(key, error.hint or "") from None
 
     def wrong(self, key: str, hint: str) -> InvalidInputError:
         """Make the error of an option with a value that it cannot have."""
         return InvalidInputError(
-            f"[destinations.{self.name}]: {key} = {self._options.get(key)!r} is not valid",
+            f"[destinations.{self.name}]: {key} = {shown(self._options.get(key))} is not valid",
             hint=hint,
             kind=ErrorKind.POLICY,
         )
-
-
-def parse_bytes(value: object) -> int:
-    """Return a number of bytes written as ``"20 GiB"``, ``"1.5 GB"`` or as an integer.
-
-    Units are those of the SI (kB, MB, GB, TB, PB) and of IEC 80000-13 (KiB, MiB, GiB, TiB, PiB).
-
-    Raises
-    ------
-    InvalidInputError
-        It is no such thing.
-
-    Examples
-    --------
-    >>> parse_bytes("1.5 KiB")
-    1536
-    """
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    if isinstance(value, str) and (match := _SIZE.fullmatch(value)) and match[2] in _UNITS:
-        return int(Fraction(match[1]) * _UNITS[match[2]])
-    raise InvalidInputError(
-        f"{value!r} is no number of bytes",
-        hint=f'give an integer, or a number with a unit ({", ".join(_UNITS)}), such as "20 GiB"',
-        kind=ErrorKind.POLICY,
-    )
 
 
 def is_url(text: str) -> bool:

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from attrs import frozen
 
-from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.errors import ErrorKind, InvalidInputError, shown
 
 __all__ = ["Credentials", "Secret", "refuse_secrets", "resolve_credentials", "scrub"]
 
@@ -122,7 +122,10 @@ def refuse_secrets(name: str, options: Mapping[str, object]) -> None:
         if _SECRET_NAME.search(key):
             raise _refused(name, key, "looks like a secret")
         if isinstance(value, Mapping):
-            refuse_secrets(name, {str(inner): item for inner, item in value.items()})
+            refuse_secrets(
+                name,
+                {inner if isinstance(inner, str) else shown(inner): item for inner, item in value.items()},
+            )
         if isinstance(value, str) and (trouble := url_trouble(value)):
             raise _refused(name, key, trouble)
 

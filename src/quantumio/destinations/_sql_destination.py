@@ -111,7 +111,8 @@ class DatabaseDestination:
         if self._tables.lacks(table, columns) and self._database.exists():
             try:
                 with self._database.read(f"reading the columns of {table}") as connection:
-                    self._tables.look(connection, table)
+                    if not self._tables.look(connection, table):
+                        self._tables.check_schema(connection)
             except DestinationError:
                 pass
         self._tables.compare(table, columns, self._tables.known(table))

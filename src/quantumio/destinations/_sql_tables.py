@@ -201,6 +201,26 @@ class Tables:
         self._known[table] = columns
         return columns
 
+    def check_schema(self, connection: sa.Connection) -> None:
+        """Refuse a schema that is to be there, and is not; PostgreSQL itself tells only when a table is made.
+
+        Raises
+        ------
+        InvalidInputError
+            It does not exist, or is out of reach.
+        """
+        if self._database.is_sqlite or self._schema is not None:
+            return
+        if connection.execute(sa.select(sa.func.current_schema())).scalar_one() is not None:
+            return
+        schema = connection.execute(sa.select(sa.func.current_setting("search_path"))).scalar_one()
+        raise InvalidInputError(
+            f"destination {self._database.name!r}: there is no schema {schema} in {self._database.url()}, "
+            "or its user may not use it",
+            hint=f"CREATE SCHEMA {schema}, or GRANT USAGE on it, or write schema = one that is there",
+            kind=ErrorKind.POLICY,
+        )
+
     def lacks(self, table: str, columns: Sequence[StoredColumn]) -> bool:
         """Whether the table, as last seen, has not all of these columns."""
         known = self.known(table)
@@ -243,6 +263,8 @@ class Tables:
         if self._database.exists():
             with self._database.read(f"reading the columns of {table}") as connection:
                 known = self.look(connection, table)
+                if not known:
+                    self.check_schema(connection)
             if known and not self.compare(table, columns, known):
                 return
         with self._database.write(f"making table {table}") as connection:

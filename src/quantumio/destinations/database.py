@@ -2,7 +2,7 @@
 
 Options: ``url`` (``sqlite:///level3.db``, relative to the repository, or ``postgresql://host/database``),
 ``credentials`` (the name of a profile: its KEY is the user, its SECRET the password), ``schema``
-(PostgreSQL), ``timeout_s``, ``insecure``.
+(PostgreSQL, where it has to be there), ``timeout_s``, ``insecure``.
 
 ``url = "registry"`` puts the tables into the database of the registry, on PostgreSQL into a schema of their
 own (``level3``). Rows become visible to plain SQL in the very transaction that commits their datasets.

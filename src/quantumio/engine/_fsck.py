@@ -27,6 +27,7 @@ from quantumio.errors import (
     NotFoundError,
     QuantumioError,
     StateError,
+    shown,
 )
 from quantumio.model import Artifact, ArtifactState, DatasetRef, StoredDataset, human_path
 from quantumio.ports import (
@@ -364,7 +365,7 @@ def _check_level(level: object, *, repair: bool) -> None:
         It is none, or none that can repair.
     """
     if not isinstance(level, int) or isinstance(level, bool) or not 0 <= level <= _MAX_LEVEL:
-        raise InvalidInputError(f"level={level!r}", hint=f"give a number from 0 to {_MAX_LEVEL}")
+        raise InvalidInputError(f"level={shown(level)}", hint=f"give a number from 0 to {_MAX_LEVEL}")
     if repair and level < _STAT:
         raise InvalidInputError(
             "level 0 looks at no destination, so it can repair nothing", hint="give level=1, 2 or 3"

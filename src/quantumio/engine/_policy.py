@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
-from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.errors import ErrorKind, InvalidInputError, shown
 from quantumio.model import (
     TEMPORARY,
     DatasetType,
@@ -45,7 +45,9 @@ def as_targets(to: object) -> tuple[Target, ...]:
     names = [to] if isinstance(to, str) else to
     if not isinstance(names, (list, tuple)) or not names:
         raise InvalidInputError(
-            f"to={to!r} names no destination", hint="give a name or a list of names", kind=ErrorKind.POLICY
+            f"to={shown(to)} names no destination",
+            hint="give a name or a list of names",
+            kind=ErrorKind.POLICY,
         )
     return tuple(Target.parse(name) for name in names)
 

@@ -13,6 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from quantumio.engine._abandoned import end_abandoned
+from quantumio.engine._entry_fate import look_at_entries, over, still_needs
 from quantumio.engine._follow_ups import FollowUps
 from quantumio.engine._journal import Journal, upstream_first
 from quantumio.engine._journal_entry import JournalEntry, JournalState
@@ -21,7 +22,7 @@ from quantumio.engine._ledger import ErrorLedger
 from quantumio.engine._owner import Owner, is_dead_here
 from quantumio.engine._recovery_report import RecoveryItem, RecoveryReport, told, told_set_aside
 from quantumio.engine._sessions import KnownStores
-from quantumio.engine._standing import Owning, how_to_own, is_abandoned, is_carried_by, set_aside
+from quantumio.engine._standing import Owning, how_to_own, is_abandoned, is_carried_by
 from quantumio.engine._way_back import Carry, WayBack
 from quantumio.errors import DestinationError, ErrorKind, QuantumioError
 from quantumio.model import Committed, OutboxEntry, TransactionRecord, TransactionState
@@ -86,17 +87,11 @@ class Recovery:
         return any(self._may_do(entry) for entry in self._catalog.outbox())
 
     def look(self) -> RecoveryReport:
-        """Tell what recovery would do, and do nothing. Blocks."""
+        """Tell what recovery would do, and do nothing. Blocks; reads what the journal holds."""
         report = RecoveryReport()
         found = self._told_entries(report)
         entries = [entry for entry in found if entry.state is not JournalState.CONFLICT]
-        for entry in entries:
-            held = entry.held_by()
-            wanted = "carry" if entry.state is JournalState.READY else "remove"
-            action = wanted if held is None else "held"
-            report.items.append(
-                RecoveryItem(what="journal", txid=entry.txid, action=action, detail=held or "")
-            )
+        report.items += look_at_entries(entries, self._catalog)
         report.items += self.way_back.look_at_all([one for one in found if one not in entries])
         journaled = {entry.txid for entry in entries}
         report.items += [
@@ -229,9 +224,7 @@ class Recovery:
         txid = manifest.transaction.txid
         try:
             if upstream := await threads.run(self._in_journal, manifest.transaction.requires):
-                # Somebody else carries it just now, or it has to be mended first: not for ever, that is.
-                detail = f"it needs transaction {upstream[0]}, which is in the journal still"
-                return RecoveryItem(what="journal", txid=txid, action="left", detail=detail)
+                return RecoveryItem(what="journal", txid=txid, action="left", detail=still_needs(upstream[0]))
             owned = await threads.run(self._own, manifest)
             if isinstance(owned, TransactionRecord):
                 return told(await self._carry(manifest, entry, owned.epoch, owned.generation))
@@ -259,17 +252,11 @@ class Recovery:
                     generation=transaction.generation,
                     transaction=transaction,
                 )
-            match how_to_own(record):
-                case Owning.FINISHED:
-                    if isinstance(outcome := self._catalog.outcome(record.txid), Committed):
-                        return outcome
-                    return "an earlier attempt under its key had committed, and was deleted since"
-                case Owning.TAKE_OVER:
-                    record = self._catalog.take_over(record.txid, self._owner.id, record.epoch)
-                case Owning.REOPEN:
-                    record = self._catalog.reopen(record.txid, self._owner.id, record.epoch)
-                case _:
-                    return set_aside(record) or f"it was ended: {record.reason or record.state}"
+            if (ended := over(record, self._catalog)) is not None:
+                return ended
+            reopens = how_to_own(record) is Owning.REOPEN
+            take = self._catalog.reopen if reopens else self._catalog.take_over
+            record = take(record.txid, self._owner.id, record.epoch)
             if record is not None and is_carried_by(record, self._owner.id):
                 return record
             # Somebody has ended or taken it over since it was looked at. A promise is not set aside for that.

@@ -29,10 +29,11 @@ class RecoveryItem:
         ``committed``, ``conflict``, ``failed``, ``parked``, ``ended``, ``done``, ``removed``, ``left``,
         ``dropped``, ``nothing`` (there was nothing to be dropped), ``quarantined`` (set aside: nobody goes
         on with it, and nothing of it is removed until somebody drops it); or, in a dry run, what would be
-        tried: ``carry``, ``end``, ``do``, ``remove``, ``retry``, ``drop``, or ``held`` of what a living
-        process works on; or, of what is unfinished, where it stands: the state of a journal entry,
-        ``preparing``, ``quarantined``, ``due``, ``claimed``, ``postponed``, ``carried``; ``unreadable`` of a
-        journal that this user may not look into.
+        tried: ``carry``, ``end``, ``do``, ``remove``, ``retry``, ``drop``, ``held`` of what a living
+        process works on, or ``left`` and ``conflict`` as it would be; or, of what is unfinished, where it
+        stands: the state of a journal entry, ``preparing``, ``quarantined``, ``due``, ``claimed``,
+        ``postponed``, ``carried``; ``unreadable`` of a journal that this user may not
+        look into.
     detail
         More for people.
     """

@@ -15,6 +15,7 @@ import anyio
 from attrs import evolve
 
 from quantumio.engine._abandoned import end_abandoned
+from quantumio.engine._entry_fate import read_all
 from quantumio.engine._follow_ups import FollowUps, clean_up
 from quantumio.engine._journal import Journal, upstream_first
 from quantumio.engine._journal_entry import JournalEntry, JournalState
@@ -86,11 +87,12 @@ class WayBack:
 
     @staticmethod
     def _damage(entry: JournalEntry) -> str:
-        """Tell why one cannot be taken in, as far as that is seen without reading its bytes."""
+        """Tell why one cannot be taken in: it is read to its end."""
         try:
-            return "; ".join(entry.damages(entry.manifest()))
-        except QuantumioError as error:
+            read_all(entry, entry.manifest())
+        except (QuantumioError, OSError) as error:
             return str(error)
+        return ""
 
     def look_at_all(self, kept: Iterable[JournalEntry]) -> list[RecoveryItem]:
         """Tell what recovery would do with what is set aside, and do nothing. Blocks."""

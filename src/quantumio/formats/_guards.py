@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from quantumio.errors import ErrorKind, FormatError, InvalidInputError, QuantumioError
+from quantumio.errors import ErrorKind, FormatError, InvalidInputError, QuantumioError, shown
 from quantumio.system.os_errors import out_of_memory
 
 __all__ = [
@@ -105,7 +105,7 @@ def refuse_select(storage_class: str) -> InvalidInputError:
 def refuse_form(storage_class: str, form: str, forms: Sequence[str]) -> InvalidInputError:
     """Make the error of a form that a storage class cannot be had in."""
     return InvalidInputError(
-        f"a {storage_class} cannot be had as {form!r}",
+        f"a {storage_class} cannot be had as {shown(form)}",
         hint=f"use as_= one of {', '.join(map(repr, forms))}",
         kind=ErrorKind.FORM,
     )

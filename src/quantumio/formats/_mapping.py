@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.errors import ErrorKind, InvalidInputError, shown
 
 __all__ = ["DEEPEST", "JsonValue", "canonical_mapping", "json_nbytes"]
 
@@ -130,7 +130,9 @@ def _mend(value: object) -> str:
 
 def _key(key: object, path: str) -> str:
     if type(key) is not str:
-        key = None if key is None else _plain(key, f"{path}[{key!r}] (a key)")
+        key = None if key is None else _plain(key, f"{path}[{shown(key)}] (a key)")
+        if isinstance(key, int) and key.bit_length() > _WIDEST_INTEGER_BITS:
+            raise _refused(path, f"has the key {shown(key)}", "use a text as key")
         if isinstance(key, float) and not math.isfinite(key):
             raise _refused(path, f"has the key {key!r}", "use a text as key")
         # the texts that the json module gives to such keys

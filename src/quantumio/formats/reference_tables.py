@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.errors import ErrorKind, InvalidInputError, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,7 +46,7 @@ def reference_table(batches: Iterable[object], form: str, droppable: Collection[
 
     if form not in FORMS:
         raise InvalidInputError(
-            f"a reference table cannot be had as {form!r}",
+            f"a reference table cannot be had as {shown(form)}",
             hint=f"use one of {', '.join(FORMS)}",
             kind=ErrorKind.FORM,
         )

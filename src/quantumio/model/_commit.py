@@ -10,7 +10,7 @@ from uuid import UUID
 
 from attrs import frozen
 
-from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.errors import ErrorKind, InvalidInputError, shown
 from quantumio.model._dataset import DatasetRef, check_wire_version
 
 __all__ = [
@@ -55,7 +55,7 @@ class Ack(IntEnum):
         if isinstance(value, str) and value in _ACKS:
             return _ACKS[value]
         raise InvalidInputError(
-            f"{value!r} is no acknowledgement level", hint=f"use one of {', '.join(map(repr, _ACKS))}"
+            f"{shown(value)} is no acknowledgement level", hint=f"use one of {', '.join(map(repr, _ACKS))}"
         )
 
     def __str__(self) -> str:
@@ -111,7 +111,8 @@ def check_expectation(expect: object) -> Expectation:
     if hasattr(expect, "__index__") and not isinstance(expect, bool) and operator.index(expect) >= 0:
         return operator.index(expect)
     raise InvalidInputError(
-        f"expect={expect!r}", hint="use None, 'create', or the number of the version that must be the latest"
+        f"expect={shown(expect)}",
+        hint="use None, 'create', or the number of the version that must be the latest",
     )
 
 

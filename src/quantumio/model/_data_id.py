@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.errors import ErrorKind, InvalidInputError, shown
 from quantumio.model._dimensions import DimensionUniverse
 
 __all__ = ["DataId", "DataIdValue", "check_data_id_value", "data_id_of_keys", "make_data_id"]
@@ -123,7 +123,7 @@ def check_data_id_value(universe: DimensionUniverse, name: str, value: object) -
     else:
         hint = f"{name} relates dimensions; use {', '.join(dimension.requires)}"
     raise InvalidInputError(
-        f"{value!r:.80} ({type(value).__name__}) is no value of dimension {name!r}",
+        f"{shown(value)} ({type(value).__name__}) is no value of dimension {shown(name)}",
         hint=hint,
         kind=ErrorKind.DATA_ID,
     )
@@ -199,7 +199,7 @@ def make_data_id(
             continue
         if type(source) is not dict and not isinstance(source, Mapping):
             raise InvalidInputError(
-                f"{source!r} ({type(source).__name__}) is no data ID",
+                f"{shown(source)} ({type(source).__name__}) is no data ID",
                 hint="give a mapping such as {'visit': 33, 'detector': 0}, or keywords",
                 kind=ErrorKind.DATA_ID,
             )

@@ -10,7 +10,7 @@ from typing import Literal
 
 from attrs import evolve, field, frozen
 
-from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.errors import ErrorKind, InvalidInputError, shown
 from quantumio.model._names import check_identifier
 
 __all__ = ["RESERVED_NAMES", "Dimension", "DimensionUniverse", "default_universe"]
@@ -146,7 +146,7 @@ class DimensionUniverse(Mapping[str, Dimension]):
             return self._dimensions[name]
         except (KeyError, TypeError):
             raise InvalidInputError(
-                f"{name!r} is no dimension of this repository",
+                f"{shown(name)} is no dimension of this repository",
                 hint=f"it knows {', '.join(self._dimensions)}",
                 kind=ErrorKind.DIMENSION,
             ) from None

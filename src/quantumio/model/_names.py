@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 
-from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.errors import ErrorKind, InvalidInputError, shown
 
 __all__ = ["check_identifier", "check_run"]
 
@@ -32,7 +32,7 @@ def check_identifier(name: object, what: str) -> str:
     if isinstance(name, str) and _IDENTIFIER.fullmatch(name):
         return name
     raise InvalidInputError(
-        f"{name!r:.80} is no name for a {what}",
+        f"{shown(name)} is no name for a {what}",
         hint="use a letter followed by letters, digits and '_', at most 63 characters",
         kind=ErrorKind.NAME,
     )
@@ -54,7 +54,7 @@ def check_run(name: object, what: str = "run") -> str:
     if isinstance(name, str) and _is_run(name):
         return name
     raise InvalidInputError(
-        f"{name!r:.80} is no name for a {what}",
+        f"{shown(name)} is no name for a {what}",
         hint="use words of letters, digits and '_.+=@-' (not beginning with '.', '-', '+', '=' or '@') "
         f"joined by '/', at most {_RUN_LENGTH} characters, such as 'u/ada/isr'",
         kind=ErrorKind.NAME,

@@ -8,7 +8,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.errors import ErrorKind, InvalidInputError, shown
 from quantumio.model._commit import Ack
 from quantumio.model._names import check_identifier
 
@@ -54,7 +54,7 @@ class Ownership(StrEnum):
             return cls(str(value))
         except ValueError:
             raise InvalidInputError(
-                f"own={value!r}", hint=f"use one of {', '.join(map(repr, map(str, cls)))}"
+                f"own={shown(value)}", hint=f"use one of {', '.join(map(repr, map(str, cls)))}"
             ) from None
 
 
@@ -91,7 +91,9 @@ class Target:
         """
         if not isinstance(text, str):
             raise InvalidInputError(
-                f"{text!r} is no destination", hint="give its name, or a list of names", kind=ErrorKind.POLICY
+                f"{shown(text)} is no destination",
+                hint="give its name, or a list of names",
+                kind=ErrorKind.POLICY,
             )
         return cls(check_identifier(text.removesuffix("?"), "destination"), not text.endswith("?"))
 

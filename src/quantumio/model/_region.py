@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import field, frozen
 
-from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.errors import ErrorKind, InvalidInputError, shown
 from quantumio.model._convexity import Vector, unit_vector, why_not_convex
 from quantumio.model._region_bytes import from_bytes, is_in_degrees, to_bytes, vertices_of
 
@@ -166,4 +166,4 @@ def _vertices(polygon: Region) -> list[Vector]:
 
 
 def _wrong(value: object, hint: str) -> InvalidInputError:
-    return InvalidInputError(f"{value!r} is no region", hint=hint, kind=ErrorKind.REGION)
+    return InvalidInputError(f"{shown(value)} is no region", hint=hint, kind=ErrorKind.REGION)

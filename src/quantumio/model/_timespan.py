@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import frozen
 
-from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.errors import ErrorKind, InvalidInputError, shown
 
 if TYPE_CHECKING:
     from astropy.time import Time
@@ -36,7 +36,7 @@ def tai_ns(time: Time) -> int:
         nanoseconds = _exact_ns(float(tai.jd1), float(tai.jd2))
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise InvalidInputError(
-            f"{time!r} is no moment", hint="give a scalar astropy Time", kind=ErrorKind.TIMESPAN
+            f"{shown(time)} is no moment", hint="give a scalar astropy Time", kind=ErrorKind.TIMESPAN
         ) from error
     return _checked(nanoseconds, time)
 
@@ -65,7 +65,7 @@ def tai_ns_each(times: object, number: int, otherwise: int) -> list[int]:
         return [tai_ns(cast("Time", times))] * number
     if not isinstance(times, Sized):
         raise InvalidInputError(
-            f"{times!r:.80} ({type(times).__name__}) is no list of times",
+            f"{shown(times)} ({type(times).__name__}) is no list of times",
             hint="give astropy Times, or None",
             kind=ErrorKind.TIMESPAN,
         )
@@ -117,7 +117,7 @@ class Timespan:
     def __attrs_post_init__(self) -> None:
         if not _UNBOUNDED_BEGIN <= self.begin_ns <= self.end_ns <= _UNBOUNDED_END:
             raise InvalidInputError(
-                f"timespan [{self.begin_ns}, {self.end_ns}) ends before it begins",
+                f"timespan [{shown(self.begin_ns)}, {shown(self.end_ns)}) ends before it begins",
                 hint="give begin <= end",
                 kind=ErrorKind.TIMESPAN,
             )
@@ -144,7 +144,7 @@ class Timespan:
         if isinstance(value, (tuple, list)) and len(value) == 2:
             return cls.from_times(*value)
         raise InvalidInputError(
-            f"{value!r} is no timespan",
+            f"{shown(value)} is no timespan",
             hint="give a Timespan, or a pair of astropy Times (None = unbounded)",
             kind=ErrorKind.TIMESPAN,
         )

@@ -44,7 +44,7 @@ from quantumio.ports._history import (
 )
 from quantumio.ports._ingest import IngestedChunk, IngestRows, ingest_key, is_ingest_key
 from quantumio.ports._kinds import is_exporting, is_managed, is_table
-from quantumio.ports._members import MemberQuery
+from quantumio.ports._members import MemberColumns, MemberQuery
 from quantumio.ports._records import RecordComparison
 
 __all__ = [
@@ -76,6 +76,7 @@ __all__ = [
     "LoadListing",
     "LoadedRows",
     "ManagedDestination",
+    "MemberColumns",
     "MemberQuery",
     "MemberRecord",
     "ObjectDestination",

@@ -27,7 +27,7 @@ from quantumio.ports._collections import ChainEdit, CollectionKind, CollectionRe
 from quantumio.ports._garbage import GarbageCatalog
 from quantumio.ports._history import HistoryCatalog, MemberRecord
 from quantumio.ports._ingest import IngestedChunk, IngestRows
-from quantumio.ports._members import MemberQuery
+from quantumio.ports._members import MemberColumns, MemberQuery
 from quantumio.ports._records import RecordComparison
 
 __all__ = ["DATASET_COLUMNS", "LEASE_OVER", "REUSED", "Catalog", "DatasetQuery"]
@@ -336,6 +336,9 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
         InvalidInputError
             A collection that is named is of another kind and no chain, or a data ID is wrong.
         """
+
+    def member_columns(self, query: MemberQuery) -> Iterator[MemberColumns]:
+        """Yield what `members` yields, column by column, thousands at a time: no object is made for each."""
 
     def count_members(self, query: MemberQuery) -> int:
         """Return how many `members` yields, without fetching them."""

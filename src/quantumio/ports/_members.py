@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from uuid import UUID
 
 from attrs import field, frozen
 
-from quantumio.model import Timespan
+from quantumio.model import DatasetType, Timespan
 from quantumio.ports._collections import CollectionKind
 
-__all__ = ["MemberQuery"]
+__all__ = ["MemberColumns", "MemberQuery"]
 
 
 @frozen(kw_only=True)
@@ -39,3 +40,29 @@ class MemberQuery:
     data_id: Mapping[str, int | str] = field(factory=dict, hash=False)
     timespan: Timespan | None = None
     as_of: int | None = None
+
+
+@frozen(kw_only=True, eq=False)
+class MemberColumns:
+    """Members of one collection that are of one dataset type, column by column.
+
+    Attributes
+    ----------
+    collection, dataset_type
+        What all of them have in common.
+    data_ids
+        Name of each dimension of the dataset type to the values.
+    runs, versions, ids
+        Of the datasets.
+    begin_ns, end_ns
+        When they are valid, as a `~quantumio.model.Timespan` has it; empty of a TAGGED collection.
+    """
+
+    collection: str
+    dataset_type: DatasetType
+    data_ids: Mapping[str, Sequence[int | str]]
+    runs: Sequence[str]
+    versions: Sequence[int]
+    ids: Sequence[UUID]
+    begin_ns: Sequence[int] = ()
+    end_ns: Sequence[int] = ()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
-from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.errors import ErrorKind, InvalidInputError, shown
 from quantumio.model import DatasetRef
 
 __all__ = [
@@ -49,7 +49,7 @@ def check_name(name: object, what: str, kind: ErrorKind) -> str:
     if isinstance(name, str):
         return name
     raise InvalidInputError(
-        f"{name!r:.80} ({type(name).__name__}) is no {what}", hint="give its name, a text", kind=kind
+        f"{shown(name)} ({type(name).__name__}) is no {what}", hint="give its name, a text", kind=kind
     )
 
 
@@ -63,7 +63,7 @@ def check_names(names: object, what: str, kind: ErrorKind) -> tuple[str, ...]:
     """
     if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
         raise InvalidInputError(
-            f"{names!r:.80} ({type(names).__name__}) is no list of {what}s",
+            f"{shown(names)} ({type(names).__name__}) is no list of {what}s",
             hint=f"write [{names!r:.80}]" if isinstance(names, str) else "give a list of texts",
             kind=kind,
         )
@@ -86,7 +86,7 @@ def check_refs(refs: object) -> Sequence[DatasetRef]:
     for number, ref in enumerate(given):
         if not isinstance(ref, DatasetRef):
             raise InvalidInputError(
-                f"refs[{number}] = {ref!r:.80} ({type(ref).__name__}) is no DatasetRef",
+                f"refs[{number}] = {shown(ref)} ({type(ref).__name__}) is no DatasetRef",
                 hint="give refs as put, find and query return them",
             )
     return given
@@ -178,8 +178,7 @@ def _integer(value: object, what: str, least: int, hint: str) -> int:
         else:
             if least <= number < _INT64:
                 return number
-    shown = f"{value!r:.80}" if not isinstance(value, int) or abs(value) < 1 << 128 else "a huge number"
-    raise InvalidInputError(f"{what} = {shown} ({type(value).__name__})", hint=hint)
+    raise InvalidInputError(f"{what} = {shown(value)} ({type(value).__name__})", hint=hint)
 
 
 def check_bind(bind: object) -> Mapping[str, object]:

@@ -12,25 +12,18 @@ from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import DataId, DataIdValue, DatasetRef, Timespan, check_run
 from quantumio.ports import CollectionKind
 from quantumio.registry._arguments import check_name, check_refs
+from quantumio.registry._certify_each import RangesToCertify, Wanted
 from quantumio.registry._clock import Clock
 from quantumio.registry._collections import check_kind
 from quantumio.registry._engine import Database
 from quantumio.registry._lives import insert_collection
-from quantumio.registry._members import (
-    Certification,
-    Member,
-    Present,
-    members_of,
-    without_conflicts,
-    without_overlaps,
-)
+from quantumio.registry._members import Member, members_of, present, without_conflicts
 from quantumio.registry._names import Collection, Edit, Names, NamesCache, TypeEntry
 from quantumio.registry._universe_schema import GroupTables
 
 __all__ = ["Associations"]
 
 _CHUNK = 500
-_BATCH = 5_000
 
 
 class Associations:
@@ -40,6 +33,8 @@ class Associations:
         self._database = database
         self._names = names
         self._clock = clock
+        self._rules = database.rules
+        self._ranges = RangesToCertify(database, names)
 
     # -- TAGGED
     def associate(self, name: str, refs: Sequence[DatasetRef]) -> None:
@@ -49,7 +44,7 @@ class Associations:
         with self._database.edit(f"associating with {name}") as connection:
             collection, edit, names = self._collection(connection, name, CollectionKind.TAGGED)
             for group, members in members_of(connection, names, refs):
-                there = self._live(connection, group, group.tag, collection, members)
+                there = present(connection, self._rules, group, group.tag, collection, members)
                 new = list(without_conflicts(name, members, there, None))
                 _insert(connection, group, group.tag, collection, edit, new, [{}] * len(new))
 
@@ -84,7 +79,9 @@ class Associations:
         with self._database.edit(f"certifying in {name}") as connection:
             collection, edit, names = self._collection(connection, name, CollectionKind.CALIBRATION)
             for group, members in members_of(connection, names, refs):
-                there = self._live(connection, group, group.calibration, collection, members, timespan)
+                there = present(
+                    connection, self._rules, group, group.calibration, collection, members, timespan
+                )
                 new = list(without_conflicts(name, members, there, timespan))
                 _insert(connection, group, group.calibration, collection, edit, new, [span] * len(new))
 
@@ -106,27 +103,13 @@ class Associations:
                     hint="give an end after the begin",
                     kind=ErrorKind.TIMESPAN,
                 )
-        number = 0
+        wanted = Wanted(collection=name, ids=ids, begin_ns=begin_ns, end_ns=end_ns)
+        ranges = self._ranges.read(wanted)
         with self._database.edit(f"certifying in {name}") as connection:
             collection, edit, names = self._collection(connection, name, CollectionKind.CALIBRATION)
-            found = list(members_of(connection, names, ids))
-            by_id = {member.id: member for _, members in found for member in members}
-            wanted: dict[int, list[Certification]] = {}
-            for row, (id_, begin, end) in enumerate(zip(ids, begin_ns, end_ns, strict=True)):
-                member = by_id[id_]
-                wanted.setdefault(member.type_id, []).append(Certification(member, begin, end, row))
-            for group, members in found:
-                there = self._live(connection, group, group.calibration, collection, members, Timespan())
-                types = {member.type_id for member in members}
-                new = without_overlaps(name, (one for of in types for one in wanted[of]), there)
-                # In parts: a session of PostgreSQL that is silent for seconds is ended.
-                for start in range(0, len(new), _BATCH):
-                    part = new[start : start + _BATCH]
-                    spans = [{"begin_ns": one.begin_ns, "end_ns": one.end_ns} for one in part]
-                    members = [one.member for one in part]
-                    _insert(connection, group, group.calibration, collection, edit, members, spans)
-                number += len(new)
-        return number
+            if not self._ranges.still_holds(connection, ranges, collection, edit):
+                ranges = self._ranges.find(connection, names, collection, wanted, edit.seq)
+            return self._ranges.write(connection, ranges, collection, edit)
 
     def decertify(
         self, name: str, dataset_type: str, timespan: Timespan, data_ids: Sequence[DataId] | None
@@ -155,37 +138,6 @@ class Associations:
             return check_kind(known, kind), edit, names
         self._clock.advance(connection, steps=0, names=True)
         return insert_collection(connection, names, edit, name, kind), edit, names
-
-    def _live(
-        self,
-        connection: sa.Connection,
-        group: GroupTables,
-        table: sa.Table,
-        collection: Collection,
-        members: Sequence[Member],
-        timespan: Timespan | None = None,
-    ) -> list[Present]:
-        """Return what is there under the keys of these members."""
-        types = {"type_id": "int"} | {group.columns[name]: kind for name, kind in group.types.items()}
-        wanted = self._database.rules.rows("wanted", types)
-        same = [table.c[column] == wanted.c[column] for column in types]
-        span = [table.c.begin_ns, table.c.end_ns] if timespan is not None else []
-        keys = [table.c[column] for column in types]
-        statement = (
-            sa.select(table.c.dataset_id, *keys, *span)
-            .select_from(wanted.join(table, sa.and_(*same)))
-            .where(table.c.collection_id == collection.id, table.c.removed_seq.is_(None))
-        )
-        if timespan is not None:
-            statement = statement.where(
-                table.c.begin_ns < timespan.end_ns, table.c.end_ns > timespan.begin_ns
-            )
-        value = self._database.rules.rows_value({member.key for member in members}, types)
-        size = len(keys)
-        return [
-            Present(tuple(rest[:size]), id_, *rest[size:])
-            for id_, *rest in connection.execute(statement, {"wanted": value})
-        ]
 
 
 def _known_keys(entry: TypeEntry, data_id: DataId) -> Mapping[str, DataIdValue]:

@@ -34,6 +34,7 @@ from quantumio.ports import (
     IngestedChunk,
     IngestRows,
     LineageEntry,
+    MemberColumns,
     MemberQuery,
     MemberRecord,
     ObjectRecord,
@@ -284,6 +285,10 @@ class SqlCatalog:
     def members(self, query: MemberQuery) -> Iterator[MemberRecord]:
         """Return members of TAGGED or CALIBRATION collections, lazily; the query is checked at once."""
         return self._memberships.members(query)
+
+    def member_columns(self, query: MemberQuery) -> Iterator[MemberColumns]:
+        """Return them column by column, lazily; the query is checked at once."""
+        return self._memberships.columns(query)
 
     def count_members(self, query: MemberQuery) -> int:
         """Return how many there are."""

@@ -29,7 +29,7 @@ from typing import Final, NoReturn
 
 from attrs import frozen
 
-from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.errors import ErrorKind, InvalidInputError, shown
 from quantumio.registry._time import TIMES, fits, moment_ns
 from quantumio.registry._tree import (
     And,
@@ -131,7 +131,7 @@ def parse(text: object) -> Expression:
     """
     if not isinstance(text, str) or len(text) > _MAX_LENGTH:
         raise InvalidInputError(
-            f"where = {text!r:.60} is no expression",
+            f"where = {shown(text, 60)} is no expression",
             hint=f"give a text of at most {_MAX_LENGTH} characters",
             kind=ErrorKind.EXPRESSION,
         )

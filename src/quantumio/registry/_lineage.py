@@ -7,7 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from quantumio.errors import InvalidInputError, NotFoundError
+from quantumio.errors import InvalidInputError, NotFoundError, shown
 from quantumio.ports import LineageEntry
 from quantumio.registry._arguments import check_number, check_uuid
 from quantumio.registry._engine import Database
@@ -31,7 +31,7 @@ class Lineages:
         """Return all datasets up or down to a depth, the nearest first."""
         check_uuid(dataset_id, "dataset")
         if direction not in (_UP, _DOWN):
-            raise InvalidInputError(f"direction={direction!r:.80}", hint="use 'up' or 'down'")
+            raise InvalidInputError(f"direction={shown(direction)}", hint="use 'up' or 'down'")
         if depth is not None:
             depth = check_number(depth, "depth")
         return self._database.read(

@@ -12,11 +12,20 @@ from attrs import frozen
 
 from quantumio.errors import ConflictError, ErrorKind, NotFoundError
 from quantumio.model import DataIdValue, DatasetRef, Timespan
-from quantumio.registry._names import Names
+from quantumio.registry._dialect import Rules
+from quantumio.registry._names import Collection, Names
 from quantumio.registry._schema import DATASET
 from quantumio.registry._universe_schema import GroupTables
 
-__all__ = ["Certification", "Member", "Present", "members_of", "without_conflicts", "without_overlaps"]
+__all__ = [
+    "Certification",
+    "Member",
+    "Present",
+    "members_of",
+    "present",
+    "without_conflicts",
+    "without_overlaps",
+]
 
 _CHUNK = 500
 
@@ -99,6 +108,44 @@ def _rows_of(
             )
         ):
             yield Member(id_, type_id, tuple(values), by_id[id_])
+
+
+def present(
+    connection: sa.Connection,
+    rules: Rules,
+    group: GroupTables,
+    table: sa.Table,
+    collection: Collection,
+    members: Iterable[Member],
+    timespan: Timespan | None = None,
+) -> list[Present]:
+    """Return what is in a TAGGED or CALIBRATION collection under the keys of these members.
+
+    Parameters
+    ----------
+    table
+        That of members of collections of its kind, in the group.
+    timespan
+        When what is in a CALIBRATION collection is to be valid; None: at any time.
+    """
+    types = {"type_id": "int"} | {group.columns[name]: kind for name, kind in group.types.items()}
+    wanted = rules.rows("wanted", types)
+    same = [table.c[column] == wanted.c[column] for column in types]
+    span = [table.c.begin_ns, table.c.end_ns] if table is group.calibration else []
+    keys = [table.c[column] for column in types]
+    statement = (
+        sa.select(table.c.dataset_id, *keys, *span)
+        .select_from(wanted.join(table, sa.and_(*same)))
+        .where(table.c.collection_id == collection.id, table.c.removed_seq.is_(None))
+    )
+    if timespan is not None:
+        statement = statement.where(table.c.begin_ns < timespan.end_ns, table.c.end_ns > timespan.begin_ns)
+    value = rules.rows_value({member.key for member in members}, types)
+    size = len(keys)
+    return [
+        Present(tuple(rest[:size]), id_, *rest[size:])
+        for id_, *rest in connection.execute(statement, {"wanted": value})
+    ]
 
 
 def without_conflicts(

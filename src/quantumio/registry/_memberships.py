@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from attrs import frozen
 
 from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import DataId, DatasetRef, Timespan
-from quantumio.ports import CollectionKind, MemberQuery, MemberRecord
+from quantumio.ports import CollectionKind, MemberColumns, MemberQuery, MemberRecord
 from quantumio.registry._arguments import check_names
 from quantumio.registry._dialect import BIG_INTEGER
 from quantumio.registry._engine import Database
@@ -34,6 +35,10 @@ class _Members:
     statement: sa.Select[Any]
     keys: list[OrderKey]
 
+    @property
+    def is_calibration(self) -> bool:
+        return self.collection.kind is CollectionKind.CALIBRATION
+
 
 class Memberships:
     """Lists members of collections."""
@@ -46,12 +51,16 @@ class Memberships:
     def members(self, query: MemberQuery) -> Iterator[MemberRecord]:
         """Check the query now; yield lazily the members, all of one moment."""
         names, sources = self._sources(query)
+        uuid_out = self._database.rules.uuid_out
         return (
-            _record(names, source, row)
-            for source in sources
-            for page in pages(Paged(source.statement, source.keys), None, self._fetch)
-            for row in page
+            _record(names, source, row, uuid_out) for source, page in self._pages(sources) for row in page
         )
+
+    def columns(self, query: MemberQuery) -> Iterator[MemberColumns]:
+        """Check the query now; yield lazily the members by columns, all of one moment."""
+        names, sources = self._sources(query)
+        uuid_out = self._database.rules.uuid_out
+        return (_columns(names, source, page, uuid_out) for source, page in self._pages(sources))
 
     def count(self, query: MemberQuery) -> int:
         """Return how many there are."""
@@ -63,8 +72,13 @@ class Memberships:
             lambda connection: sum(connection.execute(number).scalar_one() for number in numbers)
         )
 
+    def _pages(self, sources: Iterable[_Members]) -> Iterator[tuple[_Members, list[Any]]]:
+        for source in sources:
+            for page in pages(Paged(source.statement, source.keys), None, self._fetch):
+                yield source, page
+
     def _fetch(self, page: sa.Select[Any], values: Mapping[str, Any]) -> list[Any]:
-        return self._database.read(lambda connection: list(connection.execute(page, values)))
+        return self._database.rows(page, values, is_kept=False)
 
     def _sources(self, query: MemberQuery) -> tuple[Names, list[_Members]]:
         wanted = check_names(query.collections, "collection", ErrorKind.COLLECTION)
@@ -154,13 +168,32 @@ def _check_kind(collection: Collection, kind: CollectionKind) -> None:
         )
 
 
-def _record(names: Names, source: _Members, row: Any) -> MemberRecord:
+def _record(names: Names, source: _Members, row: Any, uuid_out: Callable[[Any], UUID]) -> MemberRecord:
     id_, run_id, version, *rest = row
-    dimensions = source.entry.type.dimensions
+    entry, dimensions = source.entry, source.entry.type.dimensions
     data_id = DataId(dict(zip(dimensions, rest, strict=False)))
     span = rest[len(dimensions) : len(dimensions) + 2]  # with the keys of the page behind it
     return MemberRecord(
         collection=source.collection.name,
-        ref=DatasetRef(id_, source.entry.type, data_id, names.collections_by_id[run_id].name, version),
-        timespan=Timespan(*span) if source.collection.kind is CollectionKind.CALIBRATION else None,
+        ref=DatasetRef(uuid_out(id_), entry.type, data_id, names.collections_by_id[run_id].name, version),
+        timespan=Timespan(*span) if source.is_calibration else None,
+    )
+
+
+def _columns(
+    names: Names, source: _Members, page: list[Any], uuid_out: Callable[[Any], UUID]
+) -> MemberColumns:
+    ids, run_ids, versions, *rest = zip(*page, strict=True)
+    dimensions = source.entry.type.dimensions
+    span = rest[len(dimensions) : len(dimensions) + 2] if source.is_calibration else [(), ()]
+    runs = {run_id: names.collections_by_id[run_id].name for run_id in set(run_ids)}
+    return MemberColumns(
+        collection=source.collection.name,
+        dataset_type=source.entry.type,
+        data_ids=dict(zip(dimensions, rest, strict=False)),
+        runs=[runs[run_id] for run_id in run_ids],
+        versions=versions,
+        ids=[uuid_out(id_) for id_ in ids],
+        begin_ns=span[0],
+        end_ns=span[1],
     )

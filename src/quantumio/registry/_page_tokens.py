@@ -30,6 +30,8 @@ __all__ = ["PageToken", "bad_token", "key_values", "read_token", "write_token"]
 
 _INT64: Final = 1 << 63
 _LONGEST: Final = 1 << 16
+_CHECKSUM: Final = 8
+"""How many hexadecimal digits of a token tell that it was not changed on its way by accident."""
 
 
 @frozen
@@ -65,7 +67,7 @@ def write_token(token: PageToken, query: DatasetQuery, rules: Rules) -> str:
         for value in token.values
     ]
     content = [_of(query), token.seq, token.left, token.source, values]
-    text = base64.urlsafe_b64encode(json.dumps(content, separators=(",", ":")).encode()).decode()
+    text = _text(content)
     if len(text) > _LONGEST:
         raise InvalidInputError(
             f"a page ends at a match whose values of {', '.join(query.order_by)} are too long for the token "
@@ -85,10 +87,9 @@ def read_token(text: str, query: DatasetQuery) -> PageToken:
         It is none of this query.
     """
     try:
-        content = json.loads(base64.b64decode(text[:_LONGEST].encode("ascii"), altchars=b"-_", validate=True))
-        of, seq, left, source, values = content
+        of, seq, left, source, values = _content(text)
     except (ValueError, TypeError, AttributeError, RecursionError):
-        raise bad_token("it is none") from None
+        raise bad_token("it is none, or was changed on its way") from None
     if of != _of(query):
         raise bad_token("it is one of another query")
     most = query.limit
@@ -96,6 +97,21 @@ def read_token(text: str, query: DatasetQuery) -> PageToken:
     if not (_is_number(seq) and _is_number(source) and is_left and isinstance(values, list)):
         raise bad_token("it is none")
     return PageToken(seq, left, source, tuple(values))
+
+
+def _text(content: Sequence[Any]) -> str:
+    text = base64.urlsafe_b64encode(json.dumps(content, separators=(",", ":")).encode()).decode()
+    return _checksum(text) + text
+
+
+def _content(text: str) -> Any:
+    if text[:_CHECKSUM] != _checksum(text[_CHECKSUM:_LONGEST]):
+        raise ValueError
+    return json.loads(base64.b64decode(text[_CHECKSUM:_LONGEST], altchars=b"-_", validate=True))
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:_CHECKSUM]
 
 
 def key_values(token: PageToken, keys: Sequence[OrderKey], rules: Rules) -> tuple[Any, ...]:

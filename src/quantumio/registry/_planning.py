@@ -8,7 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from attrs import evolve, field, frozen
 
-from quantumio.errors import ErrorKind, InvalidInputError
+from quantumio.errors import ErrorKind, InvalidInputError, shown
 from quantumio.model import check_data_id_value
 from quantumio.ports import CollectionKind, DatasetQuery
 from quantumio.registry._arguments import check_bind, check_limit, check_names
@@ -293,7 +293,7 @@ def check_past(as_of: object, now: int) -> int:
     if isinstance(as_of, int) and not isinstance(as_of, bool) and 0 <= as_of <= now:
         return as_of
     raise InvalidInputError(
-        f"as_of = {as_of!r:.80} is no moment of this registry",
+        f"as_of = {shown(as_of)} is no moment of this registry",
         hint=f"give the number of a commit or edit, from 0 to {now}",
         kind=ErrorKind.MOMENT,
     )

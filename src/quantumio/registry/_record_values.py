@@ -7,7 +7,7 @@ import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from quantumio.errors import ErrorKind, InvalidInputError, QuantumioError
+from quantumio.errors import ErrorKind, InvalidInputError, QuantumioError, shown
 from quantumio.model import DimensionUniverse, Region, Timespan, check_data_id_value
 from quantumio.registry._universe_schema import RecordTable
 
@@ -108,7 +108,7 @@ def to_row(universe: DimensionUniverse, table: RecordTable, number: int, record:
     known = (*table.kinds, *(("timespan",) if table.element.temporal else ()))
     known = (*known, *(("region",) if table.element.spatial else ()))
     if unknown := [field for field in record if field not in known]:
-        raise _wrong(name, number, f"unknown field {unknown[0]!r}", f"its fields are {', '.join(known)}")
+        raise _wrong(name, number, f"unknown field {shown(unknown[0])}", f"its fields are {', '.join(known)}")
     row: dict[str, Any] = {}
     for field, kind in table.kinds.items():
         value = record.get(field)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
+from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError, shown
 from quantumio.model import check_run
 from quantumio.ports import SnapshotRecord
 from quantumio.registry._arguments import check_name, check_number, is_text
@@ -28,7 +28,7 @@ class Snapshots:
         """Name a moment; None: this one."""
         check_run(name, "snapshot")
         if not is_text(note):
-            raise InvalidInputError(f"note = {note!r:.80} is no text", hint="give a text without NUL")
+            raise InvalidInputError(f"note = {shown(note)} is no text", hint="give a text without NUL")
         if seq is not None:
             seq = check_number(seq, "moment")
         with self._database.edit(f"making the snapshot {name}") as connection:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from quantumio.errors import QuantumioError
+from quantumio.errors import QuantumioError, shown
 from quantumio.model import Region, Timespan, tai_ns
 from quantumio.registry._dialect import BIG_INTEGER, FLAG, REAL, TEXT
 from quantumio.registry._expression import bound, expression_error
@@ -124,11 +124,11 @@ def _checked(bind: Bind, given: object, text: str) -> Any:
         )
     if not isinstance(value, _SCALARS):
         hint = "use IS NULL" if value is None else "give a number, a text, a Time, or for IN a list of them"
-        raise expression_error(text, bind.at, f":{bind.name} = {value!r:.60} is no value", hint)
+        raise expression_error(text, bind.at, f":{bind.name} = {shown(value, 60)} is no value", hint)
     if isinstance(value, float) and math.isnan(value):
         raise expression_error(text, bind.at, f":{bind.name} is not a number", "use IS NULL")
     if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
-        raise expression_error(text, bind.at, f":{bind.name} = {value} does not fit 64 bits")
+        raise expression_error(text, bind.at, f":{bind.name} = {shown(value)} does not fit 64 bits")
     if isinstance(value, str) and ("\0" in value or not _encodes(value)):
         raise expression_error(text, bind.at, f":{bind.name} = {value!r:.60} is no valid text")
     return value

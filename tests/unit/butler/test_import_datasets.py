@@ -7,6 +7,7 @@ import pytest
 from astropy.time import Time
 
 from quantumio import Butler, DatasetType
+from quantumio.butler import _imported_datasets
 from quantumio.errors import (
     ConflictError,
     ErrorKind,
@@ -150,10 +151,17 @@ def test_import_again_changes_nothing(butler, export):
     assert butler.query(versions="all", collections="*").count() == before == 3
 
 
-def test_what_is_missing_after_a_mishap_is_inserted_by_the_next_import(butler, export, tmp_path):
-    path = export()
-    (tmp_path / "exported" / "made" / "three.yaml").unlink()
-    with pytest.raises(QuantumioError):
+def test_what_is_missing_after_a_mishap_is_inserted_by_the_next_import(butler, export, monkeypatch):
+    path, ingest, runs = export(), _imported_datasets.ingest_files, []
+
+    def dies_at_the_second(*arguments, **options):
+        runs.append(options["run"])
+        if runs[1:]:
+            raise KeyboardInterrupt
+        return ingest(*arguments, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(_imported_datasets, "ingest_files", dies_at_the_second)
         butler.import_datasets(path)
     assert [butler.exists(id_) for id_ in IDS[:3]] == [True, False, False]
     assert butler.import_datasets(export()).inserted == {"summary": 0, "dark": 2}
@@ -589,6 +597,59 @@ def test_dry_run_tells_that_a_store_in_use_is_not_there(make_root, open_butler, 
     refused = butler.import_datasets(path, dry_run=True, transfer="copy").refused
     assert ["its store is not at" in one for one in refused] == [True, True]
     assert not (root / "data").exists()
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_dry_run_tells_that_a_workspace_in_use_is_not_there(
+    make_root, open_butler, export, tmp_path, readonly
+):
+    config = {
+        "destinations": {"own": {"kind": "workspace", "root": str(tmp_path / "spaces" / "{user}")}},
+        "rules": [{"to": "own"}],
+    }
+    root, path = make_root("shared", config), export(HEAD + RUNS)
+    with Butler(root) as butler:
+        assert butler.import_datasets(path, dry_run=True, transfer="copy").refused == ()
+        assert not (tmp_path / "spaces").exists()
+        with butler.context(run="mine") as ctx:
+            ctx.put({"n": 0}, "bias", instrument="Cam", detector=1)
+        assert butler.import_datasets(path, dry_run=True, transfer="copy").refused == ()
+    (tmp_path / "spaces").rename(tmp_path / "unmounted")
+    with Butler(root, readonly=readonly) as butler:
+        refused = butler.import_datasets(path, dry_run=True, transfer="copy").refused
+    assert [f"its store is not at file://{tmp_path}/spaces" in one for one in refused] == [True, True]
+    assert not (tmp_path / "spaces").exists()
+
+
+@pytest.mark.parametrize("transfer", ["direct", "copy", "move"])
+def test_files_that_cannot_be_read_are_all_named_before_anything_is_inserted(butler, export, transfer):
+    """The run before that of an unreadable file was inserted, and the dimensions."""
+    path = export()
+    made = path.parent / "made"
+    (made / "two.json").write_text("{")
+    (made / "three.yaml").unlink()
+    before = everything(butler._session.repositories[0].root)
+    with pytest.raises(FormatError, match=r"two\.json.*as well .*three\.yaml"):
+        butler.import_datasets(path, transfer=transfer)
+    assert everything(butler._session.repositories[0].root) == before
+    assert sorted(one.name for one in made.iterdir()) == ["one.json", "two.json"]
+    (made / "two.json").write_text('{"n": 2}')
+    with pytest.raises(NotFoundError, match=r"three\.yaml") as error:
+        butler.import_datasets(path, transfer=transfer)
+    assert "as well" not in str(error.value)
+    assert everything(butler._session.repositories[0].root) == before
+    (made / "three.yaml").write_text("n: 3\n")
+    assert butler.import_datasets(path, transfer=transfer).inserted == {"summary": 1, "dark": 2}
+
+
+def test_of_many_files_that_cannot_be_read_some_are_named(butler, export):
+    text = "".join(
+        f"  - {{dataset_id: !uuid {UUID(int=number)}, data_id: {{instrument: Cam, detector: {number}}}, "
+        f"path: made/lost{number}.json}}\n"
+        for number in range(3, 20)
+    )
+    with pytest.raises(NotFoundError, match=r"lost3\.json.*lost13\.json.*; and 6 more"):
+        butler.import_datasets(export(HEAD + RUNS + text))
 
 
 def test_dry_run_tells_that_files_would_be_moved_into_memory(make_root, open_butler, export):

@@ -304,4 +304,8 @@ def test_every_setting_of_the_runtime_can_be_set():
     ).runtime
     assert runtime.allow_volatile_journal is True
     assert (runtime.journal_max_bytes, runtime.journal_min_free_bytes) == (2 << 30, 10_000_000)
+    unreserved = parse_settings(
+        {"runtime": {"journal_min_free_bytes": 0, "pack_bytes": 0}}, "butler.toml"
+    ).runtime
+    assert (unreserved.journal_min_free_bytes, unreserved.pack_bytes) == (0, 0)
     assert (runtime.journaled_lease_s, runtime.lease_s) == (3600.0, 30.0)

@@ -32,6 +32,7 @@ def test_status_counts_what_it_takes(quantumio, aside, repository):
     directory = repository / "journal" / f"{aside}.conflict"
     nbytes = sum(path.stat().st_size for path in directory.iterdir())
     assert found["set_aside"] == {"transactions": 1, "size": nbytes}
+    assert found["pending"] == [], "it is not on its way"
     assert "set aside      1, " in quantumio("status").stdout
     quantumio("recover", "--drop", aside)
     assert "set aside      0" in quantumio("status").stdout
@@ -74,6 +75,8 @@ def test_it_is_taken_in_or_dropped(quantumio, aside):
 def test_recovery_that_sets_aside_says_what_to_do(quantumio, aside, repository):
     directory = repository / "journal" / f"{aside}.conflict"
     directory.rename(directory.with_suffix(".ready"))  # as who died before it was set aside has left it
+    (found,) = quantumio("status", "--json").document["repositories"]
+    assert (found["pending"], found["set_aside"]["transactions"]) == ([aside], 0)
     done = quantumio("recover", fails=True)
     assert "conflict" in done.lines[1].split()
     assert "quantumio pending --show" in done.stderr
@@ -90,6 +93,8 @@ def test_what_was_placed_of_a_backup_is_shown(quantumio, repository, aside):
         butler.recover(restored=True)
         context.abort()
         butler.errors(acknowledge=True)
+    (found,) = quantumio("status", "--json").document["repositories"]
+    assert (found["pending"], found["set_aside"]) == ([], {"transactions": 1, "size": 0})
     shown = quantumio("pending", "--show", context.txid)
     assert "perhaps at local" in shown.stdout
     assert "Its bytes are not in the journal of this machine." in shown.lines

@@ -167,6 +167,27 @@ def test_postgresql_rows_go_to_the_named_schema(opened, postgresql_database):
         assert connection.execute("SELECT count(*) FROM survey.stars_rows").fetchone() == (2,)
 
 
+def test_postgresql_schema_that_is_not_there_is_told_before_anything_is_written(opened, postgresql_database):
+    import psycopg
+
+    destination = opened(url=postgresql_database, schema="Survey")
+    for call in (
+        lambda: destination.check("stars", stars(2)),
+        lambda: destination.load("stars", stars(2), environment.uuid7()),
+    ):
+        with pytest.raises(InvalidInputError, match='no schema "Survey" in postgresql:') as caught:
+            call()
+        assert caught.value.kind is ErrorKind.POLICY
+        assert caught.value.hint.startswith('CREATE SCHEMA "Survey"')
+    destination.remove_load("stars", environment.uuid7())  # who cleans up after it finds nothing
+    with psycopg.connect(postgresql_database.replace("+psycopg", "")) as connection:
+        connection.execute('CREATE SCHEMA "Survey"')
+    load_id = environment.uuid7()
+    destination.check("stars", stars(2))
+    destination.load("stars", stars(2), load_id)
+    assert destination.read("stars", load_id).equals(stars(2))
+
+
 arrays = st.one_of(
     st.lists(st.none() | st.floats(width=64), min_size=1).map(lambda v: pa.array(v, pa.float64())),
     st.lists(st.none() | st.floats(width=32), min_size=1).map(lambda v: pa.array(v, pa.float32())),

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quantumio.destinations import check_settings
-from quantumio.destinations._options import parse_bytes
 from quantumio.destinations._secrets import Secret, resolve_credentials, scrub
 from quantumio.errors import InvalidInputError
 from quantumio.model import DestinationSettings
@@ -113,19 +112,6 @@ def test_unknown_kind_lists_those_there_are():
     with pytest.raises(InvalidInputError, match="database, files, memory, objects, workspace") as caught:
         check_settings(settings("tape"))
     assert "[destinations.place]" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "nbytes"), [("20 GiB", 20 << 30), ("1.5kB", 1500), ("0 B", 0), (7, 7), ("2 TB", 2 * 10**12)]
-)
-def test_sizes_are_read(text, nbytes):
-    assert parse_bytes(text) == nbytes
-
-
-@pytest.mark.parametrize("text", ["20", "GiB", "-1 GB", "1 gb", "1 G", -1, 1.5, True, None, "nan GB"])
-def test_what_is_no_size_is_refused(text):
-    with pytest.raises(InvalidInputError):
-        parse_bytes(text)
 
 
 def test_a_secret_does_not_show_itself():

@@ -41,6 +41,8 @@ class Found:
         async def carry(manifest, entry, epoch, generation):
             if self.error is not None:
                 raise self.error
+            for blob in manifest.blobs:  # as one that carries it does first
+                entry.read(blob)
             self.carried.append((epoch, generation))
             return Committed(txid=manifest.transaction.txid, refs=(), commit_seq=1)
 

@@ -64,8 +64,15 @@ def test_what_is_no_size_names_the_key_and_the_mend(value):
         parse_bytes(value, "quota")
 
 
+@pytest.mark.parametrize("value", [0, "0", "0 GiB"])
+def test_nothing_is_a_size_where_it_may_be_one(value):
+    assert parse_bytes(value, "reserve", least=0) == 0
+    with pytest.raises(InvalidInputError, match="reserve = "):
+        parse_bytes(-1, "reserve", least=0)
+
+
 def test_size_with_hundreds_of_digits_is_no_crash():
-    for text in ("9" * 400 + " GiB", "1" + "0" * 308 + ".5 PiB"):
+    for text in ("9" * 400 + " GiB", "1" + "0" * 308 + ".5 PiB", "9" * 5000, "1." + "9" * 5000):
         with contextlib.suppress(InvalidInputError):
             parse_bytes(text, "quota")
 

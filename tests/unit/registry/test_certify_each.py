@@ -1,6 +1,8 @@
 """Many certifications at once: all of them or none, and each at its own time."""
 
+import contextlib
 import random
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -8,7 +10,9 @@ import pytest
 from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import DatasetRef, Timespan
 from quantumio.ports import CollectionKind, DatasetQuery
-from quantumio.registry import SqlCatalog
+from quantumio.registry import SqlCatalog, _certify_each
+from quantumio.registry._certify_each import NewRanges, RangesToCertify, Wanted
+from quantumio.registry._engine import Database
 from quantumio.system import environment
 from tests.unit.registry.conftest import CALEXP, FLAT, Commit, visit
 
@@ -108,3 +112,67 @@ def test_many_at_once_are_as_one_after_the_other(catalog: SqlCatalog, commit: Co
                 certify(catalog, rows)
         assert ranges(catalog) == (wanted if fits else there)
     assert catalog.count(DatasetQuery(collections=("u/a", "u/b"), find_first=False)) == 6
+
+
+def test_what_others_do_while_it_reads_is_seen(
+    catalog: SqlCatalog, commit: Commit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads before it keeps other writers out: whatever they do in between has been done before it."""
+    one, two, three = flats(commit)
+    other, *_ = flats(commit, "u/b")
+    read = RangesToCertify.read
+    meanwhile: list[Callable[[], object]] = []
+
+    def reads(self: RangesToCertify, wanted: Wanted) -> NewRanges:
+        ranges = read(self, wanted)
+        while meanwhile:
+            meanwhile.pop()()
+        return ranges
+
+    monkeypatch.setattr(RangesToCertify, "read", reads)
+    meanwhile.append(lambda: catalog.register_collection("u/c", CollectionKind.RUN))
+    assert certify(catalog, [(one, 0, 10)]) == 1, "somebody else has done something else"
+    meanwhile.append(lambda: certify(catalog, [(one, 10, 20)]))
+    assert certify(catalog, [(one, 10, 20), (one, 20, 30)]) == 1, "one is there by now"
+    meanwhile.append(lambda: catalog.decertify("calib", "flat", Timespan(0, 10), [one.data_id]))
+    assert certify(catalog, [(one, 0, 10)]) == 1, "it was there, and is there no more"
+    before = ranges(catalog)
+    assert before == {(one.id, 0, 10), (one.id, 10, 20), (one.id, 20, 30)}
+    meanwhile.append(lambda: certify(catalog, [(other, 40, 50)]))
+    with pytest.raises(ConflictError, match="of the same data ID is valid in") as error:
+        certify(catalog, [(two, 0, 10), (one, 45, 60)])
+    assert error.value.message.startswith(f"row 1: dataset {one.id} ")
+    assert ranges(catalog) == before | {(other.id, 40, 50)}
+    meanwhile.append(lambda: catalog.delete([three.id], dry_run=False))
+    with pytest.raises(NotFoundError, match=str(three.id)):
+        certify(catalog, [(two, 0, 10), (three, 0, 10)])
+    assert ranges(catalog) == before | {(other.id, 40, 50)}
+    meanwhile.append(lambda: catalog.register_collection("new", CollectionKind.TAGGED))
+    with pytest.raises(ConflictError):
+        catalog.certify_each("new", [two.id], [0], [10])
+    assert certify(catalog, [(two, 0, 10)]) == 1
+
+
+def test_datasets_are_read_before_other_writers_wait(
+    catalog: SqlCatalog, commit: Commit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They waited for seconds while each of 100,000 was read."""
+    refs = flats(commit)
+    steps: list[str] = []
+    edit, members_of = Database.edit, _certify_each.members_of
+
+    @contextlib.contextmanager
+    def edits(self: Database, doing: str) -> Iterator[Any]:
+        steps.append("taken")
+        with edit(self, doing) as connection:
+            yield connection
+        steps.append("given back")
+
+    def reads(*arguments: Any) -> Any:
+        steps.append("read")
+        return members_of(*arguments)
+
+    monkeypatch.setattr(Database, "edit", edits)
+    monkeypatch.setattr(_certify_each, "members_of", reads)
+    assert certify(catalog, [(ref, 0, 10) for ref in refs]) == 3
+    assert steps == ["read", "taken", "given back"]

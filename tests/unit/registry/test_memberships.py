@@ -1,12 +1,13 @@
 """Who is in TAGGED and CALIBRATION collections, now and at earlier moments."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError
-from quantumio.model import DatasetRef, Timespan
-from quantumio.ports import CollectionKind, MemberQuery
+from quantumio.model import DataId, DatasetRef, Timespan
+from quantumio.ports import CollectionKind, MemberColumns, MemberQuery
 from quantumio.registry import SqlCatalog
 from tests.unit.registry.conftest import CALEXP, FLAT, NOTE, Commit, visit
 
@@ -23,7 +24,18 @@ def asked(catalog: SqlCatalog, *collections: str, **options: Any) -> list[tuple[
     query = MemberQuery(**{"kind": CALIBRATION, "collections": collections, **options})
     found = [(one.collection, one.ref, one.timespan) for one in catalog.members(query)]
     assert catalog.count_members(query) == len(found)
+    assert [one for part in catalog.member_columns(query) for one in rows_of(part)] == found
     return found
+
+
+def rows_of(part: MemberColumns) -> Iterator[tuple[str, DatasetRef, Any]]:
+    """Yield what columns say, row by row."""
+    spans = list(map(Timespan, part.begin_ns, part.end_ns)) or [None] * len(part.ids)
+    for place, (id_, run, version, span) in enumerate(
+        zip(part.ids, part.runs, part.versions, spans, strict=True)
+    ):
+        data_id = DataId({name: values[place] for name, values in part.data_ids.items()})
+        yield part.collection, DatasetRef(id_, part.dataset_type, data_id, run, version), span
 
 
 def now(catalog: SqlCatalog) -> int:

@@ -2,7 +2,6 @@
 
 import base64
 import copy
-import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -15,7 +14,7 @@ from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import Region, Timespan
 from quantumio.ports import DatasetQuery
 from quantumio.registry import SqlCatalog
-from quantumio.registry._page_tokens import _canonical
+from quantumio.registry._page_tokens import _canonical, _checksum, _content, _text
 from tests.unit.registry.conftest import CALEXP, FLAT, NOTE, RAW, Commit, exposure, visit
 
 ORDERS: tuple[tuple[str, ...], ...] = (
@@ -95,11 +94,12 @@ def test_hostile_tokens_are_refused(catalog: SqlCatalog, commit: Commit, order_b
     query = DatasetQuery(dataset_types=("calexp",), order_by=order_by, versions="all", limit=20)
     _, token = catalog.page(query, 3)
     assert token is not None
-    of, seq, left, source, values = json.loads(base64.urlsafe_b64decode(token))
+    of, seq, left, source, values = _content(token)
 
     def made(*content: Any) -> str:
-        return base64.urlsafe_b64encode(json.dumps(content).encode()).decode()
+        return _text(content)
 
+    nested = base64.urlsafe_b64encode(b"[" * 30_000).decode()
     assert catalog.page(query, 3, made(of, seq, left, source, values))[0]
     wrong: list[Any] = [
         "",
@@ -124,7 +124,7 @@ def test_hostile_tokens_are_refused(catalog: SqlCatalog, commit: Commit, order_b
         made(of, seq, left, source, "values"),
         made(of, seq, left, source, [*values, 1]),
         made("0" * 16, seq, left, source, values),
-        base64.urlsafe_b64encode(b"[" * 50_000).decode(),
+        _checksum(nested) + nested,
     ]
     for index in range(len(values)):
         for value in (None, 1.5, True, 1 << 63, "a\0b", "\ud800", {}, [], [1], ["zz"], ["0" * 31]):
@@ -144,6 +144,33 @@ def test_hostile_tokens_are_refused(catalog: SqlCatalog, commit: Commit, order_b
         changed[index] = "'; DROP TABLE txn; --"
         catalog.page(query, 3, made(of, seq, left, source, changed))
     assert catalog.count(query) == 20
+
+
+def test_token_that_was_changed_on_its_way_is_taken_for_no_other_place(
+    catalog: SqlCatalog, commit: Commit
+) -> None:
+    """One other character was another visit, or a moment before that of the first page."""
+    fill(commit)
+    query = DatasetQuery(dataset_types=("calexp",), order_by=("-visit",))
+    page, token = catalog.page(query, 5)
+    assert token is not None
+    assert len(page) == 5
+    letters = "0123456789abcdefABCD-_="
+    changed = {
+        token[:place] + other + token[place + 1 :]
+        for place, letter in enumerate(token)
+        for other in letters
+        if other != letter
+    }
+    changed |= {token[:place] + token[place + 1 :] for place in range(len(token))}
+    assert len(changed) > 20 * len(token)
+    for text in changed - {token}:
+        with pytest.raises(InvalidInputError, match="changed on its way") as error:
+            catalog.page(query, 5, text)
+        assert error.value.kind is ErrorKind.PAGE_TOKEN
+    following, _ = catalog.page(query, 5, token)
+    assert following
+    assert not {*page} & {*following}
 
 
 def test_exists_tells_whether_there_is_a_match(catalog: SqlCatalog, commit: Commit) -> None:
@@ -195,17 +222,17 @@ def test_a_token_holds_for_binds_that_mean_the_same(catalog: SqlCatalog, commit:
         moment.astimezone(timezone(timedelta(hours=5))),
         Time("2020-01-01T12:00:00", scale="utc", format="isot").tai,
     ]
-    ofs = {json.loads(base64.b64decode(token_of(catalog, value)))[0] for value in same}
+    ofs = {_content(token_of(catalog, value))[0] for value in same}
     assert len(ofs) == 1
-    ofs |= {json.loads(base64.b64decode(token_of(catalog, moment + timedelta(seconds=1))))[0]}
+    ofs |= {_content(token_of(catalog, moment + timedelta(seconds=1)))[0]}
     assert len(ofs) == 2
     visits = range(2000)
     lists = [list(visits), tuple(visits), np.arange(2000), [np.int64(one) for one in visits], set(visits)]
-    numbers = [json.loads(base64.b64decode(token_of(catalog, one, "visit IN :x")))[0] for one in lists]
+    numbers = [_content(token_of(catalog, one, "visit IN :x"))[0] for one in lists]
     assert len(set(numbers[:4])) == 1
     other = np.arange(2000)
     other[1000] = 7  # NumPy's own text leaves out the middle
-    assert json.loads(base64.b64decode(token_of(catalog, other, "visit IN :x")))[0] not in numbers
+    assert _content(token_of(catalog, other, "visit IN :x"))[0] not in numbers
     assert token_of(catalog, {"u/a", "u/b", "u/c"}, "run IN :x") == token_of(
         catalog, frozenset(["u/c", "u/b", "u/a"]), "run IN :x"
     )
