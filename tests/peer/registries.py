@@ -1,4 +1,4 @@
-"""What the behaviours say of both registries: who is asked, which refusals there are, and what is lacking."""
+"""What the behaviours say of both registries: who is asked, and which refusals there are."""
 
 from contextlib import AbstractContextManager
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["BOTH", "Refused", "Why", "answer", "lacking", "refuses"]
+__all__ = ["BOTH", "Refused", "Why", "answer", "refuses"]
 
 _PEER = pytest.param("peer", marks=pytest.mark.filterwarnings("ignore"))  # its warnings are not ours to mend
 BOTH = ["quantumio", _PEER]
@@ -40,11 +40,3 @@ def answer(ask: Any) -> str:
         return "none" if ask() is None else "found"
     except Refused as refused:
         return str(refused.why)
-
-
-def lacking(what: str) -> pytest.MarkDecorator:
-    """Expect the behaviour of the peer alone: quantumio cannot do it yet, and must be told when it can."""
-    ours = pytest.param(
-        "quantumio", marks=pytest.mark.xfail(reason=f"quantumio has no {what} yet", strict=True)
-    )
-    return pytest.mark.parametrize("registry", [ours, _PEER], indirect=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.peer.registries import Why, answer, lacking, refuses
+from tests.peer.registries import Why, answer, refuses
 from tests.peer.world import HOURS
 
 CAM = {"instrument": "Cam"}
@@ -219,7 +219,6 @@ def test_decertify_leaves_the_dataset_in_its_run(registry, put):
     assert registry.find("bias", CAM, collections="one", detector=0) == ref
 
 
-@lacking("word for a collection of calibrations that was removed: it names the surplus key")
 def test_removing_calibrations_leaves_the_datasets(registry, put):
     ref = put("one")
     registry.certify("calib", [ref], None, None)

@@ -349,7 +349,13 @@ class Session:
                     recorders=self.repositories,
                     as_of=seq,
                 )
-                yield repository, lookups.resolve(dataset_type, data_id, keys), present
+                try:
+                    lookup = lookups.resolve(dataset_type, data_id, keys)
+                except InvalidInputError:
+                    # A visit is too much where no calibrations are searched: perhaps they are there no more.
+                    tuple(self.narrow(tuple(collections), as_of))
+                    raise
+                yield repository, lookup, present
         if not has_type and unknown is not None:
             raise unknown
 
