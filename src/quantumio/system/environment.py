@@ -6,11 +6,10 @@ import getpass
 import os
 import secrets
 import socket
-import sys
+import struct
 import threading
 import time
 import uuid
-from array import array
 from itertools import accumulate
 from pathlib import Path
 from queue import SimpleQueue
@@ -147,20 +146,18 @@ def uuid7_bytes(count: int) -> list[bytes]:
 
 def _some_uuids(count: int) -> list[bytes]:
     global _last_uuid_value  # noqa: PLW0603  one clock for the process
-    random_bits = array("Q", secrets.token_bytes(8 * count))
+    random_bits = struct.unpack(f">{count}Q", secrets.token_bytes(8 * count))
     steps = ((bits >> 64 - _STEP_BITS) + 1 for bits in random_bits)  # less than 2 ** 61 in all
     now = time.time_ns() // 1_000_000 << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
     with _uuid_lock:
         last = max(now, _last_uuid_value)
         if last >> _LOW_BITS - 1 & 1:  # the last 62 bits may not hold so many steps: they begin anew
             last = (last >> _LOW_BITS) + 1 << _LOW_BITS
-        low = array("Q", accumulate(steps, initial=last & _LOW_MASK | 2 << _LOW_BITS))
+        low = list(accumulate(steps, initial=last & _LOW_MASK | 2 << _LOW_BITS))
         _last_uuid_value = last & ~_LOW_MASK | low[-1] & _LOW_MASK
     high = _uuid7_of(last).to_bytes(16)[:8]
-    if sys.byteorder == "little":
-        low.byteswap()
-    data = low.tobytes()
-    return [high + data[start : start + 8] for start in range(8, len(data), 8)]
+    data = struct.pack(f">{count}Q", *low[1:])
+    return [high + data[start : start + 8] for start in range(0, len(data), 8)]
 
 
 def _uuid7_of(value: int) -> int:
