@@ -38,6 +38,14 @@ class DatasetTypes:
         wanted = dataset_type.normalised(self._tables.universe)
         if (entry := self._names.current().types.get(wanted.name)) is not None:
             return _already(entry, wanted)
+        most = self._database.rules.most_dimensions
+        if most is not None and len(wanted.dimensions) > most:
+            raise InvalidInputError(
+                f"dataset type {wanted.name!r} has {len(wanted.dimensions)} dimensions; "
+                f"a registry on {self._database.rules.name} takes {most}",
+                hint="leave out those that follow from others, or use a registry on SQLite",
+                kind=ErrorKind.DATASET_TYPE,
+            )
         with self._database.edit(f"registering {wanted.name}") as connection:
             edit = self._clock.advance(connection, names=True)
             names = self._names.load(connection)

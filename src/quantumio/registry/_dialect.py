@@ -111,6 +111,8 @@ class Rules(Protocol):
     """Run by who changes the schema: waits for those who have asked for it, and lets nobody else ask."""
     copies: bool
     """Whether the driver has COPY for rows that are new."""
+    most_dimensions: int | None
+    """Of a dataset type: as many as fit into the keys of its tables. None is as many as one likes."""
 
     def __hash__(self) -> int:
         """Return the hash: statements are cached by them."""
@@ -246,6 +248,7 @@ class SqliteRules:
     begin_snapshot = "BEGIN"
     begin_write = ""
     copies = False
+    most_dimensions: int | None = None
     exclude = ""  # there is one writer at a time, and a reader sees one moment
 
     def schema(self, cursor: Any, begin: str) -> str:
@@ -373,6 +376,7 @@ class PostgresqlRules:
         "SET LOCAL idle_in_transaction_session_timeout = '20s'"
     )
     copies = True
+    most_dimensions: int | None = 28  # a key has at most 32 columns
     exclude = "LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE"
 
     def schema(self, cursor: Any, begin: str) -> str:

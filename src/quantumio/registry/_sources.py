@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from itertools import takewhile
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from quantumio.registry._record_join import DatasetRows
 from quantumio.registry._schema import TXN
 from quantumio.registry._scope import Scope, Unknown
 from quantumio.registry._tree import Expression, equated, names_of
-from quantumio.registry._universe_schema import Tables
+from quantumio.registry._universe_schema import GroupTables, Tables
 from quantumio.registry._where import Where, data_id_condition
 
 __all__ = ["Moment", "Source", "dataset_rows", "of_keys"]
@@ -120,16 +120,19 @@ class Source:
         by_key = by_key and not (expression and names_fields(names_of(expression), entry.type.name))
         self.given = own = {name: value for name, value in query.data_id.items() if name in group.columns}
         implied = {name: value for name, value in query.data_id.items() if name not in own}
-        # what all matches have in common tells none of them apart
-        same = {group.columns[name] for name in own}
-        apart = tuple(column for column in group.key if column not in same)
-        self._key = apart or group.key[:1] or ("run_id",)
-        one_each = own.keys() | (equated(expression) if expression else set())
-        self._rows, self._conditions, rank = _Rows(
-            rules, entry, moment, query.versions, own, by_place=group.is_by_place(one_each)
-        ).made(by_key=by_key)
+        compared = equated(expression) if expression else set()
+        first = group.found_by(own.keys() | compared)
+        self._key = _telling_apart(group, own.keys(), first) or group.key[:1] or ("run_id",)
+        self._rows, self._conditions, rank = _Rows(rules, entry, moment, query.versions, own, first).made(
+            by_key=by_key
+        )
         self.finds_latest = query.versions == "latest" and self._rows is group.dataset
-        columns: dict[str, Any] = {name: self._rows.c[column] for name, column in group.columns.items()}
+        columns: dict[str, Any] = {
+            name: rules.filtered(self._rows.c[column])
+            if name in compared and column not in first
+            else self._rows.c[column]
+            for name, column in group.columns.items()
+        }
         self._scope = Scope(
             tables,
             columns,
@@ -255,14 +258,14 @@ class Source:
         ]
 
     def _dimension(self, word: str) -> sa.ColumnElement[Any]:
+        if word in self._entry.group.columns:
+            return self._rows.c[self._entry.group.columns[word]]
         try:
             column = self._scope.dimension(word)
         except Unknown as unknown:
             raise InvalidInputError(
                 f"order_by: {unknown.message}", hint=unknown.hint, kind=ErrorKind.DIMENSION
             ) from None
-        if word in self._entry.group.columns:
-            return column
         least: Any = "" if column.type is TEXT else _LEAST_INTEGER
         return sa.func.coalesce(column, sa.literal(least, column.type), type_=column.type)
 
@@ -315,6 +318,17 @@ def _by_look_ups(
     return rows, conditions
 
 
+def _telling_apart(group: GroupTables, given: Set[str], first: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns of the key that tell matches apart: but for those that all of them have in common.
+
+    One that is given stays where another one follows, unless the database finds rows by it: it would not see
+    that they come in order.
+    """
+    same = {group.columns[name] for name in given}
+    last = tuple(takewhile(same.__contains__, reversed(group.key)))
+    return tuple(column for column in group.key if column not in same or column not in (*first, *last))
+
+
 def of_keys(order_by: Sequence[tuple[str, bool]]) -> tuple[tuple[str, bool], ...]:
     """Return of the keys of a source that the words of an order make the words, with whether they descend."""
     return tuple(word for word in order_by for _ in range(2 if "." in word[0] else 1))
@@ -330,8 +344,7 @@ class _Rows:
         moment: Moment,
         versions: str,
         data_id: Mapping[str, Any],
-        *,
-        by_place: bool = False,
+        first: Sequence[str] = (),
     ) -> None:
         self._rules = rules
         self._entry = entry
@@ -339,7 +352,7 @@ class _Rows:
         self._moment = moment
         self._versions = versions
         self._data_id = data_id
-        self._by_place = by_place
+        self._first = first
 
     def made(
         self, *, by_key: bool
@@ -431,9 +444,10 @@ class _Rows:
 
     def _of_runs(self) -> list[sa.ColumnElement[bool]]:
         table = self._group.dataset
+        by_place = self._first and self._first[0] != self._group.key[0]
         return [
             table.c.type_id == self._type_id,
-            *([self._group.asks_by_place] if self._by_place else []),
+            *([self._group.asks_by_place] if by_place else []),
             *self._equal(table),
             *self._at(table, table.c.commit_seq),
         ]
@@ -448,12 +462,11 @@ class _Rows:
         return [since <= seq, sa.or_(table.c.removed_seq.is_(None), table.c.removed_seq > seq)]
 
     def _equal(self, table: sa.FromClause) -> list[sa.ColumnElement[bool]]:
-        given = {self._group.columns[name]: value for name, value in self._data_id.items()}
-        order = self._group.by_place if self._by_place else self._group.key
-        first = tuple(takewhile(given.__contains__, order))
+        first, filtered = self._first, self._rules.filtered
         return [
-            (table.c[column] if column in first else self._rules.filtered(table.c[column])) == _bound(value)
-            for column, value in given.items()
+            (table.c[column] if column in first else filtered(table.c[column])) == _bound(value)
+            for name, value in self._data_id.items()
+            if (column := self._group.columns[name])
         ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence, Set
+from itertools import takewhile
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -37,8 +38,8 @@ class GroupTables:
     key
         These columns in the order of the keys of the tables, in which rows of one run and type are stored.
     by_place
-        These columns in the order of another index of datasets, where the key begins with a time: detector,
-        or tract and patch, first. Empty where there is no such index.
+        Columns of places and times, in the order of another index of datasets: detector, or tract and patch,
+        come first, where the key begins with a time. Empty where there is no such index.
     dataset, tag, calibration
         Rows of datasets; members of TAGGED and of CALIBRATION collections.
     """
@@ -52,10 +53,17 @@ class GroupTables:
     tag: sa.Table
     calibration: sa.Table
 
-    def is_by_place(self, names: Set[str]) -> bool:
-        """Whether datasets with one value of each of these dimensions are together in that index alone."""
+    def found_by(self, names: Set[str]) -> tuple[str, ...]:
+        """Return the columns by which a database finds datasets with one value of each of these dimensions.
+
+        They are the first of the key; or, where it does not begin with any and all places are given, of the
+        index by place, in which the datasets of one place are in the order of the key.
+        """
         given = {self.columns[name] for name in names if name in self.columns}
-        return bool(self.by_place) and self.by_place[0] in given and self.key[0] not in given
+        first = tuple(takewhile(given.__contains__, self.key))
+        by_place = tuple(takewhile(given.__contains__, self.by_place))
+        places = tuple(takewhile(lambda column: column != self.key[0], self.by_place))
+        return by_place if not first and len(by_place) >= len(places) else first
 
     @property
     def asks_by_place(self) -> sa.ColumnElement[bool]:
@@ -71,7 +79,7 @@ def _dimension_columns(universe: DimensionUniverse, names: Sequence[str]) -> lis
 
 
 def _orders(universe: DimensionUniverse, dimensions: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return dimensions in the order of keys, and in that of the index by place (empty: there is none).
+    """Return dimensions in the order of keys, and those of the index by place in its order (or none).
 
     What the fewest rows share comes first. People ask for a visit, an exposure or a tract far more often than
     for one detector of all of them, and rows come in the order of time, so that they are written where the
@@ -80,7 +88,7 @@ def _orders(universe: DimensionUniverse, dimensions: Sequence[str]) -> tuple[lis
     times = [name for name in dimensions if universe[name].temporal]
     places = [name for name in dimensions if name not in times and universe[name].requires]
     others = [name for name in dimensions if name not in (*times, *places)]
-    return [*times, *places, *others], [*places, *times, *others] if times and places else []
+    return [*times, *places, *others], [*places, *times] if times and places else []
 
 
 class Tables:
@@ -135,13 +143,8 @@ def _group_tables(universe: DimensionUniverse, dimensions: tuple[str, ...]) -> G
         sqlite_with_rowid=False,  # all of a run, and each range of its key, is read from one place
         **STRICT,
     )
-    if by_place:  # all that a ref tells, so that the rows themselves are not looked up
-        told = ("v", "commit_seq", "removed_seq", "id")
-        sa.Index(
-            f"place_{suffix}",
-            *(dataset.c[name] for name in ("run_id", "type_id", *by_place, *told)),
-            sqlite_where=sa.text("v > 0"),  # `GroupTables.asks_by_place`
-        )
+    if by_place:
+        _index_by_place(f"place_{suffix}", dataset, by_place, key)
     tag = _member_table(f"tag_{suffix}", metadata, keys(), key, ())
     calibration = _member_table(f"calibration_{suffix}", metadata, keys(), key, ("begin_ns", "end_ns"))
     _live_index(tag, ("collection_id", "type_id", *key))
@@ -156,6 +159,22 @@ def _group_tables(universe: DimensionUniverse, dimensions: tuple[str, ...]) -> G
         tag,
         calibration,
     )
+
+
+def _index_by_place(name: str, dataset: sa.Table, by_place: Sequence[str], key: Sequence[str]) -> None:
+    """Index datasets by place, for each database as it reads an index.
+
+    That of SQLite has all that a ref tells, so that it does not look up the rows. PostgreSQL does so anyway;
+    there it has fewer columns than the primary key, as what fits into an index is limited.
+    """
+    columns = ["run_id", "type_id", *by_place]
+    told = [*(column for column in key if column not in by_place), "v", "commit_seq", "removed_seq", "id"]
+    sa.Index(
+        name,
+        *(dataset.c[column] for column in (*columns, *told)),
+        sqlite_where=sa.text("v > 0"),  # `GroupTables.asks_by_place`
+    ).ddl_if(dialect="sqlite")
+    sa.Index(name, *(dataset.c[column] for column in columns)).ddl_if(dialect="postgresql")
 
 
 def _member_table(

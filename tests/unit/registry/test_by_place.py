@@ -198,14 +198,30 @@ def test_no_other_query_takes_it_and_sorts_all_for_each_page(
         assert not any("place_" in step or "TEMP B-TREE" in step for step in plan), plan
 
 
-def test_one_patch_of_all_visits_is_found_by_it(sqlite_catalog: SqlCatalog, plans: list[list[str]]) -> None:
-    catalog = sqlite_catalog
-    catalog.register_dataset_type(WARP)
+@pytest.fixture
+def warps(sqlite_catalog: SqlCatalog) -> SqlCatalog:
+    sqlite_catalog.register_dataset_type(WARP)
     ids = [
         DataId({"instrument": "ST8", "skymap": "sky", "visit": number, "tract": 1, "patch": patch})
         for number, patch in product(range(4), range(3))
     ]
-    commit(catalog, WARP, ids, RUNS[0])
+    commit(sqlite_catalog, WARP, ids, RUNS[0])
+    return sqlite_catalog
+
+
+def test_one_patch_of_all_visits_is_found_by_it(warps: SqlCatalog, plans: list[list[str]]) -> None:
     asked = DatasetQuery(dataset_types=("warp",), collections=RUNS[:1], data_id={"tract": 1, "patch": 2})
-    assert [ref.data_id["visit"] for ref in found(catalog, asked)] == [0, 1, 2, 3]
+    assert [ref.data_id["visit"] for ref in found(warps, asked)] == [0, 1, 2, 3]
     assert any("COVERING INDEX place_" in step and "d_patch=?" in step for plan in plans for step in plan)
+
+
+@pytest.mark.parametrize(
+    "options", [{"data_id": {"tract": 1}}, {"data_id": {"patch": 1}}, {"where": "tract = 1"}]
+)
+def test_a_part_of_a_place_has_no_order_there(
+    warps: SqlCatalog, plans: list[list[str]], options: dict[str, Any]
+) -> None:
+    read(warps, DatasetQuery(dataset_types=("warp",), collections=RUNS[:1], **options))
+    assert len(plans) >= 3
+    for plan in plans:
+        assert not any("place_" in step or "TEMP B-TREE" in step for step in plan), plan

@@ -18,6 +18,12 @@ from tests.unit.registry.conftest import CALEXP, TABLES, Place
 def expect(expected: sa.MetaData, table: sa.Table, url: str) -> None:
     """Expect a table of the database at a URL."""
     copied = table.to_metadata(expected)
+    dialect = sa.make_url(url).get_backend_name()
+    for index in table.indexes:
+        wanted = index._ddl_if.dialect if index._ddl_if is not None else dialect
+        if wanted != dialect:
+            names = index.columns.keys()
+            copied.indexes -= {one for one in copied.indexes if one.columns.keys() == names}
     if url.startswith("postgresql"):  # where fsck checks some references
         left = [key for one in table.foreign_key_constraints if one.info for key in one.column_keys]
         gone = [one for one in copied.foreign_key_constraints if set(one.column_keys) & {*left}]

@@ -9,7 +9,7 @@ from quantumio.errors import ConflictError, ErrorKind, InvalidInputError, NotFou
 from quantumio.model import DataId, DatasetType
 from quantumio.ports import CollectionKind, DatasetQuery
 from quantumio.registry import SqlCatalog
-from tests.unit.registry.conftest import CALEXP, NOTE, Commit, Place, visit
+from tests.unit.registry.conftest import CALEXP, NOTE, Commit, Place, make_transaction, visit
 
 # -- what is remembered of names
 
@@ -241,4 +241,26 @@ def test_removed_collection_is_unknown_by_name_and_keeps_its_number(place: Place
         catalog.find(CALEXP, DataId(visit(1)), ["u/old"])
     catalog.register_collection("u/new", CollectionKind.RUN)
     assert [record.name for record in catalog.collections()] == ["u/new"]
+    catalog.close()
+
+
+def test_as_many_dimensions_as_fit_into_a_key(empty_place: Place) -> None:
+    """PostgreSQL takes 32 columns in an index; all 28 dimensions are times and places, which are in two."""
+    names = [f"d{number}" for number in range(29)]
+    universe = {
+        name: {"key": "int", "requires": ["instrument"], "temporal": number < 2}
+        for number, name in enumerate(names)
+    }
+    catalog = empty_place.create(universe_tables=universe)
+    for count in (27, 28, 29):  # besides the instrument
+        wide = DatasetType(f"wide{count}", dimensions=["instrument", *names[:count]], storage_class="Text")
+        if count > 27 and empty_place.url.startswith("postgresql"):
+            with pytest.raises(InvalidInputError, match=rf"{count + 1} dimensions; .* takes 28"):
+                catalog.register_dataset_type(wide)
+            continue
+        catalog.register_dataset_type(wide)
+        data_id = {"instrument": "ST8"} | dict.fromkeys(names[:count], 1)
+        (outcome,) = catalog.flip([make_transaction(wide, [data_id])])
+        found = catalog.refs(DatasetQuery(dataset_types=(wide.name,), data_id={"d2": 1}))
+        assert list(found) == list(outcome.refs)
     catalog.close()

@@ -38,8 +38,15 @@ def upgrade() -> None:
         places = [name for name in dimensions if name not in times and elements[name]["requires"]]
         others = [name for name in dimensions if name not in (*times, *places)]
         if times and places:
-            order = [identifier("d_", name) for name in (*places, *times, *others)]
-            columns = ["run_id", "type_id", *order, "v", "commit_seq", "removed_seq", "id"]
+            columns = ["run_id", "type_id", *(identifier("d_", name) for name in (*places, *times))]
+            if connection.dialect.name == "sqlite":
+                columns += [
+                    *(identifier("d_", name) for name in others),
+                    "v",
+                    "commit_seq",
+                    "removed_seq",
+                    "id",
+                ]
             op.create_index(f"place_{suffix}", f"dataset_{suffix}", columns, sqlite_where=sa.text("v > 0"))
 
 
