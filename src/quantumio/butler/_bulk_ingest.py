@@ -281,7 +281,7 @@ def _run(ingest: _Ingest, progress: Callable[[IngestProgress], object] | None) -
         part = rows.part(done, min(done + size, total))
         if in_place:
             chunk = catalog.ingest(part, ingest.dataset_type.name, ingest.run, ingest.token, done)
-            size = _next_size(len(part), chunk)
+            size = _next_size(chunk) if chunk.committed else size
         else:
             try:
                 chunk = _bring(ingest, part, done)
@@ -319,13 +319,11 @@ def _moved_meanwhile(ingest: _Ingest, done: int, error: QuantumioError) -> int:
     return further
 
 
-def _next_size(count: int, chunk: IngestedChunk) -> int:
-    """Return how many rows are to be in a chunk after one of so many."""
-    if not chunk.committed:
-        return count
+def _next_size(chunk: IngestedChunk) -> int:
+    """Return how many rows are to be in the chunk after one."""
     writing_s = max(_LEAST_WRITING_S, _CHUNK_S - (chunk.held_s - chunk.written_s))
     factor = min(1.5, max(0.25, writing_s / max(chunk.written_s, 1e-6)))  # smaller at once, greater slowly
-    return min(_MOST_CHUNK, max(_LEAST_CHUNK, int(count * factor)))
+    return min(_MOST_CHUNK, max(_LEAST_CHUNK, int(chunk.committed * factor)))
 
 
 def _with_sizes(repository: Repository, rows: IngestRows, done: int) -> IngestRows:

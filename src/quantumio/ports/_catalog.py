@@ -473,8 +473,9 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
     def ingest(self, rows: IngestRows, dataset_type: str, run: str, token: str, start: int) -> IngestedChunk:
         """Make a chunk of files that stay where they are datasets, all or none, in one transaction.
 
-        Its key is ``ingest/<token>/<rows that are datasets then>``, so that whoever goes on with the ingest
-        knows where. Nothing is changed where other than ``start`` rows are datasets already.
+        Where some of its data IDs or files are there already, which takes longer, it may be the begin of the
+        chunk alone. Its key is ``ingest/<token>/<rows that are datasets then>``, so that whoever goes on with
+        the ingest knows where. Nothing is changed where other than ``start`` rows are datasets already.
 
         Parameters
         ----------

@@ -8,7 +8,7 @@ from quantumio.ports import IngestedChunk
 
 def after(count: int, written_s: float, commit_s: float) -> int:
     chunk = IngestedChunk(end=count, committed=count, held_s=written_s + commit_s, written_s=written_s)
-    return _next_size(count, chunk)
+    return _next_size(chunk)
 
 
 @pytest.mark.parametrize("rows_per_s", [2_000, 20_000, 60_000])
@@ -32,7 +32,3 @@ def test_chunks_grow_slowly_and_shrink_at_once() -> None:
     assert after(1_000, 100.0, 0.0) == 250
     assert after(_MOST_CHUNK, 1e-9, 0.0) == _MOST_CHUNK
     assert after(_LEAST_CHUNK, 100.0, 0.0) == _LEAST_CHUNK
-
-
-def test_chunk_of_somebody_else_says_nothing() -> None:
-    assert _next_size(77, IngestedChunk(end=5, committed=0, held_s=9.0, written_s=0.0)) == 77

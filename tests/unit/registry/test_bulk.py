@@ -8,6 +8,7 @@ from attrs import evolve
 from quantumio.errors import ConflictError, DestinationError, ErrorKind, InvalidInputError, NotFoundError
 from quantumio.model import DIRECT, Artifact, Committed, DataId
 from quantumio.ports import CollectionKind, DatasetQuery, IngestRows
+from quantumio.registry import _bulk
 from quantumio.registry._clock import Clock
 from tests.unit.registry.conftest import CALEXP, NOTE, RAW, exposure, make_transaction, visit
 
@@ -106,6 +107,20 @@ def test_what_has_versions_gets_the_next(ready):
     assert [found(ready, number).ref.version for number in range(3)] == [1, 3, 1]
     ready.ingest(rows(range(3)), "calexp", RUN, "again", 0)
     assert [found(ready, number).ref.version for number in range(3)] == [2, 4, 2]
+
+
+def test_where_some_are_there_a_chunk_is_begun_alone(ready, monkeypatch):
+    """It takes longer then, and others wait."""
+    monkeypatch.setattr(_bulk, "_MOST_NOT_NEW", 2)
+    ready.ingest(rows([4]), "calexp", RUN, "before", 0)
+    ends, start = [], 0
+    while start < 5:
+        chunk = ready.ingest(rows(range(start, 5)), "calexp", RUN, "t", start)
+        assert chunk.committed == chunk.end - start
+        start = chunk.end
+        ends.append(start)
+    assert ends == [2, 4, 5]
+    assert [found(ready, number).ref.version for number in range(5)] == [1, 1, 1, 1, 2]
 
 
 def test_dataset_without_dimensions(ready):
