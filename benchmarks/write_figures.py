@@ -28,7 +28,7 @@ BENCHMARKS = {
     "put": ("benchmarks/bench_put.py",),
     "throughput": ("benchmarks/bench_throughput.py",),
     "registry": (*REGISTRY, "--rounds", "3"),
-    "registry growth": (*REGISTRY, "--grow", "1000000"),
+    "registry growth": (*REGISTRY, "--grow", "10000000"),
 }
 SERVER = os.environ.get("QUANTUMIO_BENCH_POSTGRESQL")
 if SERVER:
