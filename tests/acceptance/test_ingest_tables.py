@@ -138,9 +138,9 @@ def test_what_was_deleted_is_not_brought_back_by_the_same_call(butler, images, t
     butler.ingest(pa.table(images), "image", transfer=transfer)
     butler.delete(butler.find("image", visit=0, detector=0), dry_run=False)
     report = butler.ingest(pa.table(images), "image", transfer=transfer)
-    assert (report.resumed, report.chunks) == (COUNT, 0)
+    assert (report.resumed, report.deleted, report.chunks) == (COUNT, 1, 0)
     assert butler.query("image", collections="u/a", versions="all").count() == COUNT - 1
-    butler.ingest(pa.table(images), "image", transfer=transfer, token="again")
+    assert butler.ingest(pa.table(images), "image", transfer=transfer, token="again").deleted == 0
     assert butler.find("image", visit=0, detector=0).version == 2
 
 

@@ -98,9 +98,12 @@ class IngestReport:
     Attributes
     ----------
     rows
-        Of the table; all of them are datasets now.
+        Of the table; all of them are datasets now, but for those that were deleted since.
     resumed
         How many of them an earlier run of the same ingest, or another one at the same time, had made.
+    deleted
+        How many of the resumed have been deleted since: the same ingest does not bring them back, one with
+        another ``token`` makes all rows anew.
     chunks
         Commits of this run.
     unknown_digests
@@ -114,6 +117,7 @@ class IngestReport:
 
     rows: int
     resumed: int
+    deleted: int
     chunks: int
     unknown_digests: int
     longest_hold_s: float
@@ -293,9 +297,13 @@ def _run(ingest: _Ingest, progress: Callable[[IngestProgress], object] | None) -
         longest_s = max(longest_s, chunk.held_s)
         if progress is not None:
             progress(IngestProgress(done=done, total=total))
+    resumed = total - made
     return IngestReport(
         rows=total,
-        resumed=total - made,
+        resumed=resumed,
+        deleted=catalog.ingested_and_deleted(ingest.dataset_type.name, ingest.run, ingest.token)
+        if resumed
+        else 0,
         chunks=chunks,
         unknown_digests=rows.digests.count("") if in_place else 0,
         longest_hold_s=longest_s,

@@ -146,6 +146,7 @@ def _ingest_table(
             "transfer": transfer,
             "rows": report.rows,
             "resumed": report.resumed,
+            "deleted": report.deleted,
             "chunks": report.chunks,
             "unknown_digests": report.unknown_digests,
             "longest_hold_s": report.longest_hold_s,
@@ -162,7 +163,13 @@ _KINDS: Final = {"uri": "str", "size": "int", "digest": "str", "format": "str"}
 def _show_report(report: IngestReport, run: str) -> None:
     print_text(f"Ingested {report.rows - report.resumed} of {report.rows} files into {run}.")
     if report.resumed:
-        print_text(f"{report.resumed} were there already, from an ingest of the same table.")
+        there = f"{report.resumed} were there already, from an ingest of the same table"
+        if report.deleted:
+            were = "was" if report.deleted == 1 else "were"
+            there += (
+                f"; {report.deleted} of these {were} deleted since: give --token to ingest the table anew"
+            )
+        print_text(f"{there}.")
     if report.unknown_digests:
         print_text(
             f"Of {report.unknown_digests} the digest is not known: nobody can tell later "

@@ -468,7 +468,10 @@ class Catalog(GarbageCatalog, HistoryCatalog, Protocol):
 
     # -- bulk ingest
     def ingested(self, run: str, token: str) -> int:
-        """Return how many rows of an ingest are datasets of a run already."""
+        """Return how many rows of an ingest were made datasets of a run, those deleted by now too."""
+
+    def ingested_and_deleted(self, dataset_type: str, run: str, token: str) -> int:
+        """Return how many rows of an ingest were made datasets of a run, and are deleted by now."""
 
     def ingest(self, rows: IngestRows, dataset_type: str, run: str, token: str, start: int) -> IngestedChunk:
         """Make a chunk of files that stay where they are datasets, all or none, in one transaction.

@@ -57,9 +57,21 @@ class BulkIngest:
         self._groups: dict[tuple[str, ...], NewRows] = {}
 
     def ingested(self, run: str, token: str) -> int:
-        """Return how many rows of an ingest are datasets."""
+        """Return how many rows of an ingest were made datasets, those deleted by now too."""
         prefix = _prefix(token)
         return self._database.read(lambda connection: _ingested(connection, run, prefix))
+
+    def ingested_and_deleted(self, dataset_type: str, run: str, token: str) -> int:
+        """Return how many rows of an ingest were made datasets, and are deleted by now."""
+        is_chunk = _is_chunk(run, _prefix(token))
+
+        def read(connection: sa.Connection) -> int:
+            dataset = self._cache.load(connection).type(dataset_type).group.dataset
+            made = dataset.c.txid.in_(sa.select(TXN.c.txid).where(is_chunk))
+            number = sa.select(sa.func.count()).where(made, dataset.c.removed_seq.is_not(None))
+            return int(connection.execute(number).scalar_one())
+
+        return self._database.read(read)
 
     def ingest(self, rows: IngestRows, dataset_type: str, run: str, token: str, start: int) -> IngestedChunk:
         """Make the chunk after the first ``start`` rows of an ingest datasets, or the begin of it."""
@@ -150,19 +162,21 @@ def _prefix(token: str) -> str:
     return ingest_key(token)
 
 
-def _ingested(connection: sa.Connection, run: str, prefix: str) -> int:
+def _is_chunk(run: str, prefix: str) -> sa.ColumnElement[bool]:
+    """Return the condition for the transactions of an ingest."""
     after = prefix[:-1] + chr(ord("/") + 1)  # greater than all that begins with the prefix
+    return sa.and_(
+        TXN.c.run == run,
+        TXN.c.key > prefix,
+        TXN.c.key < after,
+        # so that the index of keys is taken
+        sa.text("key IS NOT NULL AND state = 'COMMITTED' AND removed_seq IS NULL"),
+    )
+
+
+def _ingested(connection: sa.Connection, run: str, prefix: str) -> int:
     key = connection.execute(
-        sa.select(TXN.c.key)
-        .where(
-            TXN.c.run == run,
-            TXN.c.key > prefix,
-            TXN.c.key < after,
-            # so that the index of keys is taken
-            sa.text("key IS NOT NULL AND state = 'COMMITTED' AND removed_seq IS NULL"),
-        )
-        .order_by(TXN.c.key.desc())
-        .limit(1)
+        sa.select(TXN.c.key).where(_is_chunk(run, prefix)).order_by(TXN.c.key.desc()).limit(1)
     ).scalar()
     if key is None:
         return 0

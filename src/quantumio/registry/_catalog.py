@@ -395,8 +395,12 @@ class SqlCatalog:
 
     # -- bulk ingest
     def ingested(self, run: str, token: str) -> int:
-        """Return how many rows of an ingest are datasets of a run already."""
+        """Return how many rows of an ingest were made datasets of a run, those deleted by now too."""
         return after_abandoned(lambda: self._bulk.ingested(run, token))
+
+    def ingested_and_deleted(self, dataset_type: str, run: str, token: str) -> int:
+        """Return how many rows of an ingest were made datasets of a run, and are deleted by now."""
+        return self._bulk.ingested_and_deleted(dataset_type, run, token)
 
     def ingest(self, rows: IngestRows, dataset_type: str, run: str, token: str, start: int) -> IngestedChunk:
         """Make a chunk of files that stay where they are datasets, in one transaction."""

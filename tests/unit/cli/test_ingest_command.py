@@ -147,6 +147,11 @@ def test_table_of_files_is_ingested_and_does_nothing_again(quantumio, frames, tm
     assert (done["run"], done["rows"], done["resumed"]) == ("raw/n1", 3, 0)
     assert exposures(quantumio) == [1, 2, 33]
     assert "3 were there already, from an ingest of the same table." in quantumio(*arguments).lines
+    quantumio("delete", "raw", "exposure=1", "instrument=ST8", "detector=0", "-c", "raw/n1", "--delete")
+    assert (
+        "3 were there already, from an ingest of the same table; "
+        "1 of these was deleted since: give --token to ingest the table anew."
+    ) in " ".join(quantumio(*arguments).lines)
     quantumio(*arguments, "--token", "again")
     found = quantumio("query", "raw", "--json").document["datasets"]
     assert [one["version"] for one in found] == [2, 2, 2]

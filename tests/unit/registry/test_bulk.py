@@ -80,6 +80,18 @@ def test_row_among_many_whose_key_is_there_twice_leaves_nothing(ready, repeated)
     assert ready.ingest(rows(range(300)), "calexp", RUN, "t", 0).committed == 300
 
 
+def test_deleted_rows_are_told_of_the_ingest_that_made_them(ready):
+    ready.ingest(rows(range(3)), "calexp", RUN, "t", 0)
+    ready.ingest(rows(range(3, 5)), "calexp", RUN, "t", 3)
+    ready.ingest(rows(range(5, 7)), "calexp", RUN, "s", 0)
+    assert ready.ingested_and_deleted("calexp", RUN, "t") == 0
+    ready.delete([found(ready, number).ref.id for number in (0, 3, 5)], dry_run=False)
+    assert [ready.ingested_and_deleted("calexp", RUN, token) for token in ("t", "s", "none")] == [2, 1, 0]
+    ready.delete([found(ready, number).ref.id for number in (1, 2, 4, 6)], dry_run=False)
+    ready.remove_collection(RUN, dry_run=False)
+    assert (ready.ingested(RUN, "t"), ready.ingested_and_deleted("calexp", RUN, "t")) == (5, 5)
+
+
 def test_other_ingests_and_runs_do_not_count(ready):
     ready.register_collection("other", CollectionKind.RUN)
     ready.ingest(rows(range(2)), "calexp", RUN, "t", 0)
