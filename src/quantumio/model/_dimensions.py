@@ -24,9 +24,21 @@ RESERVED_NAMES = frozenset(
         *("element", "expect", "files", "format", "key", "limit", "obj", "order_by", "own", "page_size"),
         *("policy", "progress", "readonly", "registry", "replace", "root", "run", "self", "size", "timeout"),
         *("to", "token", "transfer", "uri", "version", "versions", "where"),
+        *(
+            "change",
+            "collection",
+            "level",
+            "matches",
+            "of",
+            "timespan_begin",
+            "timespan_end",
+            "txid",
+            "via",
+            "what",
+        ),
     )
 )
-"""Parameters of methods that take data IDs as keywords, and columns of tables that have data IDs.
+"""Parameters of methods that take data IDs as keywords, and columns of tables that list data IDs.
 
 No dimension of such a name could be given there.
 """
@@ -198,8 +210,8 @@ class DimensionUniverse(Mapping[str, Dimension]):
         """
         if taken := sorted(RESERVED_NAMES.intersection(tables)):
             raise InvalidInputError(
-                f"a dimension cannot be called {taken[0]!r}: methods that take data IDs have a parameter "
-                "of this name",
+                f"a dimension cannot be called {taken[0]!r}: a parameter beside data IDs, or a "
+                "column of tables that list them, has this name",
                 hint="give it another name",
                 kind=ErrorKind.NAME,
             )

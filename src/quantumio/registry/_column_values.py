@@ -57,8 +57,8 @@ def columns_of(
     given
         Values of dimensions that all of them have.
     values
-        Of the rows by what they are: ``row.`` and its column, dimensions, ``artifacts``,
-        ``decided_at``, and what was observed.
+        Of the rows by what they are: ``row.`` and its column, ``row.artifacts``, ``row.decided_at``,
+        dimensions, and what was observed.
     size
         How many rows there are.
     label
@@ -66,7 +66,7 @@ def columns_of(
     """
     import pyarrow as pa
 
-    of_artifacts = artifact_columns(values["artifacts"]) if "artifacts" in values else {}
+    of_artifacts = artifact_columns(values["row.artifacts"]) if "row.artifacts" in values else {}
 
     def column(name: str) -> pa.Array:
         kind = schema.field(name).type
@@ -88,7 +88,7 @@ def columns_of(
             case _ if name in of_artifacts:
                 return of_artifacts[name]
             case "committed":
-                return pa.array(values["decided_at"], pa.timestamp("ns", "UTC")).cast(kind, safe=False)
+                return pa.array(values["row.decided_at"], pa.timestamp("ns", "UTC")).cast(kind, safe=False)
             case _ if name in OBSERVED:
                 return observed_values(name, values, size)
             case _ if name in given:

@@ -73,7 +73,7 @@ class _Reading:
         self._names = [
             *(f"row.{name}" for name in self._head),
             *self._dimensions,
-            *(["artifacts"] if self.has_artifacts else []),
+            *(["row.artifacts"] if self.has_artifacts else []),
             *self._observed.names,
         ]
         self._one_each = OneEach(rules)
@@ -271,7 +271,7 @@ class ColumnReader:
 
         def made(reading: _Reading, size: int, values: dict[str, Any]) -> pa.RecordBatch:
             if "row.commit_seq" in values:
-                values["decided_at"] = self._times(values["row.commit_seq"])
+                values["row.decided_at"] = self._times(values["row.commit_seq"])
             source = reading.source
             given = {name: plan.value_of(value) for name, value in source.given.items()}
             arrays = columns_of(

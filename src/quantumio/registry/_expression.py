@@ -52,15 +52,17 @@ from quantumio.registry._tree import (
     Value,
 )
 
-__all__ = ["bound", "expression_error", "parse"]
+__all__ = ["KEYWORDS", "bound", "expression_error", "parse"]
 
 _MAX_LENGTH: Final = 100_000
 _MAX_DEPTH: Final = 50
 _MAX_TESTS: Final = 500
 """Tests (and ranges of IN) in one expression: each is a level of depth, and SQLite takes 1,000 of them."""
-_KEYWORDS: Final = frozenset(
+KEYWORDS: Final = frozenset(
     {"AND", "OR", "NOT", "IN", "LIKE", "GLOB", "IS", "NULL", "TRUE", "FALSE", "OVERLAPS"}
 )
+"""Words that no name can be, in whatever case they are written."""
+
 _SHAPES: Final = {
     "POINT": "POINT(ra, dec)",
     "CIRCLE": "CIRCLE(ra, dec, radius)",
@@ -165,7 +167,7 @@ def _tokens(text: str) -> list[_Token]:
             raise expression_error(text, at, f"{text[at]!r} has no meaning here")
         kind, start = match.lastgroup, match.start(match.lastgroup)
         word = match[kind]
-        if kind == "name" and word.upper() in _KEYWORDS:
+        if kind == "name" and word.upper() in KEYWORDS:
             kind, word = "keyword", word.upper()
         tokens.append(_Token(kind, _SIGNS.get(word, word) if kind == "sign" else word, start))
         at = match.end()

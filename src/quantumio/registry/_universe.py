@@ -8,11 +8,17 @@ from typing import Any
 
 from quantumio.errors import ErrorKind, InvalidInputError, StateError
 from quantumio.model import Dimension, DimensionUniverse, default_universe
+from quantumio.ports import DATASET_COLUMNS
+from quantumio.registry._dataset_fields import DATASET_FIELDS
+from quantumio.registry._expression import KEYWORDS
+from quantumio.registry._observed import OBSERVED
 
 __all__ = ["make_universe", "universe_from_wire", "universe_to_wire"]
 
 _WIRE_VERSION = 1
 _RECORD_FIELDS = ("timespan", "region")
+_TAKEN = frozenset((*DATASET_COLUMNS, *DATASET_FIELDS, *OBSERVED))
+"""What tables and expressions say of a dataset besides its data ID."""
 
 
 def make_universe(tables: Mapping[str, Mapping[str, object]] | None) -> DimensionUniverse:
@@ -24,6 +30,14 @@ def make_universe(tables: Mapping[str, Mapping[str, object]] | None) -> Dimensio
         A table is wrong; the message names the dimension and the key.
     """
     universe = default_universe().extended(tables or {})
+    for name in tables or {}:
+        if name in _TAKEN or name.upper() in KEYWORDS:
+            what = "a column of datasets" if name in _TAKEN else "a word of expressions"
+            raise InvalidInputError(
+                f"a dimension cannot be called {name!r}: that is {what}",
+                hint="give it another name",
+                kind=ErrorKind.NAME,
+            )
     for dimension in universe.values():
         for column in (*dimension.metadata, dimension.name):
             if column in _RECORD_FIELDS:
