@@ -18,10 +18,19 @@ from quantumio.butler._session import (
     as_refs,
     check_count,
     dataset_id_of,
+    is_glob,
 )
 from quantumio.errors import ErrorKind, InvalidInputError, NotFoundError, shown
 from quantumio.model import DatasetRef, StoredDataset
-from quantumio.ports import Catalog, DatasetQuery, Deletion, Difference, RemovedCollection, SnapshotRecord
+from quantumio.ports import (
+    Catalog,
+    CollectionKind,
+    DatasetQuery,
+    Deletion,
+    Difference,
+    RemovedCollection,
+    SnapshotRecord,
+)
 from quantumio.system import environment
 
 __all__ = ["History"]
@@ -131,7 +140,7 @@ class History(ButlerBase):
         dataset_type
             Names or globs.
         collections
-            Names or globs of the runs that are looked at.
+            Names or globs of the runs that are looked at; of collections, a glob matches the runs alone.
         keep_last
             Keep so many of the latest versions of each dataset.
         younger_than
@@ -147,7 +156,8 @@ class History(ButlerBase):
         Raises
         ------
         InvalidInputError
-            No rule was given, or one is none; everything would be deleted.
+            No rule was given, or one is none; everything would be deleted. Or a name is that of a collection
+            that is no run (``kind="collection"``).
 
         Notes
         -----
@@ -172,13 +182,13 @@ class History(ButlerBase):
         since_ns = None
         if younger_than is not None:
             since_ns = environment.now_ns() - younger_than // timedelta(microseconds=1) * 1000
+        catalog = self._session.writeable().catalog
         query = DatasetQuery(
             dataset_types=as_names(dataset_type, "dataset_type"),
-            collections=path,
+            collections=_runs(catalog, path),
             find_first=False,
             versions="all",
         )
-        catalog = self._session.writeable().catalog
         ids = _too_many(catalog.query(query), keep_last or 0, since_ns)
         # What has been tagged, or is among the last, since it was looked at stays, too.
         delete = partial(catalog.delete, spare=True, keep_last=keep_last or 0, dry_run=dry_run)
@@ -255,12 +265,39 @@ class History(ButlerBase):
 
         Raises
         ------
+        InvalidInputError
+            A number is of no moment until now (``kind="moment"``).
         NotFoundError
             There is no such snapshot (``kind="no_snapshot"``).
         """
         catalog = self._first.catalog
         last = catalog.moment(1 << 62) if after is None else _moment(catalog, after)
         return catalog.diff(_moment(catalog, before), last)
+
+
+def _runs(catalog: Catalog, path: Iterable[str]) -> tuple[str, ...]:
+    """Return the runs that are named, or match; a chain that matches does not stand for what it searches.
+
+    Raises
+    ------
+    InvalidInputError
+        A name is that of another collection.
+    """
+    runs: list[str] = []
+    for name in path:
+        found = catalog.collections(name)
+        if is_glob(name):
+            runs += [one.name for one in found if one.kind is CollectionKind.RUN]
+            continue
+        for one in found:
+            if one.kind is not CollectionKind.RUN:
+                raise InvalidInputError(
+                    f"{name!r} is a {one.kind} collection: retention is of the versions in runs",
+                    hint="name runs, or give a glob that matches them",
+                    kind=ErrorKind.COLLECTION,
+                )
+        runs.append(name)  # one that is not there is refused by the query
+    return tuple(runs)
 
 
 def _too_many(found: Iterable[StoredDataset], keep_last: int, since_ns: int | None) -> list[UUID]:

@@ -201,19 +201,22 @@ def _tag(
 )
 @click.argument("collection")
 @click.argument("children", nargs=-1, required=True)
-@click.option("--prepend", "edit", flag_value="prepend", help="Search them before those that are there.")
-@click.option("--append", "edit", flag_value="append", help="Search them after those that are there.")
-@click.option("--remove", "edit", flag_value="remove", help="Take them out of the chain.")
+@click.option("--prepend", is_flag=True, help="Search them before those that are there.")
+@click.option("--append", is_flag=True, help="Search them after those that are there.")
+@click.option("--remove", is_flag=True, help="Take them out of the chain.")
 @on_repository
-def chain(call: Call, collection: str, children: tuple[str, ...], edit: str | None) -> None:
+def chain(call: Call, collection: str, children: tuple[str, ...], **edits: bool) -> None:
     """Define a chain: collections that are searched in order.
 
     COLLECTION becomes a CHAINED collection of its CHILDREN; again it gets new ones, or with one of the
     options it is edited.
     """
     given = names(children) or []
+    edit, *others = [name for name, is_given in edits.items() if is_given] or ["set"]
+    if others:
+        raise InvalidInputError(f"--{edit} and --{others[0]} are two edits", hint="give one of them")
     with call.open() as butler:
-        butler.chain(collection, given, edit=edit or "set")
+        butler.chain(collection, given, edit=edit)
         searched = list(butler.collections(collection)[0].children)
     document = {"collection": collection, "children": searched}
     call.answer(document, lambda: print_text(f"{collection} searches {', '.join(searched) or 'nothing'}."))

@@ -38,7 +38,7 @@ _collections_option = click.option(
 @_datasets_argument
 @_collections_option
 @click.option("--down", is_flag=True, help="What was made from them; without, from what they were made.")
-@click.option("--depth", type=int, metavar="N", help="At most so many contexts away.")
+@click.option("--depth", type=click.IntRange(min=1), metavar="N", help="At most so many contexts away.")
 @on_repository_with_table
 def lineage(
     call: Call,

@@ -9,11 +9,11 @@ import sqlalchemy as sa
 
 from quantumio.model import DatasetRef, Timespan
 from quantumio.ports import ChangedChain, CollectionKind, Difference, MemberRecord
-from quantumio.registry._arguments import check_number
 from quantumio.registry._engine import Database
 from quantumio.registry._known_rows import known_rows, rows_where
 from quantumio.registry._names import Names, NamesCache
 from quantumio.registry._past_names import PastNames
+from quantumio.registry._planning import check_past
 from quantumio.registry._removals import groups_of
 from quantumio.registry._schema import CLOCK
 from quantumio.registry._universe_schema import Tables
@@ -31,10 +31,11 @@ class Differences:
 
     def diff(self, before: int, after: int) -> Difference:
         """Return what there is at one moment and not at the other."""
-        before, after = check_number(before, "moment"), check_number(after, "moment")
         return self._database.read(lambda connection: self._read(connection, before, after))
 
     def _read(self, connection: sa.Connection, before: int, after: int) -> Difference:
+        now = connection.execute(sa.select(CLOCK.c.seq).where(CLOCK.c.id == 1)).scalar_one()
+        before, after = check_past(before, now, "before"), check_past(after, now, "after")
         names = self._names.load(connection)
         added = _in_order(_datasets(connection, names, before, after))
         removed = _in_order(_datasets(connection, names, after, before))
@@ -56,9 +57,7 @@ class Differences:
         )
 
     def _chains(self, connection: sa.Connection, before: int, after: int) -> tuple[ChangedChain, ...]:
-        now = connection.execute(sa.select(CLOCK.c.seq).where(CLOCK.c.id == 1)).scalar_one()
-        # A moment that has not come yet shows what there is now.
-        ones, others = (_children(self._past.load(connection, min(seq, now))) for seq in (before, after))
+        ones, others = (_children(self._past.load(connection, seq)) for seq in (before, after))
         return tuple(
             ChangedChain(name=name, before=ones.get(name), after=others.get(name))
             for name in sorted(ones.keys() | others.keys())

@@ -282,7 +282,7 @@ def _now() -> sa.Select[Any]:
     return sa.select(CLOCK.c.seq, CLOCK.c.edits).where(CLOCK.c.id == 1)
 
 
-def check_past(as_of: object, now: int) -> int:
+def check_past(as_of: object, now: int, what: str = "as_of") -> int:
     """Return the number of an edit or commit that is over.
 
     Raises
@@ -293,7 +293,7 @@ def check_past(as_of: object, now: int) -> int:
     if isinstance(as_of, int) and not isinstance(as_of, bool) and 0 <= as_of <= now:
         return as_of
     raise InvalidInputError(
-        f"as_of = {shown(as_of)} is no moment of this registry",
+        f"{what} = {shown(as_of)} is no moment of this registry",
         hint=f"give the number of a commit or edit, from 0 to {now}",
         kind=ErrorKind.MOMENT,
     )

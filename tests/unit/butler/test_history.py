@@ -131,6 +131,23 @@ def test_versions_that_no_rule_keeps_go_unless_something_has_them(night):
     assert (done.refs, set(done.spared)) == ((late,), {*left, other})
 
 
+def test_retention_is_of_runs_alone(night):
+    refs = [put(night, 1) for _ in range(2)]
+    night.associate("u/tag", refs[:1])
+    night.chain("u/chain", [RUN])
+    night.certify("u/calib", refs[:1], None, None)
+    for name, kind in (("u/tag", "TAGGED"), ("u/chain", "CHAINED"), ("u/calib", "CALIBRATION")):
+        for collections in (name, [RUN, name], ["u/*", name]):
+            with pytest.raises(InvalidInputError, match=f"{name}' is a {kind} collection") as error:
+                night.retention(collections=collections, keep_last=0)
+            assert error.value.kind is ErrorKind.COLLECTION
+    for glob, number in (("u/t*", 0), ("u/ch*", 0), ("u/*", 1)):
+        planned = night.retention(collections=glob, keep_last=1)
+        assert len(planned.refs) + len(planned.spared) == number
+    with pytest.raises(NotFoundError, match="u/none"):
+        night.retention(collections="u/none", keep_last=1)
+
+
 def test_retention_spares_what_is_tagged_or_last_since_it_was_looked_at(night, monkeypatch):
     one, two, three, four = [put(night, 1) for _ in range(4)]
     others = [put(night, 2) for _ in range(2)]

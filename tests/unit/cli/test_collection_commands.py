@@ -76,6 +76,10 @@ def test_chains_are_edited(quantumio, image):
     assert done.lines == ["best searches u/ada/bias."]
     done = quantumio("chain", "best", "u/ada/bias", "--remove")
     assert done.lines == ["best searches nothing."]
+    done = quantumio("chain", "best", "u/ada/bias", "--append", "--prepend", fails=True)
+    assert done.exit_code == 2
+    assert "--append and --prepend" in done.stderr
+    assert quantumio("chain", "best", "u/ada/bias2", "--json").document["children"] == ["u/ada/bias2"]
 
 
 @pytest.mark.usefixtures("biases")

@@ -31,7 +31,7 @@ def test_lineage_is_told_both_ways(quantumio, made):
     assert [entry["id"] for entry in one["lineage"]] == [calexp]
     done = quantumio("lineage", calexp)
     assert any("bias" in line and "committed" in line for line in done.lines)
-    assert quantumio("lineage", bias, "--depth", "-1", fails=True).exit_code == 2
+    assert quantumio("lineage", bias, "--depth", "0", fails=True).exit_code == 2
 
 
 def test_temporaries_have_their_identity_alone(quantumio, repository):

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from quantumio.errors import ErrorKind, InvalidInputError
 from quantumio.model import Timespan
 from quantumio.ports import ChangedChain, CollectionKind, DatasetQuery, MemberRecord
 from quantumio.registry import SqlCatalog
@@ -65,13 +66,15 @@ def test_what_is_as_it_was_is_no_difference(catalog: SqlCatalog, commit: Commit)
     catalog.set_chain("best", ["good"])
     found = catalog.diff(first, catalog.create_snapshot("last").seq)
     assert (found.joined, found.left, found.chains) == ((), (), ())
-    later = catalog.diff(first, 10**12)  # has not come yet
+
+
+@pytest.mark.parametrize("wrong", [10**12, -1, True])
+def test_moment_that_is_not_there_is_refused(catalog: SqlCatalog, commit: Commit, wrong: int) -> None:
     commit(NOTE, [{}])
-    catalog.set_chain("best", ["calib"])
-    assert later.added == ()
-    after = catalog.diff(first, 10**12)
-    assert [one.after for one in after.chains] == [("calib",)]
-    assert len(after.added) == 1
+    for before, after, word in ((0, wrong, "after"), (wrong, 0, "before")):
+        with pytest.raises(InvalidInputError, match=rf"{word} = {wrong} is no moment.*from 0 to \d") as error:
+            catalog.diff(before, after)
+        assert error.value.kind is ErrorKind.MOMENT
 
 
 @pytest.mark.parametrize("seed", range(4))
