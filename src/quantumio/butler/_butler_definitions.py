@@ -290,7 +290,8 @@ class Definitions(ButlerBase):
         Raises
         ------
         ConflictError
-            Another ref of the same dataset type and data ID is valid in a part of the time.
+            One of the same dataset type and data ID is valid in a part of the time: another ref, or the same
+            in a timespan that is not the very same (``kind="validity_overlap"``). Nothing was changed.
         """
         timespan = Timespan.make((begin, end))
         self._session.writeable().catalog.certify(

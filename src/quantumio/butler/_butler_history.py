@@ -321,5 +321,7 @@ def _moment(catalog: Catalog, moment: int | str) -> int:
         if one.name == moment:
             return one.seq
     raise NotFoundError(
-        f"there is no snapshot {moment!r}", hint="look at Butler.snapshots()", kind=ErrorKind.NO_SNAPSHOT
+        f"there is no snapshot {moment!r}",
+        hint="look at Butler.snapshots() or `quantumio snapshot`",
+        kind=ErrorKind.NO_SNAPSHOT,
     )

@@ -393,7 +393,7 @@ def _is_new(
         if (begin, end, other) == (span.begin_ns, span.end_ns, one):
             return False
         if begin < span.end_ns and span.begin_ns < end:
-            valid = f", valid in {Timespan(begin, end)}" if kind is CollectionKind.CALIBRATION else ""
+            valid = f", valid in {Timespan(begin, end)} TAI" if kind is CollectionKind.CALIBRATION else ""
             refuse(
                 ConflictError(
                     f"{key[0]}({key[1]}), {one}, cannot go into {name!r}: {other} of the same data ID is in "

@@ -34,10 +34,22 @@ def is_pair(token: str) -> bool:
 
 
 def split_pairs(tokens: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Return the arguments that are words, and those that belong to a data ID, each in order."""
+    """Return the arguments that are words, and those that belong to a data ID, each in order.
+
+    Raises
+    ------
+    InvalidInputError
+        One has a value and no name.
+    """
     words: list[str] = []
     pairs: list[str] = []
     for token in tokens:
+        if token.startswith("="):
+            raise InvalidInputError(
+                f"{token!r} is no name=value",
+                hint="write the name before it, such as visit=33",
+                kind=ErrorKind.DATA_ID,
+            )
         (pairs if is_pair(token) else words).append(token)
     return words, pairs
 

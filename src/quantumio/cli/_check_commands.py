@@ -146,13 +146,15 @@ def _row(finding: FsckFinding) -> tuple[object, ...]:
 
 def _failure(report: FsckReport) -> DestinationError:
     """Return the error that a check ends with whose repository is not whole, or not known to be."""
-    only_unknown = not report.left_off and {
-        str(one.trouble) for one in report.findings if not one.is_settled
-    } == {"unknown"}
+    troubles = {str(one.trouble) for one in report.findings if not one.is_settled}
+    only_unknown = not report.left_off and troubles == {"unknown"}
+    only_registry = not report.left_off and troubles <= {"broken_reference", "no_version"}
     return DestinationError(
         f"the repository is not known to be whole: {report.unsettled} findings are not settled",
         hint="look after what cannot be reached, and check again"
         if only_unknown
+        else "restore the registry from a backup, and check again"
+        if only_registry
         else "restore what is marked from a backup, and check again"
         if report.repair
         else "--repair puts back what another destination has",

@@ -155,9 +155,14 @@ def _moment(text: str) -> int | str:
     "-c", "--collections", multiple=True, required=True, metavar="NAMES", help="Names or globs of runs."
 )
 @click.option(
-    "--keep-last", type=int, metavar="N", help="Keep so many of the latest versions of each dataset."
+    "--keep-last",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Keep so many of the latest versions of each dataset.",
 )
-@click.option("--younger-than", type=float, metavar="DAYS", help="Keep what was committed since.")
+@click.option(
+    "--younger-than", type=click.FloatRange(min=0), metavar="DAYS", help="Keep what was committed since."
+)
 @click.option("--delete", "really", is_flag=True, help="Do it; without, only tell what would be done.")
 @on_repository_with_table
 def retention(
@@ -173,6 +178,8 @@ def retention(
 
     What a tag, a calibration collection or a snapshot has stays. Their bytes go later, by gc.
     """
+    if keep_last is None and younger_than is None:
+        raise InvalidInputError("no rule says what is kept", hint="give --keep-last or --younger-than")
     try:
         since = None if younger_than is None else timedelta(days=younger_than)
     except (OverflowError, ValueError) as error:

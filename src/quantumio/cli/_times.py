@@ -30,10 +30,15 @@ def parse_timespan(begin: object, end: object) -> Timespan:
         One is no moment, or the end lies before the begin.
     """
     unbounded = Timespan()
-    return Timespan(
-        unbounded.begin_ns if begin in (None, "") else _tai_ns(begin),
-        unbounded.end_ns if end in (None, "") else _tai_ns(end),
-    )
+    begin_ns = unbounded.begin_ns if begin in (None, "") else _tai_ns(begin)
+    end_ns = unbounded.end_ns if end in (None, "") else _tai_ns(end)
+    if begin_ns > end_ns:
+        raise InvalidInputError(
+            f"the timespan ends before it begins: from {begin} to {end} (UTC, or TAI where that is behind)",
+            hint="give the end after the begin",
+            kind=ErrorKind.TIMESPAN,
+        )
+    return Timespan(begin_ns, end_ns)
 
 
 def parse_moment(text: str | None) -> object:

@@ -270,14 +270,19 @@ def _sizes(table: pa.Table) -> list[int | None]:
     if "size" not in table.column_names or pa.types.is_null(table.column("size").type):
         return [None] * table.num_rows
     column = table.column("size")
+    row: int | None = 0
+    if pa.types.is_floating(column.type) and column.null_count:
+        # As pandas has integers of which one is not known.
+        numbers = column.cast(pa.float64())
+        is_exact = pc.less(pc.abs(numbers), float(1 << 53))
+        row = _first(pc.invert(pc.and_(is_exact, pc.equal(pc.trunc(numbers), numbers))))
+        column = column if row is not None else numbers.cast(pa.int64())
     if pa.types.is_integer(column.type):
         row = _too_great(column)
         if row is None:
             row = _first(pc.less(column.cast(pa.int64()), 0))
         if row is None:
             return column.to_pylist()  # type: ignore[no-any-return]
-    else:
-        row = 0
     _refuse(
         f"row {row}: size = {column[row].as_py()!r:.80}",
         "give bytes as an integer, or null where it is not known",

@@ -124,11 +124,22 @@ class Timespan:
 
     @classmethod
     def from_times(cls, begin: Time | None, end: Time | None) -> Timespan:
-        """Make one from a pair of `~astropy.time.Time`, None meaning unbounded."""
-        return cls(
-            _UNBOUNDED_BEGIN if begin is None else tai_ns(begin),
-            _UNBOUNDED_END if end is None else tai_ns(end),
-        )
+        """Make one from a pair of `~astropy.time.Time`, None meaning unbounded.
+
+        Raises
+        ------
+        InvalidInputError
+            One is no moment, or the end lies before the begin.
+        """
+        begin_ns = _UNBOUNDED_BEGIN if begin is None else tai_ns(begin)
+        end_ns = _UNBOUNDED_END if end is None else tai_ns(end)
+        if begin is not None and end is not None and begin_ns > end_ns:
+            raise InvalidInputError(
+                f"the timespan ends before it begins: from {_exact_text(begin)} to {_exact_text(end)}",
+                hint="give begin <= end",
+                kind=ErrorKind.TIMESPAN,
+            )
+        return cls(begin_ns, end_ns)
 
     @classmethod
     def make(cls, value: object) -> Timespan:
@@ -181,6 +192,13 @@ class Timespan:
             return "unbounded" if time is None else str(time.isot)
 
         return f"[{text(self.begin)}, {text(self.end)})"
+
+
+def _exact_text(time: Time) -> str:
+    """Return a time to the nanosecond, in its own scale."""
+    exact = time.copy("isot")
+    exact.precision = 9
+    return f"{str(exact.value).rstrip('0').rstrip('.')} {time.scale.upper()}"
 
 
 def _to_time(nanoseconds: int) -> Time:

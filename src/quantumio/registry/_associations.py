@@ -99,7 +99,8 @@ class Associations:
         for row, (begin, end) in enumerate(zip(begin_ns, end_ns, strict=True)):
             if begin >= end:
                 raise InvalidInputError(
-                    f"row {row}: dataset {ids[row]} is to be valid from {begin} to {end} ns: in no time",
+                    f"row {row}: dataset {ids[row]} is to be valid from {_tai(begin)} to {_tai(end)}: "
+                    "in no time",
                     hint="give an end after the begin",
                     kind=ErrorKind.TIMESPAN,
                 )
@@ -161,10 +162,15 @@ def _check_timespan(timespan: Timespan) -> None:
         raise InvalidInputError(f"{timespan!r} is no Timespan", kind=ErrorKind.TIMESPAN)
     if timespan.is_empty:
         raise InvalidInputError(
-            f"the timespan {timespan} is empty: nothing is valid in it",
+            f"the timespan {timespan} TAI is empty: nothing is valid in it",
             hint="give an end after the begin",
             kind=ErrorKind.TIMESPAN,
         )
+
+
+def _tai(ns: int) -> str:
+    time = Timespan(ns, ns).begin
+    return "unbounded" if time is None else f"{time.isot} TAI"
 
 
 def _insert(

@@ -209,8 +209,8 @@ def _overlap(name: str, other: _Range, refused: _Range) -> ConflictError:
     where = "is valid in" if other[2] < 0 else f"is to be valid (row {other[2]}) in"
     what = "it" if other[3] == refused[3] else f"dataset {other[3]} of the same data ID"
     return ConflictError(
-        f"row {refused[2]}: dataset {refused[3]} cannot be valid in {Timespan(refused[0], refused[1])} "
-        f"in {name!r}: {what} {where} {Timespan(other[0], other[1])}; nothing was changed",
+        f"row {refused[2]}: dataset {refused[3]} cannot be valid in {Timespan(refused[0], refused[1])} TAI "
+        f"in {name!r}: {what} {where} {Timespan(other[0], other[1])} TAI; nothing was changed",
         hint="decertify that one first, or give another timespan",
         kind=ErrorKind.VALIDITY_OVERLAP,
     )
@@ -218,7 +218,7 @@ def _overlap(name: str, other: _Range, refused: _Range) -> ConflictError:
 
 def _conflict(name: str, member: Member, row: Present, span: Timespan | None) -> ConflictError:
     what = "it" if row.id == member.id else f"dataset {row.id} of the same data ID"
-    valid = "" if span is None else f", valid in {Timespan(row.begin_ns, row.end_ns)}"
+    valid = "" if span is None else f", valid in {Timespan(row.begin_ns, row.end_ns)} TAI"
     return ConflictError(
         f"{member.ref} cannot go into {name!r}: {what} is in it{valid}; nothing was changed",
         hint="disassociate that one first"

@@ -103,3 +103,9 @@ def test_parameters_of_expressions_are_numbers_where_they_look_like_it():
 def test_uuids_are_recognised():
     assert str(uuid_or_none("01971f5e-7c3a-7d2a-9d2c-0a1b2c3d4e5f")) == "01971f5e-7c3a-7d2a-9d2c-0a1b2c3d4e5f"
     assert uuid_or_none("calexp") is None
+
+
+def test_value_without_a_name_is_refused():
+    with pytest.raises(InvalidInputError, match="'=3' is no name=value") as error:
+        split_pairs(["raw", "=3"])
+    assert error.value.kind is ErrorKind.DATA_ID

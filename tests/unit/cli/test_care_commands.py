@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from quantumio.cli import _check_commands
 from quantumio.cli._call import Call
 from quantumio.cli._garbage_command import _progress
 from quantumio.engine import GarbageProgress
+from quantumio.engine._fsck_report import FsckFinding, FsckTally, FsckTrouble
 
 
 @pytest.fixture
@@ -191,3 +193,18 @@ def test_gc_shows_on_a_terminal_how_far_it_is(monkeypatch):
 def test_flush_of_nothing_is_well(quantumio):
     assert quantumio("flush").lines == ["Nothing is left."]
     assert quantumio("flush", "--timeout", "5", "--json").document == {"items": []}
+
+
+def test_repair_is_not_advised_where_it_puts_nothing_back():
+    broken = FsckFinding(trouble=FsckTrouble.BROKEN_REFERENCE, ref=None, destination=None)
+    missing = FsckFinding(trouble=FsckTrouble.MISSING, ref=None, destination="data")
+    hints = []
+    for findings in ([broken], [broken, missing]):
+        tally = FsckTally(progress=None)
+        for one in findings:
+            tally.add(one)
+        hints.append(_check_commands._failure(tally.report(1, repair=False)).hint)
+    assert hints == [
+        "restore the registry from a backup, and check again",
+        "--repair puts back what another destination has",
+    ]

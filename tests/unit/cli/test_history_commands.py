@@ -121,4 +121,6 @@ def test_versions_that_no_rule_keeps_are_told_and_then_deleted(quantumio, made, 
     assert [ref["id"] for ref in document["datasets"]] == [made[0]]
     assert quantumio("query", "bias", "--versions", "all", "--json").document["count"] == 1
     for wrong in ((), ("--younger-than", "1e300"), ("--younger-than", "nan"), ("--keep-last", "-1")):
-        assert quantumio("retention", "-c", "*", *wrong, fails=True).exit_code == 2
+        done = quantumio("retention", "-c", "*", *wrong, fails=True)
+        assert done.exit_code == 2
+        assert ("--keep-last" if not wrong else wrong[0]) in done.stderr

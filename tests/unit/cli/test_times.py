@@ -44,7 +44,9 @@ def test_what_is_no_moment_is_refused_by_name(text):
 
 
 def test_end_before_begin_is_refused():
-    with pytest.raises(InvalidInputError, match="ends before it begins"):
+    with pytest.raises(
+        InvalidInputError, match=r"ends before it begins: from 2025-06-25 to 2025-06-24 \(UTC"
+    ):
         parse_timespan("2025-06-25", "2025-06-24")
 
 

@@ -98,6 +98,11 @@ def test_part_of_the_rows():
     assert (part.values, part.paths, part.sizes, len(part)) == ([["A"], [2]], ["/2.BIN.gz"], [2], 1)
 
 
+def test_pandas_has_an_unknown_size_as_nan():
+    table = pd.DataFrame(columns(size=[20, np.nan]))
+    assert ingest_rows(table, EXPECTED).sizes == [20, None]
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -129,6 +134,10 @@ def test_part_of_the_rows():
         ({"format": [1, 2]}, "row 0: column 'format'"),
         ({"size": [1, -1]}, "row 1: size = -1"),
         ({"size": [1.0, 2.0]}, "row 0: size = 1.0"),
+        ({"size": [None, 2.5]}, "row 1: size = 2.5"),
+        ({"size": [None, float("nan")]}, "row 1: size = nan"),
+        ({"size": [None, float("-inf")]}, "row 1: size = -inf"),
+        ({"size": [None, -2.0]}, "row 1: size = -2"),
         ({"size": pa.array([1, 1 << 63], pa.uint64())}, "row 1: size"),
         ({"digest": [DIGEST, DIGEST[1:]]}, "row 1: digest"),
         ({"digest": [DIGEST, ""]}, "row 1: digest"),
