@@ -81,7 +81,7 @@ PYTHON = {
     "decertify": (Butler.decertify, set()),
     "associate": (Butler.associate, {"collections"}),
     "disassociate": (Butler.disassociate, {"collections"}),
-    "chain": (Butler.chain, set()),
+    "chain": (Butler.chain, {"prepend", "append", "remove"}),  # its edits
     "insert-dimension": (Butler.insert_dimension, set()),
     "policy explain": (Butler.explain_put, set()),
     "run": (Pipeline.run, {"dry_run", "register_dataset_types"}),
