@@ -89,9 +89,15 @@ def find_each(
             continue
         search = _Search(session, repository, dataset_type, collections, seq_of(repository, as_of))
         for shape in shapes:
-            left = shape.part([place for place, row in enumerate(shape.rows) if not numbers[row]])
+            left = shape
+            if any(numbers):
+                left = shape.part([place for place, row in enumerate(shape.rows) if not numbers[row]])
             asked, lookups = search.complete(left)
-            for row, id_, number in zip(asked.rows, *search.found(asked, lookups), strict=True):
+            found = search.found(asked, lookups)
+            if len(asked.rows) == len(given):  # all of them, in order
+                ids, numbers = found
+                continue
+            for row, id_, number in zip(asked.rows, *found, strict=True):
                 ids[row], numbers[row] = id_, number
     return FoundEach(_columns(universe, shapes, len(given)), ids, numbers)
 

@@ -75,12 +75,11 @@ class Calibrations:
                     if timespan is None or there is None:
                         continue
                     first = bisect_right(there.ends, timespan.begin_ns)
-                    valid = there.ids[first : bisect_left(there.begins, timespan.end_ns)]
-                    if len(valid) > 1:  # the same, for several ranges
-                        valid = list(dict.fromkeys(valid))
-                    numbers[index] = len(valid)
-                    if len(valid) == 1:
-                        found[index] = valid[0]
+                    behind = bisect_left(there.begins, timespan.end_ns)
+                    if behind - first == 1:
+                        found[index], numbers[index] = there.ids[first], 1
+                    elif valid := list(dict.fromkeys(there.ids[first:behind])):  # each once
+                        found[index], numbers[index] = (valid[0] if len(valid) == 1 else None), len(valid)
             else:
                 for index in left:
                     data_id = DataId(dict(zip(entry.group.dimensions, keys[index], strict=True)))
