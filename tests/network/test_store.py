@@ -4,7 +4,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from quantumio.destinations import _remote
 from quantumio.errors import DestinationError, ErrorKind
 from quantumio.model import CommitFailed, CommitParked, Committed
 from tests.network.conftest import Night, blob, create, opened, stats
@@ -45,8 +44,7 @@ def everything(data):
 
 
 @pytest.fixture
-def night(tmp_path, s3_server, s3_bucket, monkeypatch):
-    monkeypatch.setattr(_remote, "_CONNECT_S", 5.0)
+def night(tmp_path, s3_server, s3_bucket):
     there = urlsplit(s3_server.endpoint_url)
     with Proxy((there.hostname, there.port)) as proxy:
         archive = {
